@@ -1,0 +1,287 @@
+"""The configuration of a run: one pydantic model, a section per stage."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration that refuses unknown keys.
+
+    A section with a `shorthand` may be written as that one value: `store: s3://bucket/runs` means
+    `store: {uri: s3://bucket/runs}`. A section left empty has its defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+    shorthand: ClassVar[str | None] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthand(cls, value: Any) -> Any:
+        if value is None:
+            return {}
+        if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
+            return {cls.shorthand: value}
+        return value
+
+
+class RunSection(Section):
+    """Identity of the fine-tune. The same name continues the same run."""
+
+    shorthand = "name"
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$", description="folder of the run in the store")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="every random draw derives from it")
+
+
+class StoreSection(Section):
+    """Where runs live: a directory, `file:///path` or `s3://bucket/prefix`."""
+
+    shorthand = "uri"
+    uri: str = Field(default="rapid-store", min_length=1)
+
+
+class ModelSection(Section):
+    """The base policy."""
+
+    shorthand = "path"
+    path: str = Field(min_length=1, description="local Hugging Face directory, or a hub name")
+    revision: str | None = Field(default=None, description="branch, tag or commit of a hub name")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="bfloat16", description="weights of published policies and of the rollout engine"
+    )
+    max_length: Count = Field(default=2048, description="prompt plus completion, tokens")
+
+
+class DataSection(Section):
+    """Prompts: JSONL or Parquet with plain, TRL or verl columns."""
+
+    shorthand = "train"
+    train: str = Field(min_length=1, description="file of training prompts")
+    eval: str | None = Field(default=None, description="file of held-out prompts; else split off from train")
+    eval_prompts: int = Field(default=64, ge=0, description="held-out prompts kept; 0 switches evaluation off")
+    max_bad_share: Fraction = Field(default=0.01, description="share of malformed rows that is tolerated")
+    chat: Literal["auto", "always", "never"] = Field(
+        default="auto", description="apply the tokenizer's chat template; auto: where it has one"
+    )
+    system_prompt: str | None = Field(default=None, description="system message put before plain prompts")
+
+
+class EngineSection(Section):
+    """Engine settings that change speed and memory, never what is sampled from."""
+
+    max_num_seqs: Count = Field(default=256, description="sequences decoded together")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    cpu_kv_cache_gib: Count = Field(default=1, description="KV cache when there is no GPU")
+    enforce_eager: bool | None = Field(
+        default=None, description="skip CUDA graphs and compilation; null: only where there is no GPU"
+    )
+    tensor_parallel_size: Count = 1
+
+
+class RolloutSection(Section):
+    """Sampling of training completions."""
+
+    group_size: int = Field(default=8, ge=2, description="completions per prompt: the group of the baseline")
+    max_tokens: Count = Field(default=512, description="longest completion")
+    temperature: Positive = 1.0
+    top_p: float = 1.0
+    top_k: int = Field(default=0, description="0: off")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="strings that end a completion"
+    )
+    shards: Annotated[int, Field(ge=1, le=256)] = Field(default=1, description="rollout tasks side by side")
+    part_groups: Count = Field(default=256, description="groups per Parquet part: the unit that resumes")
+    engine: EngineSection = EngineSection()
+
+    @field_validator("top_p")
+    @classmethod
+    def _whole_distribution(cls, value: float) -> float:
+        if value != 1.0:
+            raise ValueError(
+                "training rollouts need top_p = 1: nucleus sampling renormalises the behaviour distribution "
+                "and the importance weights would be wrong; lower the temperature instead"
+            )
+        return value
+
+    @field_validator("top_k")
+    @classmethod
+    def _no_truncation(cls, value: int) -> int:
+        if value not in (0, -1):
+            raise ValueError("training rollouts need top_k off (0): truncated sampling renormalises the distribution")
+        return 0
+
+
+class GraderSpec(Section):
+    """One grader and its weight in the reward."""
+
+    shorthand = "name"
+    name: str = Field(min_length=1, description="built-in grader, or package.module:function")
+    weight: float = 1.0
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the grader")
+
+
+class RewardSection(Section):
+    """Scoring of completions: the weighted sum of graders."""
+
+    shorthand = "graders"
+    graders: tuple[GraderSpec, ...] = Field(default=(GraderSpec(name="math"),), min_length=1)
+    time_limit: Positive = Field(default=10.0, description="seconds per completion")
+    workers: int = Field(default=0, ge=0, description="grading processes; 0: one per core")
+    max_failed_share: Fraction = Field(
+        default=0.5, description="stop when more completions than this time out, raise or return NaN"
+    )
+
+    @field_validator("graders", mode="before")
+    @classmethod
+    def _one_grader(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | dict) else value
+
+    @field_validator("graders")
+    @classmethod
+    def _distinct(cls, value: tuple[GraderSpec, ...]) -> tuple[GraderSpec, ...]:
+        names = [grader.name for grader in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a grader is named twice: {', '.join(names)}; merge the two and add their weights")
+        return value
+
+
+class ObjectiveSection(Section):
+    """The policy-gradient objective; formulas stand in `components.train.objectives`."""
+
+    shorthand = "name"
+    name: Literal["rapid", "rapid_clip", "pg", "grpo"] = "rapid"
+    truncation: Positive | None = Field(default=2.0, description="bound C on the importance weight; null: none")
+    clip: Positive = Field(default=0.2, description="epsilon of the clipped surrogates")
+
+
+class TrainSection(Section):
+    """Policy updates on one batch of trajectories."""
+
+    objective: ObjectiveSection = ObjectiveSection()
+    updates: Count = Field(default=16, description="k: optimiser steps, one mini-batch each, per iteration")
+    mini_batch_prompts: Count = Field(default=8, description="groups per mini-batch")
+    learning_rate: Positive = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_steps: Count | None = Field(
+        default=None, description="optimiser steps the schedule spans; null: iterations x updates"
+    )
+    warmup_steps: int = Field(default=0, ge=0)
+    min_learning_rate: float = Field(default=0.0, ge=0.0, description="where linear and cosine end")
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    max_grad_norm: Positive = 1.0
+    micro_batch_tokens: Count = Field(default=4096, description="padded tokens per forward pass")
+    logprob_chunk: Count = Field(default=1024, description="completion tokens whose logits exist at a time")
+    compute_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="autocast of the trainer")
+    gradient_checkpointing: bool = False
+    min_effective_sample_share: Fraction = Field(
+        default=0.1, description="end the pass when (sum w)^2 / (N sum w^2) of a mini-batch falls below"
+    )
+    max_logprob_gap: Positive = Field(
+        default=0.1, description="refuse to train when engine and trainer differ by more nats a token (mean)"
+    )
+
+
+class EvaluateSection(Section):
+    """Sampling of held-out prompts, in the engine session of the rollouts."""
+
+    samples: Count = Field(default=8, description="completions per held-out prompt")
+    temperature: Positive = 1.0
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_tokens: Count | None = Field(default=None, description="null: as in training")
+    pass_k: tuple[Count, ...] = Field(default=(1, 8), min_length=1, description="k of the pass@k that are reported")
+    pass_threshold: float = Field(default=1.0, description="a completion passes from this reward on")
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if max(self.pass_k) > self.samples:
+            raise ValueError(
+                f"pass_k {max(self.pass_k)} needs at least as many samples, which are {self.samples}; "
+                "raise evaluate.samples or lower evaluate.pass_k"
+            )
+        return self
+
+
+class TrackingSection(Section):
+    """MLflow. `MLFLOW_TRACKING_URI` in the environment goes before `uri`."""
+
+    shorthand = "uri"
+    enabled: bool = True
+    uri: str | None = Field(default=None, description="null: MLFLOW_TRACKING_URI, else SQLite beside the store")
+    experiment: str = Field(default="rapid", min_length=1)
+    model_name: str | None = Field(default=None, description="registered model; null: the run's name")
+
+    @field_validator("uri")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        # The configuration is stored in the run, compiled into pipelines and logged. A password may hold slashes,
+        # so any @ counts; only where no host is named (sqlite:///) it belongs to a path.
+        rest = (value or "").partition("://")[2]
+        if "?" in rest or ("@" in rest and not rest.startswith("/")):
+            raise PydanticCustomError(
+                "credentials",
+                "must not hold a user name, a password or a query string; set MLFLOW_TRACKING_URI, or "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment",
+            )
+        return value
+
+
+class LoopSection(Section):
+    """Iterations of rollout, reward and training."""
+
+    iterations: int = Field(default=4, ge=0, le=48, description="0: evaluate only")
+    target_reward: float | None = Field(
+        default=None, description="stop once the policy's mean held-out reward reaches this"
+    )
+
+
+class RunConfig(Section):
+    """Everything a run depends on, resolved once and stored in the run as JSON."""
+
+    run: RunSection
+    store: StoreSection = StoreSection()
+    model: ModelSection
+    data: DataSection
+    rollout: RolloutSection = RolloutSection()
+    reward: RewardSection = RewardSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    tracking: TrackingSection = TrackingSection()
+    loop: LoopSection = LoopSection()
+
+    @property
+    def prompts_per_iteration(self) -> int:
+        """Groups one iteration samples: k mini-batches."""
+        return self.train.updates * self.train.mini_batch_prompts
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run, which the learning-rate schedule spans."""
+        return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rollout.max_tokens >= self.model.max_length:
+            raise ValueError(
+                f"rollout.max_tokens ({self.rollout.max_tokens}) must leave room for the prompt in "
+                f"model.max_length ({self.model.max_length})"
+            )
+        if self.evaluate.max_tokens is not None and self.evaluate.max_tokens >= self.model.max_length:
+            raise ValueError(
+                f"evaluate.max_tokens ({self.evaluate.max_tokens}) must leave room for the prompt in "
+                f"model.max_length ({self.model.max_length})"
+            )
+        if self.rollout.shards > self.prompts_per_iteration:
+            raise ValueError(
+                f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "
+                f"({self.prompts_per_iteration} = train.updates x train.mini_batch_prompts)"
+            )
+        if self.loop.target_reward is not None and self.data.eval_prompts == 0:
+            raise ValueError("loop.target_reward is measured on held-out prompts: data.eval_prompts must not be 0")
+        return self

@@ -1,0 +1,145 @@
+"""Every key of a run in object storage; no other module spells one."""
+
+import re
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import ValidationError
+
+from components.contract.config import RunSection
+from components.contract.errors import InputError, explain_validation
+from components.contract.resolve import StageName
+
+MANIFEST = "manifest.json"
+RUNS = "runs"
+_KINDS = ("iteration", "evaluation")
+_COMMIT = re.compile(
+    r"(?:prompts|policy|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+)?)/" + re.escape(MANIFEST)
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One sampling of a policy: an iteration, or the evaluation of the last policy.
+
+    `number` of an iteration counts from 1; it samples with policy `number - 1` and makes policy `number`.
+    `number` of an evaluation is the version of the policy it evaluates.
+    """
+
+    kind: str
+    number: int
+
+    def __post_init__(self) -> None:
+        assert self.kind in _KINDS
+
+    @classmethod
+    def iteration(cls, number: int) -> "Round":
+        return cls("iteration", number)
+
+    @classmethod
+    def evaluation(cls, policy_version: int) -> "Round":
+        return cls("evaluation", policy_version)
+
+    @classmethod
+    def parse(cls, text: str) -> "Round":
+        """Read `iteration-0003` or `evaluation-0003`, the form that travels between pipeline tasks.
+
+        Raises:
+            InputError: the text is neither.
+        """
+        kind, _, number = text.partition("-")
+        if kind not in _KINDS or not number.isdecimal() or (kind == "iteration" and int(number) == 0):
+            raise InputError(f"{text!r} is no round; write iteration-0001, evaluation-0004 or final")
+        return cls(kind, int(number))
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.number:04d}"
+
+    @property
+    def policy_version(self) -> int:
+        """Version of the policy that is sampled; 0 is the base policy."""
+        return self.number - 1 if self.kind == "iteration" else self.number
+
+    @property
+    def trains(self) -> bool:
+        return self.kind == "iteration"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Keys below the store's root, as `/`-separated strings without a leading slash.
+
+    Raises InputError where `run` is no `run.name`.
+    """
+
+    run: str
+
+    def __post_init__(self) -> None:
+        try:
+            RunSection(name=self.run)
+        except ValidationError as error:
+            raise explain_validation(error, "run") from None
+
+    @property
+    def root(self) -> str:
+        return f"{RUNS}/{self.run}"
+
+    @property
+    def config(self) -> str:
+        return f"{self.root}/config.json"
+
+    @property
+    def prompts(self) -> str:
+        return f"{self.root}/prompts"
+
+    def policy(self, version: int) -> str:
+        """Directory of a policy in Hugging Face format."""
+        return f"{self.root}/policy" if version == 0 else f"{self.train(version)}/policy"
+
+    def policy_commit(self, version: int) -> str:
+        """Directory whose manifest commits that policy."""
+        return f"{self.root}/policy" if version == 0 else self.train(version)
+
+    def _round(self, at: Round) -> str:
+        folder = "iterations" if at.kind == "iteration" else "evaluations"
+        return f"{self.root}/{folder}/{at.number:04d}"
+
+    def rollout(self, at: Round, shard: int) -> str:
+        return f"{self._round(at)}/rollout/shard-{shard:03d}"
+
+    def reward(self, at: Round, shard: int) -> str:
+        return f"{self._round(at)}/reward/shard-{shard:03d}"
+
+    def train(self, iteration: int) -> str:
+        return f"{self._round(Round.iteration(iteration))}/train"
+
+    @property
+    def report(self) -> str:
+        return f"{self.root}/report"
+
+    def committed_stage(self, key: str) -> StageName | None:
+        """The stage whose outputs an object commits; None if it is no manifest, or that of the report.
+
+        The report is written anew whenever it is outdated, so it commits its stage to nothing.
+        """
+        match = _COMMIT.fullmatch(key.removeprefix(f"{self.root}/"))
+        return cast(StageName, match[1] or "prepare") if match else None
+
+    @property
+    def tracking(self) -> str:
+        """What has been sent to the tracking server."""
+        return f"{self.root}/tracking.json"
+
+
+def part_name(index: int) -> str:
+    return f"part-{index:05d}.parquet"
+
+
+def part_index(name: str) -> int | None:
+    """The number in a part's file name; None for other files."""
+    match = re.fullmatch(r"part-(\d{5,})\.parquet", name)
+    return int(match[1]) if match else None
+
+
+def manifest_key(directory: str) -> str:
+    return f"{directory}/{MANIFEST}"

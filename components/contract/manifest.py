@@ -1,0 +1,116 @@
+"""The manifest that commits an output directory of a stage."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.contract.digests import json_digest
+from components.contract.errors import InputError, explain_validation
+from components.contract.resolve import StageName
+
+MANIFEST_VERSION = 1
+
+
+class Output(BaseModel):
+    """One committed file; `path` is relative to the manifest's directory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    size: int = Field(ge=0, description="bytes")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rows: int | None = None
+
+
+class Timings(BaseModel):
+    """Seconds a stage spent, by what it spent them on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    started: datetime
+    finished: datetime
+    start: float = Field(default=0.0, ge=0, description="process start until the stage began")
+    load: float = Field(default=0.0, ge=0, description="importing libraries, loading engine or policy")
+    compute: float = Field(default=0.0, ge=0, description="sampling, grading or updating")
+    store: float = Field(default=0.0, ge=0, description="reading and writing object storage")
+
+    @property
+    def seconds(self) -> float:
+        return self.start + (self.finished - self.started).total_seconds()
+
+
+class _Versioned(BaseModel):
+    version: int
+
+
+class Manifest(BaseModel):
+    """What a stage made, from what, and how long it took. Written last, create-only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: int = MANIFEST_VERSION
+    stage: StageName
+    run: str
+    iteration: int | None = Field(default=None, description="iteration, or policy version of an evaluation")
+    shard: int | None = None
+    inputs: dict[str, str] = Field(description="name -> digest of what the outputs were made from")
+    config_digest: str
+    outputs: tuple[Output, ...]
+    code_version: str
+    timings: Timings
+    facts: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict, description="small results that readers need without opening outputs"
+    )
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content: digest over paths and SHA-256 of all outputs, not over timings."""
+        return outputs_digest(self.outputs)
+
+    @property
+    def holds_policy(self) -> bool:
+        """False for a train stage that stopped at the target: it commits no policy."""
+        return any(output.path.endswith(".safetensors") for output in self.outputs)
+
+    def to_json(self) -> bytes:
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> "Manifest":
+        """Parse a stored manifest.
+
+        Raises:
+            InputError: not a manifest, or of a version this code does not know.
+        """
+        try:
+            # The version comes first: another version's fields are not this one's to judge.
+            version = _Versioned.model_validate_json(data).version
+            if version != MANIFEST_VERSION:
+                raise InputError(f"{where} has manifest version {version}, this program reads {MANIFEST_VERSION}")
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise explain_validation(error, f"{where} is not a manifest of this program") from None
+
+    def mismatch(self, inputs: dict[str, str], config_digest: str) -> str | None:
+        """Why this manifest does not stand for the given inputs and configuration; None if it does."""
+        if self.config_digest != config_digest:
+            return "another configuration"
+        changed = [key for key in sorted(inputs.keys() | self.inputs.keys()) if inputs.get(key) != self.inputs.get(key)]
+        return f"other inputs ({', '.join(changed)})" if changed else None
+
+
+def outputs_digest(outputs: tuple[Output, ...]) -> str:
+    return json_digest(sorted((o.path, o.sha256) for o in outputs))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+_TOKENIZER_PARTS = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "chat_template", "spiece")
+
+
+def policy_digests(outputs: tuple[Output, ...] | list[Output], below: str = "") -> dict[str, str]:
+    """`weights_digest` and `tokenizer_digest` of a policy whose files lie in the sub-directory `below`."""
+    prefix = f"{below}/" if below else ""
+    inside = [o.model_copy(update={"path": o.path.removeprefix(prefix)}) for o in outputs if o.path.startswith(prefix)]
+    weights = tuple(o for o in inside if o.path.endswith(".safetensors"))
+    tokenizer = tuple(o for o in inside if o.path.startswith(_TOKENIZER_PARTS))
+    return {"weights_digest": outputs_digest(weights), "tokenizer_digest": outputs_digest(tokenizer)}

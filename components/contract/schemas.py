@@ -1,0 +1,158 @@
+"""Arrow schemas of prompts, trajectories and rewards, and the checks that a table fits them."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.contract.errors import InputError
+
+SCHEMA_VERSION = "1"
+
+PROMPTS = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("prompt_token_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("answer", pa.string()),
+        pa.field("metadata", pa.string(), nullable=False),
+    ]
+)
+"""One row per prompt: `prompt` is the rendered text, `metadata` the row's other columns as JSON."""
+
+TRAJECTORIES = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("prompt_token_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("completion_token_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("behaviour_logprobs", pa.list_(pa.float32()), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+"""One row per completion; `behaviour_logprobs` are nats under the distribution that drew each token."""
+
+REWARDS = pa.schema(
+    [
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("reward", pa.float32(), nullable=False),
+        pa.field("components", pa.map_(pa.string(), pa.float32()), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("grader", pa.string(), nullable=False),
+        pa.field("grader_version", pa.string(), nullable=False),
+        pa.field("seconds", pa.float32(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+"""One row per completion, joined to trajectories by (group_id, sample_index)."""
+
+SPLITS = ("train", "eval")
+FINISH_REASONS = ("stop", "length", "abort")
+STATUSES = ("ok", "timeout", "error", "invalid")
+
+_BY_NAME = {"prompts": PROMPTS, "trajectories": TRAJECTORIES, "rewards": REWARDS}
+
+
+def with_metadata(schema: pa.Schema, facts: Mapping[str, object]) -> pa.Schema:
+    """The schema with its version and the given facts as JSON under the key `rapid`."""
+    return schema.with_metadata({"rapid": json.dumps({"schema_version": SCHEMA_VERSION, **facts}, sort_keys=True)})
+
+
+def read_facts(schema: pa.Schema, where: str) -> dict[str, object]:
+    """The facts stored with a table.
+
+    Raises:
+        InputError: the table was not written by this program, or with another schema version.
+    """
+    raw = (schema.metadata or {}).get(b"rapid")
+    try:
+        facts: dict[str, object] = json.loads(raw) if raw else {}
+    except ValueError:
+        raise InputError(f"{where} is damaged: its metadata is not JSON") from None
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{where} has schema version {facts.get('schema_version')}, this program reads {SCHEMA_VERSION}; "
+            "it was written by another version or is not a table of this program"
+        )
+    return facts
+
+
+def validate(table: pa.Table, kind: str, where: str) -> None:
+    """Check columns, nulls and value ranges of a `prompts`, `trajectories` or `rewards` table.
+
+    Raises:
+        InputError: names the file, the column and the first bad row.
+    """
+    schema = _BY_NAME[kind]
+    if not table.schema.remove_metadata().equals(schema):
+        missing = [f.name for f in schema if f.name not in table.column_names]
+        detail = f"columns missing: {', '.join(missing)}" if missing else "column types differ"
+        raise InputError(f"{where} is not a {kind} table: {detail}; expected {schema.names}")
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            row = pc.index(pc.is_null(table[field.name]), True).as_py()
+            raise InputError(f"{where}, row {row}: {field.name} is missing")
+    if kind == "prompts":
+        _validate_prompts(table, where)
+    elif kind == "trajectories":
+        _validate_trajectories(table, where)
+    elif kind == "rewards":
+        _validate_rewards(table, where)
+
+
+def _validate_prompts(table: pa.Table, where: str) -> None:
+    _unique(table, ("prompt_id",), where)
+    _refuse(pc.list_value_length(table["prompt_token_ids"]).to_numpy() == 0, where, "prompt_token_ids is empty")
+    _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is none of {SPLITS}")
+
+
+def _validate_trajectories(table: pa.Table, where: str) -> None:
+    _unique(table, ("group_id", "sample_index"), where)
+    tokens, logprobs = (table[name].combine_chunks() for name in ("completion_token_ids", "behaviour_logprobs"))
+    token_lengths = pc.list_value_length(tokens).to_numpy(zero_copy_only=False)
+    logprob_lengths = pc.list_value_length(logprobs).to_numpy(zero_copy_only=False)
+    _refuse(
+        token_lengths != logprob_lengths,
+        where,
+        "behaviour_logprobs and completion_token_ids differ in length",
+    )
+    _refuse(token_lengths == 0, where, "completion_token_ids is empty")
+    flat = logprobs.flatten().to_numpy(zero_copy_only=False)
+    bad = ~np.isfinite(flat) | (flat > 1e-6)
+    if bad.any():
+        row = int(np.searchsorted(np.cumsum(logprob_lengths), np.argmax(bad), side="right"))
+        raise InputError(f"{where}, row {row}: behaviour_logprobs holds {flat[np.argmax(bad)]}, not a log-probability")
+    _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is none of {SPLITS}")
+    _refuse(
+        ~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS),
+        where,
+        f"finish_reason not in {FINISH_REASONS}",
+    )
+
+
+def _validate_rewards(table: pa.Table, where: str) -> None:
+    _unique(table, ("group_id", "sample_index"), where)
+    rewards = table["reward"].to_numpy()
+    _refuse(~np.isfinite(rewards), where, "reward is not finite")
+    _refuse(~np.isin(table["status"].to_pylist(), STATUSES), where, f"status is none of {STATUSES}")
+
+
+def _unique(table: pa.Table, columns: tuple[str, ...], where: str) -> None:
+    seen = set()
+    for row, key in enumerate(zip(*(table[name].to_pylist() for name in columns), strict=True)):
+        if key in seen:
+            named = ", ".join(f"{name} {value!r}" for name, value in zip(columns, key, strict=True))
+            raise InputError(f"{where}, row {row}: {named} appears twice")
+        seen.add(key)
+
+
+def _refuse(bad: np.ndarray, where: str, reason: str) -> None:
+    if bad.any():
+        raise InputError(f"{where}, row {int(np.argmax(bad))}: {reason}")

@@ -1,0 +1,258 @@
+"""Configuration: read, overridden, validated."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.contract.config import GraderSpec, RunConfig
+from components.contract.errors import InputError
+from components.contract.resolve import config_json, known_keys, load_config, parse_config
+
+MINIMAL = "run: demo\nmodel: /models/tiny\ndata: prompts.jsonl\n"
+
+
+def test_three_lines_are_enough() -> None:
+    config = parse_config(MINIMAL)
+    assert config.run.name == "demo"
+    assert config.model.path == "/models/tiny"
+    assert config.data.train == "prompts.jsonl"
+    assert config.store.uri == "rapid-store"
+    assert config.rollout.group_size == 8
+    assert (config.rollout.temperature, config.rollout.top_p, config.rollout.top_k) == (1.0, 1.0, 0)
+    assert config.reward.graders == (GraderSpec(name="math"),)
+    assert config.train.objective.name == "rapid"
+    assert config.train.objective.truncation == 2.0
+    assert config.prompts_per_iteration == 16 * 8
+    assert config.total_steps == 4 * 16
+
+
+def test_a_section_left_empty_has_its_defaults() -> None:
+    assert parse_config(MINIMAL + "train:\n  # learning_rate: 1\nreward:\n") == parse_config(MINIMAL)
+    assert parse_config(MINIMAL + "train:\n", ["train.updates=3"]).train.updates == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "path", "value"),
+    [
+        ("store=s3://b/p", "store.uri", "s3://b/p"),
+        ("train.objective=grpo", "train.objective.name", "grpo"),
+        ("tracking=http://mlflow:5000", "tracking.uri", "http://mlflow:5000"),
+        ("run=other", "run.name", "other"),
+        ("run=2026-01-05", "run.name", "2026-01-05"),
+        ("run=007", "run.name", "007"),
+        ("train.learning_rate=1e-4", "train.learning_rate", 1e-4),
+        ("train.learning_rate=2E-5", "train.learning_rate", 2e-5),
+        ("train.learning_rate=.5", "train.learning_rate", 0.5),
+        ("train.learning_rate=1", "train.learning_rate", 1.0),
+        ("train.updates=32", "train.updates", 32),
+        ("train.betas=[0.9, 0.95]", "train.betas", (0.9, 0.95)),
+        ("evaluate.pass_k=[1,2,4]", "evaluate.pass_k", (1, 2, 4)),
+        ("train.objective.truncation=null", "train.objective.truncation", None),
+        ("tracking.enabled=false", "tracking.enabled", False),
+        ("tracking.enabled=off", "tracking.enabled", False),
+        ("rollout.stop=['\\n', ' no']", "rollout.stop", ("\\n", " no")),
+        ('rollout.stop=["\\n"]', "rollout.stop", ("\n",)),
+        ("data.system_prompt=Answer: yes or no", "data.system_prompt", "Answer: yes or no"),
+        ("data.system_prompt=- Be brief. # 1", "data.system_prompt", "- Be brief. # 1"),
+        ("data.system_prompt='# 1'", "data.system_prompt", "# 1"),
+        ("data.system_prompt=two\n\nlines", "data.system_prompt", "two\n\nlines"),
+        ("data.system_prompt=a=b", "data.system_prompt", "a=b"),
+        ("data.system_prompt=no", "data.system_prompt", "no"),
+        ("data.system_prompt={x", "data.system_prompt", "{x"),
+        ("data.system_prompt=", "data.system_prompt", None),
+        ("model.revision='123'", "model.revision", "123"),
+        ("loop.target_reward=9e-1", "loop.target_reward", 0.9),
+        ("rollout.engine.max_num_seqs=64", "rollout.engine.max_num_seqs", 64),
+        ("rollout.top_k=-1", "rollout.top_k", 0),
+    ],
+)
+def test_overrides(word: str, path: str, value: object) -> None:
+    found: Any = parse_config(MINIMAL, [word])
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_overrides_of_graders() -> None:
+    def graders(text: str, *words: str) -> tuple[GraderSpec, ...]:
+        return parse_config(MINIMAL + text, words).reward.graders
+
+    exact, numeric = GraderSpec(name="exact"), GraderSpec(name="numeric", weight=0.5, options={"tolerance": 1e-3})
+    written = "[exact, {name: numeric, weight: 0.5, options: {tolerance: 1e-3}}]"
+    assert graders("", "reward=exact") == (exact,)
+    assert graders("reward: exact") == (exact,)
+    assert graders("reward: [exact]") == (exact,)
+    assert graders("", "reward.graders=exact") == (exact,)
+    assert graders("reward:\n  graders: {name: exact}") == (exact,)
+    assert graders("", f"reward.graders={written}") == (exact, numeric)
+    assert graders(f"reward: {{graders: {written}}}") == (exact, numeric)
+    assert isinstance(graders("", f"reward.graders={written}")[1].options["tolerance"], float)
+
+
+def test_a_short_form_and_other_keys_of_the_section_go_together() -> None:
+    for text, words in [
+        ("reward: exact", ["reward.time_limit=3"]),
+        ("reward: {time_limit: 3}", ["reward=exact"]),
+        ("", ["reward=exact", "reward.time_limit=3"]),
+        ("", ["reward.time_limit=3", "reward=exact"]),
+    ]:
+        reward = parse_config(MINIMAL + text, words).reward
+        assert (reward.graders[0].name, reward.time_limit) == ("exact", 3.0)
+    objective = parse_config(MINIMAL, ["train.objective.clip=0.1", "train.objective=grpo"]).train.objective
+    assert (objective.name, objective.clip) == ("grpo", 0.1)
+    assert parse_config(MINIMAL, ["model.dtype=float32"]).model.path == "/models/tiny"
+
+
+def test_later_words_win() -> None:
+    assert parse_config(MINIMAL, ["train.updates=2", "train.updates=4"]).train.updates == 4
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.learning_rte=1", "train.learning_rte: unknown key; .*did you mean 'train.learning_rate'"),
+        ("trian.updates=1", "trian: unknown key; .*did you mean 'train'"),
+        ("learning_rate=1", "learning_rate: unknown key; .*did you mean 'train.learning_rate'"),
+        ("train.max_tokens=1", "train.max_tokens: unknown key; .*did you mean"),
+        (
+            "reward.graders=[{name: exact, wieght: 1}]",
+            "reward.graders.0.wieght: unknown key; .*'reward.graders.weight'",
+        ),
+        ("train.updates=0", r"train.updates: Input should be greater than or equal to 1 \(got 0\)"),
+        ("train.updates=x", r"train.updates: Input should be a valid integer.* \(got 'x'\)"),
+        ("train.updates=1.5", r"train.updates: Input should be a valid integer"),
+        ("train.learning_rate=-1e-4", "train.learning_rate: Input should be greater than 0"),
+        ("train.learning_rate=.nan", "train.learning_rate: Input should be .*finite"),
+        ("train.learning_rate=.inf", "train.learning_rate: Input should be a finite number"),
+        ("train.betas=[0.9]", r"train.betas.1: Field required"),
+        ("train.betas=[0.9,1.0]", "train.betas.1: Input should be less than 1"),
+        ("train.objective=ppo", "train.objective.name: Input should be 'rapid', 'rapid_clip', 'pg' or 'grpo'"),
+        ("rollout.top_p=0.9", "rollout.top_p: training rollouts need top_p = 1"),
+        ("rollout.top_k=40", "rollout.top_k: training rollouts need top_k off"),
+        ("rollout.group_size=1", "rollout.group_size: Input should be greater than or equal to 2"),
+        ("rollout.stop=['']", "rollout.stop.0: String should have at least 1 character"),
+        ("rollout.max_tokens=2048", r"rollout.max_tokens \(2048\) must leave room .* model.max_length \(2048\)"),
+        ("evaluate.max_tokens=4096", r"evaluate.max_tokens \(4096\) must leave room"),
+        ("rollout.shards=129", r"rollout.shards \(129\) exceeds the prompts of an iteration \(128 = "),
+        ("evaluate.samples=4", "evaluate: pass_k 8 needs at least as many samples, which are 4"),
+        ("reward.graders=[exact, exact]", "reward.graders: a grader is named twice: exact, exact; merge"),
+        ("reward.graders=[]", "reward.graders: .* at least 1 item"),
+        ("reward.max_failed_share=1.1", "reward.max_failed_share: Input should be less than or equal to 1"),
+        ("loop.iterations=49", "loop.iterations: Input should be less than or equal to 48"),
+        ("run=a/b", "run.name: String should match pattern"),
+        ("run=2024", r"run.name: Input should be a valid string \(got 2024\); put it in quotes"),
+        ("run.seed=-1", "run.seed: Input should be greater than or equal to 0"),
+        ("tracking.enabled=maybe", "tracking.enabled: Input should be a valid boolean"),
+        ("updates", "'updates' is not key=value; write for example train.learning_rate=2e-4"),
+        ("=3", "'=3' is not key=value"),
+        ("reward.graders.0.weight=2", "reward.graders is not a section"),
+        ("train.updates.more=1", "train.updates is not a section"),
+        ("tracking=[1]", "tracking.uri: Input should be a valid string"),
+        ("train=5", "train: Input should be a valid dictionary"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_key_and_the_reason(word: str, message: str) -> None:
+    text = MINIMAL + "train: {updates: 16}\nreward: {graders: [math]}\n"
+    with pytest.raises(InputError, match=message) as refused:
+        parse_config(text, [word])
+    assert "\n" not in str(refused.value)
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    with pytest.raises(InputError, match=r"^my.yaml: data: Field required; train.updates: .*; nope: unknown key"):
+        parse_config("run: x\nmodel: m\ntrain: {updates: 0}\nnope: 1", what="my.yaml")
+
+
+def test_target_reward_needs_held_out_prompts() -> None:
+    with pytest.raises(InputError, match=r"loop.target_reward is measured on held-out prompts"):
+        parse_config(MINIMAL, ["loop.target_reward=1", "data.eval_prompts=0"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a mapping with sections"),
+        ("- a\n- b", "must be a mapping with sections"),
+        ("just words", "must be a mapping with sections"),
+        ("run: [", "is not YAML: "),
+        ("run: a\nrun: b\n" + MINIMAL, "is not YAML: 'run' is given twice"),
+        ("train:\n  updates: 1\n  updates: 2\n", "is not YAML: 'updates' is given twice"),
+        ("run: !!python/object/apply:os.system [true]", "is not YAML: could not determine a constructor"),
+        ("run: \x00", "is not YAML"),
+    ],
+)
+def test_texts_that_are_no_configuration(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        parse_config(text, what="my.yaml")
+    assert str(refused.value).startswith("my.yaml ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_value_is_not_repeated_in_full() -> None:
+    with pytest.raises(InputError) as refused:
+        parse_config(MINIMAL, ["train.updates=" + "x" * 10_000])
+    assert len(str(refused.value)) < 300
+
+
+def test_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"no configuration at {tmp_path}/none.yaml"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match=r"cannot read the configuration .*Is a directory"):
+        load_config(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"run: \xe9")
+    with pytest.raises(InputError, match=r"cannot read the configuration .*utf-8"):
+        load_config(tmp_path / "latin.yaml")
+    (tmp_path / "good.yaml").write_text(MINIMAL)
+    assert load_config(tmp_path / "good.yaml", ["run=x"]).run.name == "x"
+
+
+@given(
+    stop=st.lists(st.text(min_size=1), max_size=3),
+    prompt=st.none() | st.text(),
+    rate=st.floats(min_value=1e-12, max_value=1e3, exclude_min=True),
+    options=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
+)
+def test_what_is_stored_reads_back_the_same(
+    stop: list[str], prompt: str | None, rate: float, options: dict[str, Any]
+) -> None:
+    config = RunConfig.model_validate(
+        {
+            "run": "demo",
+            "model": "m",
+            "data": {"train": "d", "system_prompt": prompt},
+            "rollout": {"stop": stop},
+            "train": {"learning_rate": rate},
+            "reward": {"graders": [{"name": "exact", "options": options}]},
+        }
+    )
+    assert parse_config(config_json(config)) == config
+
+
+@given(st.text(max_size=40))
+def test_no_word_ends_in_a_traceback(word: str) -> None:
+    with suppress(InputError):
+        parse_config(MINIMAL, [word, f"train.updates={word}", f"{word}=1", f"reward.graders={word}"])
+
+
+@given(st.text(alphabet=st.characters(codec="ascii"), max_size=60))
+def test_no_text_ends_in_a_traceback(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_config(text)
+
+
+def test_known_keys_name_every_leaf() -> None:
+    keys = known_keys()
+    assert {"run.name", "rollout.engine.max_num_seqs", "train.objective.clip", "reward.graders.weight"} <= set(keys)
+    assert len(keys) == len(set(keys))
+    tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
+    for key in keys:
+        if not key.startswith("reward.graders."):
+            node = tree
+            for name in key.split("."):
+                node = node[name]

@@ -1,0 +1,169 @@
+"""Which keys of the configuration the outputs of which stage depend on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.contract.config import RunConfig
+from components.contract.resolve import StageName, binding_differences, known_keys, parse_config, stage_digest
+
+STAGES: tuple[StageName, ...] = ("prepare", "rollout", "reward", "train", "publish")
+BASE = "run: demo\nmodel: m\ndata: {train: d, eval: e}\ntrain: {schedule: linear}\n"
+
+# Every key once: another value for it, and the stages whose outputs it changes.
+CHANGES: dict[str, tuple[str, str]] = {
+    "run.name": ("other", ""),  # another run is another folder
+    "run.seed": ("1", "prepare rollout train"),
+    "store.uri": ("elsewhere", ""),
+    "model.path": ("n", "prepare"),
+    "model.revision": ("main", "prepare"),
+    "model.dtype": ("float32", "rollout train"),
+    "model.max_length": ("4096", "prepare rollout"),
+    "data.train": ("dd", ""),  # what counts is the content, an input of the stage
+    "data.eval": ("ee", ""),
+    "data.eval_prompts": ("3", "prepare"),
+    "data.max_bad_share": ("0.5", ""),
+    "data.chat": ("never", "prepare"),
+    "data.system_prompt": ("Hello", "prepare"),
+    "rollout.group_size": ("4", "rollout"),
+    "rollout.max_tokens": ("100", "prepare rollout"),
+    "rollout.temperature": ("0.7", "rollout train"),
+    "rollout.top_p": ("1.0", ""),  # one value only
+    "rollout.top_k": ("-1", ""),
+    "rollout.stop": ("[x]", "rollout"),
+    "rollout.shards": ("2", "rollout"),
+    "rollout.part_groups": ("7", ""),
+    "rollout.engine.max_num_seqs": ("8", ""),
+    "rollout.engine.gpu_memory_utilization": ("0.5", ""),
+    "rollout.engine.cpu_kv_cache_gib": ("2", ""),
+    "rollout.engine.enforce_eager": ("true", ""),
+    "rollout.engine.tensor_parallel_size": ("2", ""),
+    "reward.graders": ("[exact]", "reward"),
+    "reward.time_limit": ("3", "reward"),
+    "reward.workers": ("3", ""),
+    "reward.max_failed_share": ("0.1", ""),
+    "train.objective.name": ("grpo", "train"),
+    "train.objective.truncation": ("3", "train"),
+    "train.objective.clip": ("0.1", "train"),
+    "train.updates": ("8", "rollout train"),
+    "train.mini_batch_prompts": ("4", "rollout train"),
+    "train.learning_rate": ("1e-3", "train"),
+    "train.schedule": ("cosine", "train"),
+    "train.schedule_steps": ("10", "train"),
+    "train.warmup_steps": ("3", "train"),
+    "train.min_learning_rate": ("1e-7", "train"),
+    "train.betas": ("[0.9, 0.95]", "train"),
+    "train.weight_decay": ("0.1", "train"),
+    "train.max_grad_norm": ("0.5", "train"),
+    "train.micro_batch_tokens": ("100", ""),
+    "train.logprob_chunk": ("100", ""),
+    "train.compute_dtype": ("bfloat16", "train"),
+    "train.gradient_checkpointing": ("true", ""),
+    "train.min_effective_sample_share": ("0.3", "train"),
+    "train.max_logprob_gap": ("1", ""),
+    "evaluate.samples": ("9", "rollout"),
+    "evaluate.temperature": ("0.5", "rollout"),
+    "evaluate.top_p": ("0.9", "rollout"),
+    "evaluate.max_tokens": ("77", "prepare rollout"),
+    "evaluate.pass_k": ("[1, 2]", "publish"),
+    "evaluate.pass_threshold": ("0.5", "publish"),
+    "tracking.enabled": ("false", ""),
+    "tracking.uri": ("http://mlflow", ""),
+    "tracking.experiment": ("other", ""),
+    "tracking.model_name": ("other", ""),
+    "loop.iterations": ("8", "train"),  # a linear schedule spans them
+    "loop.target_reward": ("0.9", ""),
+}
+
+
+def touched(before: RunConfig, after: RunConfig) -> set[str]:
+    return {stage for stage in STAGES if stage_digest(before, stage) != stage_digest(after, stage)}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_changes_the_digests_of_the_stages_it_matters_to(key: str) -> None:
+    value, stages = CHANGES[key]
+    before, after = parse_config(BASE), parse_config(BASE, [f"{key}={value}"])
+    assert touched(before, after) == set(stages.split())
+    differences = binding_differences(before, after, STAGES)
+    assert bool(differences) == bool(stages)
+    assert {stage for stage in STAGES if binding_differences(before, after, [stage])} == set(stages.split())
+    if stages and key != "loop.iterations":
+        assert any(difference.startswith((f"{key}: ", f"{key}.")) for difference in differences)
+
+
+def test_no_key_is_forgotten() -> None:
+    leaves = {key for key in known_keys() if not key.startswith("reward.graders.")}
+    assert leaves == CHANGES.keys(), "say of a new key which stages' outputs it changes"
+
+
+def test_a_run_with_a_constant_rate_may_be_prolonged() -> None:
+    before = parse_config(BASE, ["train.schedule=constant"])
+    for word in ("loop.iterations=8", "train.schedule_steps=3", "train.min_learning_rate=1e-9"):
+        after = parse_config(BASE, ["train.schedule=constant", word])
+        assert touched(before, after) == set()
+        assert binding_differences(before, after, STAGES) == []
+
+
+def test_a_scheduled_run_may_be_prolonged_where_the_span_is_given() -> None:
+    before = parse_config(BASE, ["train.schedule_steps=64"])
+    assert touched(before, parse_config(BASE, ["train.schedule_steps=64", "loop.iterations=8"])) == set()
+    assert binding_differences(parse_config(BASE), parse_config(BASE, ["loop.iterations=8"]), STAGES) == [
+        "loop.iterations changes the span of the linear schedule; set train.schedule_steps=64 to keep it"
+    ]
+    prolonged = parse_config(BASE, ["loop.iterations=8", "train.schedule_steps=64"])
+    assert binding_differences(parse_config(BASE), prolonged, STAGES) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "differences"),
+    [
+        (["train.updates=8"], ["train.updates: 16 -> 8"]),
+        (["train.schedule_steps=70"], ["train.schedule_steps: 64 -> 70"]),
+        (["train.updates=8", "loop.iterations=8"], ["train.updates: 16 -> 8"]),
+    ],
+)
+def test_a_schedule_span_names_what_changed_it(words: list[str], differences: list[str]) -> None:
+    assert binding_differences(parse_config(BASE), parse_config(BASE, words), ["train"]) == differences
+
+
+def test_only_keys_of_the_given_stages_bind() -> None:
+    before, after = parse_config(BASE), parse_config(BASE, ["reward=exact", "train.learning_rate=1", "run.seed=1"])
+    assert binding_differences(before, after, []) == []
+    assert binding_differences(before, after, ["prepare", "rollout"]) == ["run.seed: 0 -> 1"]
+    named = [line.split(":")[0] for line in binding_differences(before, after, {"reward", "train"})]
+    assert named == ["reward.graders", "run.seed", "train.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.schedule_steps=64"],  # 4 iterations x 16 updates, the default
+        ["evaluate.max_tokens=512"],  # as in training, the default
+        ["train.learning_rate=0.000001"],
+        ["reward=math"],
+        ["rollout.top_k=-1"],
+    ],
+)
+def test_spelling_out_a_default_changes_nothing(words: list[str]) -> None:
+    assert touched(parse_config(BASE), parse_config(BASE, words)) == set()
+    assert binding_differences(parse_config(BASE), parse_config(BASE, words), STAGES) == []
+
+
+def test_differences_are_named_with_both_values() -> None:
+    before = parse_config(BASE)
+    after = parse_config(BASE, ["train.learning_rate=0.5", "run.seed=3", "reward.workers=2", "reward=exact"])
+    assert binding_differences(before, after, STAGES)[-1] == "train.learning_rate: 1e-06 -> 0.5"
+    assert [line.split(":")[0] for line in binding_differences(before, after, STAGES)] == [
+        "reward.graders",
+        "run.seed",
+        "train.learning_rate",
+    ]
+    assert binding_differences(before, before, STAGES) == []
+
+
+@given(st.lists(st.sampled_from(sorted(CHANGES)), unique=True))
+def test_differences_are_empty_exactly_when_no_digest_changes(keys: list[str]) -> None:
+    before = parse_config(BASE)
+    after = parse_config(BASE, [f"{key}={CHANGES[key][0]}" for key in keys])
+    assert bool(binding_differences(before, after, STAGES)) == bool(touched(before, after))
