@@ -1,0 +1,19 @@
+"""Object storage behind one small interface, and what is kept in it."""
+
+from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
+from components.store.commit import OutputDirectory
+from components.store.open import open_store
+from components.store.run import Run, open_run, run_uri, split_run_uri
+
+__all__ = [
+    "ObjectExists",
+    "ObjectInfo",
+    "ObjectMissing",
+    "OutputDirectory",
+    "Run",
+    "Store",
+    "open_run",
+    "open_store",
+    "run_uri",
+    "split_run_uri",
+]

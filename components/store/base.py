@@ -1,0 +1,77 @@
+"""The interface every object store has."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.contract.errors import InputError
+
+
+class ObjectMissing(InputError):
+    """There is no object under that key."""
+
+
+class ObjectExists(Exception):
+    """A create-only write found an object already there."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    key: str
+    size: int
+
+
+class Store(ABC):
+    """Flat keys (`a/b/c`, no leading slash) to bytes.
+
+    Every write is atomic: a reader sees the whole new object or none of it. What a user can mend (missing
+    rights, wrong credentials, no bucket, a full disk) is raised as InputError.
+    """
+
+    uri: str
+    """Where the store is, without a trailing slash; never holds credentials."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The object's bytes. Raises ObjectMissing."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Create or replace an object."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> None:
+        """Create an object; of several that try at once exactly one succeeds. Raises ObjectExists."""
+
+    @abstractmethod
+    def upload(self, path: Path, key: str) -> None:
+        """Create or replace an object from a file of any size."""
+
+    @abstractmethod
+    def download(self, key: str, path: Path) -> None:
+        """Write an object into a file, whose parent directories are made. Raises ObjectMissing."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """All objects below the directory `prefix`, sorted by key."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing one is no error."""
+
+    @abstractmethod
+    def local_path(self, key: str) -> Path | None:
+        """Where the object or directory lies on this machine's file system; None where it does not."""
+
+    def locate(self, key: str) -> str:
+        """The object's URI, for messages, manifests and other programs."""
+        return f"{self.uri}/{key}"
+
+    def check_writable(self, prefix: str) -> None:
+        """Write and remove a small object below `prefix`, so that a run fails before its work and not after."""
+        probe = f"{prefix}/.write-check"
+        self.write(probe, b"")
+        self.delete(probe)

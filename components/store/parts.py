@@ -1,0 +1,148 @@
+"""Parquet parts of one directory: written one by one, counted when a manifest names them, resumed after a kill."""
+
+import io
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.contract.digests import bytes_digest
+from components.contract.errors import InputError
+from components.contract.layout import part_index, part_name
+from components.contract.manifest import Manifest, Output
+from components.contract.schemas import read_facts, validate
+from components.store.base import ObjectExists, ObjectMissing
+from components.store.commit import OutputDirectory
+
+ROW_GROUP_ROWS = 4096
+
+
+class PartWriter:
+    """Appends whole parts to an uncommitted directory.
+
+    Args:
+        directory: where the parts go.
+        kind: `trajectories` or `rewards`.
+        schema: the kind's schema with file metadata; parts left by a killed process are kept only if
+            their metadata is the same.
+        group_rows: about how many rows a Parquet row group holds; it ends where a prompt group ends.
+    """
+
+    def __init__(
+        self, directory: OutputDirectory, kind: str, schema: pa.Schema, group_rows: int = ROW_GROUP_ROWS
+    ) -> None:
+        self.directory = directory
+        self.kind = kind
+        self.schema = schema
+        self.group_rows = group_rows
+        self.outputs: list[Output] = []
+
+    def resume(self) -> list[pa.Table]:
+        """Parts that an earlier, killed process left whole; parts of other work are deleted.
+
+        A part is written atomically and its content is checked, so one that exists and reads is whole.
+
+        Raises:
+            InputError: another process writes or has committed the directory meanwhile.
+        """
+        tables: list[pa.Table] = []
+        while (table := self._left(len(tables))) is not None:
+            tables.append(table)
+        self._discard_from(len(tables))
+        return tables
+
+    def append(self, table: pa.Table) -> None:
+        """Write the next part.
+
+        Raises:
+            InputError: another process writes the same directory.
+        """
+        table = table.cast(self.schema.remove_metadata()).replace_schema_metadata(self.schema.metadata)
+        name = part_name(len(self.outputs))
+        validate(table, self.kind, f"{self.directory.uri}/{name}")
+        data = encode(table, self.group_rows)
+        try:
+            self.directory.store.create(f"{self.directory.key}/{name}", data)
+        except ObjectExists:
+            raise InputError(
+                f"{self.directory.uri}/{name} appeared while this process was about to write it: "
+                "two copies of this run are at work, stop one of them"
+            ) from None
+        self._record(data, table.num_rows)
+
+    def _record(self, data: bytes, rows: int) -> None:
+        name = part_name(len(self.outputs))
+        self.outputs.append(Output(path=name, size=len(data), sha256=bytes_digest(data), rows=rows))
+
+    def _left(self, index: int) -> pa.Table | None:
+        """The part of that number if it is there, whole and of this work."""
+        key = f"{self.directory.key}/{part_name(index)}"
+        where = self.directory.store.locate(key)
+        try:
+            data = self.directory.store.read(key)
+        except ObjectMissing:
+            return None
+        try:
+            table = decode(data, where)
+            validate(table, self.kind, where)
+        except InputError:
+            return None
+        if table.schema.metadata != self.schema.metadata:
+            return None
+        self._record(data, table.num_rows)
+        return table
+
+    def _discard_from(self, first: int) -> None:
+        """Delete the parts from that number on, so that their names are free."""
+        listed = (info.key.rsplit("/", 1)[-1] for info in self.directory.store.list(self.directory.key))
+        indices = [index for name in listed if (index := part_index(name)) is not None and index >= first]
+        if not indices:
+            return
+        # A part that is ours after all was written since `resume` looked for it.
+        if self.directory.manifest() is not None or (first in indices and self._left(first) is not None):
+            raise InputError(
+                f"another process writes {self.directory.uri}: two copies of this run are at work, stop one of them"
+            )
+        # From the end: killed half-way, this leaves no gap behind which parts would be overlooked.
+        for index in sorted(indices, reverse=True):
+            self.directory.store.delete(f"{self.directory.key}/{part_name(index)}")
+
+
+def encode(table: pa.Table, group_rows: int = ROW_GROUP_ROWS) -> bytes:
+    """A table as zstd Parquet; row groups of about `group_rows` rows end where `group_id` changes."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        for begin, end in _row_groups(table, group_rows):
+            writer.write_table(table.slice(begin, end - begin), row_group_size=end - begin)
+    return sink.getvalue()
+
+
+def _row_groups(table: pa.Table, group_rows: int) -> list[tuple[int, int]]:
+    ids = table["group_id"].to_pylist()
+    bounds = [0]
+    for row in range(1, len(ids)):
+        if row - bounds[-1] >= group_rows and ids[row] != ids[row - 1]:
+            bounds.append(row)
+    return list(pairwise([*bounds, len(ids)])) if ids else []
+
+
+def decode(data: bytes, where: str) -> pa.Table:
+    """Raises InputError where the bytes are no Parquet of this program."""
+    try:
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{where} is not a Parquet file: {error}") from None
+    read_facts(table.schema, where)
+    return table
+
+
+def read_parts(directory: OutputDirectory, kind: str, manifest: Manifest | None = None) -> list[pa.Table]:
+    """The committed parts of a directory, verified and validated, in order."""
+    manifest = manifest or directory.require()
+    tables = []
+    for output in manifest.outputs:
+        where = f"{directory.uri}/{output.path}"
+        table = decode(directory.read(output.path, manifest), where)
+        validate(table, kind, where)
+        tables.append(table)
+    return tables

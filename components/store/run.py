@@ -1,0 +1,88 @@
+"""A run: its store, layout and configuration, opened from one URI."""
+
+from dataclasses import dataclass
+
+from components.contract.config import RunConfig
+from components.contract.errors import InputError
+from components.contract.layout import RUNS, Round, RunLayout
+from components.contract.resolve import parse_config
+from components.store.base import ObjectMissing, Store
+from components.store.commit import OutputDirectory
+from components.store.open import open_store
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage after prepare starts from."""
+
+    store: Store
+    layout: RunLayout
+    config: RunConfig
+
+    @property
+    def uri(self) -> str:
+        return run_uri(self.store, self.layout.run)
+
+    def directory(self, key: str) -> OutputDirectory:
+        return OutputDirectory(self.store, key)
+
+    def policy_version(self) -> int:
+        """Version of the newest committed policy; 0 is the base policy."""
+        version = 0
+        while self.directory(self.layout.policy_commit(version + 1)).has_policy():
+            version += 1
+        return version
+
+    def final_round(self) -> Round:
+        """The round whose held-out rows evaluate the newest policy.
+
+        An iteration that has sampled that policy already (it stopped at the target, or the run was shortened)
+        serves; otherwise an evaluation round of its own.
+        """
+        version = self.policy_version()
+        sampled = Round.iteration(version + 1)
+        shards = range(self.config.rollout.shards)
+        if all(self.directory(self.layout.rollout(sampled, shard)).manifest() for shard in shards):
+            return sampled
+        return Round.evaluation(version)
+
+    def published(self) -> bool:
+        """Whether every iteration is done and the report is that of the newest policy."""
+        report = self.directory(self.layout.report).manifest()
+        version = self.policy_version()
+        if report is None or report.facts["policy_version"] != version:
+            return False
+        stopped = self.directory(self.layout.train(version + 1)).manifest() is not None
+        return version >= self.config.loop.iterations or stopped
+
+    def round(self, text: str) -> Round:
+        """A round as it travels between pipeline tasks; `final` stands for `final_round()`."""
+        return self.final_round() if text == "final" else Round.parse(text)
+
+
+def run_uri(store: Store, run: str) -> str:
+    """The string that travels between pipeline tasks."""
+    return store.locate(f"{RUNS}/{run}")
+
+
+def split_run_uri(uri: str) -> tuple[Store, RunLayout]:
+    """Raises InputError where the URI does not end in `runs/<name>`."""
+    head, _, run = uri.rstrip("/").rpartition("/")
+    root, _, folder = head.rpartition("/")
+    if folder != RUNS or not run:
+        raise InputError(f"{uri!r} is not a run; write <store>/{RUNS}/<name>")
+    return open_store(root), RunLayout(run)
+
+
+def open_run(uri: str) -> Run:
+    """Open a run that prepare has set up.
+
+    Raises:
+        InputError: no such run.
+    """
+    store, layout = split_run_uri(uri)
+    try:
+        text = store.read(layout.config).decode(errors="replace")
+    except ObjectMissing:
+        raise ObjectMissing(f"there is no run at {uri}: {store.locate(layout.config)} does not exist") from None
+    return Run(store, layout, parse_config(text, what=store.locate(layout.config)))

@@ -1,0 +1,214 @@
+"""S3 and servers that speak its protocol, through boto3."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from components.contract.errors import InputError
+from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
+from components.store.files import writing
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_REFUSED = (
+    "401",
+    "403",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+)
+_BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_ATTEMPTS = 5
+
+
+class S3Store(Store):
+    """Objects below `s3://bucket/prefix`.
+
+    Credentials, region and endpoint come from boto3's usual places (`AWS_ACCESS_KEY_ID`, `AWS_REGION`,
+    `AWS_ENDPOINT_URL`, profiles, pod identity). Bodies travel with CRC32 checksums, boto3's default; large
+    files as multipart transfers; throttling and connection errors are retried by botocore.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.uri = "/".join(filter(None, [f"s3://{bucket}", self.prefix]))
+        self._transfer = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=32 << 20)
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        """Made on first use, once one request has been answered.
+
+        A wrong address thereby fails within seconds, while a server that goes away later is waited for.
+        """
+        # botocore itself reads AWS_DEFAULT_REGION only; containers and other SDKs use AWS_REGION.
+        session = Session(region_name=os.environ.get("AWS_REGION"))
+        impatient = _connect(session, connect_timeout=3, read_timeout=10, max_attempts=2)
+        try:
+            impatient.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if _status(error) == 404:
+                raise self._no_bucket(impatient.meta.endpoint_url) from None
+            # Any other refusal is answered again, and with its reason, to the request that is to be made.
+        return _connect(session, connect_timeout=10, read_timeout=60, max_attempts=8)
+
+    def read(self, key: str) -> bytes:
+        with self._explained(key):
+            for attempt in range(1, _ATTEMPTS + 1):
+                body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+                try:
+                    return body.read()
+                except _BROKEN_BODY:
+                    # botocore retries requests, not bodies that break off.
+                    if attempt == _ATTEMPTS:
+                        raise
+            raise AssertionError
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+
+    def create(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                    return
+                except ClientError as error:
+                    if _status(error) == 409 and attempt < _ATTEMPTS:
+                        # S3 asks for a retry when two conditional writes overlap.
+                        time.sleep(0.05 * 2**attempt)
+                        continue
+                    if _status(error) != 412:
+                        raise
+                    # A retried request may meet the object that its own lost first attempt made.
+                    if error.response["ResponseMetadata"].get("RetryAttempts", 0) and self.read(key) == data:
+                        return
+                    raise ObjectExists(self.locate(key)) from None
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._explained(key):
+            self._client.upload_file(str(path), self.bucket, self._key(key), Config=self._transfer)
+
+    def download(self, key: str, path: Path) -> None:
+        with self._explained(key), writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._client.download_file(self.bucket, self._key(key), str(path), Config=self._transfer)
+
+    def exists(self, key: str) -> bool:
+        try:
+            with self._explained(key):
+                self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except ObjectMissing:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        start = self._key(prefix).rstrip("/") + "/" if prefix or self.prefix else ""
+        strip = len(self.prefix) + 1 if self.prefix else 0
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            return sorted(
+                (ObjectInfo(item["Key"][strip:], item["Size"]) for page in pages for item in page.get("Contents", [])),
+                key=lambda info: info.key,
+            )
+
+    def delete(self, key: str) -> None:
+        with self._explained(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def local_path(self, key: str) -> Path | None:  # noqa: ARG002
+        return None
+
+    def _key(self, key: str) -> str:
+        assert not key.startswith("/"), key
+        return "/".join(filter(None, [self.prefix, key]))
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Translate what a user can mend; botocore's own retries have been made by then."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._explain(error, key) from None
+        except S3UploadFailedError as error:
+            if isinstance(error.__context__, ClientError):
+                raise self._explain(error.__context__, key) from None
+            raise InputError(f"upload to {self.locate(key)} failed: {error}") from None
+        except (NoCredentialsError, PartialCredentialsError):
+            raise InputError(
+                f"no complete S3 credentials for {self.uri}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "a profile, or run where a role is attached"
+            ) from None
+        except (EndpointConnectionError, ConnectTimeoutError) as error:
+            raise InputError(
+                f"cannot reach {error.kwargs['endpoint_url']} for {self.uri}; check AWS_ENDPOINT_URL and the network"
+            ) from None
+        except BotoCoreError as error:
+            raise InputError(f"{self.uri}: {error}") from None
+
+    def _explain(self, error: ClientError, key: str) -> InputError:
+        code = error.response.get("Error", {}).get("Code") or str(_status(error))
+        endpoint = self._client.meta.endpoint_url
+        if code == "NoSuchBucket":
+            return self._no_bucket(endpoint)
+        if code in _MISSING:
+            return ObjectMissing(f"{self.locate(key)} does not exist")
+        if code in _REFUSED:
+            return InputError(
+                f"{endpoint} refused {error.operation_name} on {self.locate(key)} ({code}); "
+                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights on the bucket"
+            )
+        return InputError(f"{endpoint} answered {code} to {error.operation_name} on {self.locate(key)}")
+
+    def _no_bucket(self, endpoint: str) -> InputError:
+        return InputError(f"there is no bucket {self.bucket!r} at {endpoint}; create it first")
+
+
+def _connect(session: Session, connect_timeout: float, read_timeout: float, max_attempts: int) -> "S3Client":
+    try:
+        client: S3Client = session.client(
+            "s3",
+            config=Config(
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                retries={"mode": "standard", "total_max_attempts": max_attempts},
+            ),
+        )
+    except ValueError as error:
+        raise InputError(f"AWS_ENDPOINT_URL: {error}") from None
+    if "@" in urlsplit(client.meta.endpoint_url).netloc:
+        raise InputError(
+            "AWS_ENDPOINT_URL holds a user name or password; "
+            "give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
+    return client
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]

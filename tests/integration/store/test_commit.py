@@ -1,0 +1,243 @@
+"""Output directories: done exactly when their manifest says so."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.contract.errors import InputError
+from components.contract.layout import manifest_key
+from components.contract.manifest import Manifest, policy_digests
+from components.runtime.clock import Clock
+from components.store import ObjectMissing, OutputDirectory, Run, Store
+from components.store.local import LocalStore
+
+KEY = "runs/demo/iterations/0001/train"
+
+
+@pytest.fixture
+def directory(store: Store) -> OutputDirectory:
+    return OutputDirectory(store, KEY)
+
+
+def commit(directory: OutputDirectory, **changes: Any) -> Manifest:
+    """Two files and the manifest that names them."""
+    if "outputs" not in changes:
+        changes["outputs"] = [directory.write("a.txt", b"alpha", rows=3), directory.write("deep/b.txt", b"beta")]
+    return directory.commit(
+        **{
+            "stage": "train",
+            "run": "demo",
+            "inputs": {"policy": "p1"},
+            "config_digest": "c1",
+            "timings": Clock().timings(),
+            "iteration": 1,
+            "facts": {"outcome": "trained", "gap": 1e-7, "early": None},
+            **changes,
+        }
+    )
+
+
+def test_nothing_is_done_before_the_manifest(directory: OutputDirectory) -> None:
+    directory.write("a.txt", b"alpha")
+    assert directory.manifest() is None
+    assert directory.settled({"policy": "p1"}, "c1") is None
+    assert not directory.has_policy()
+    for use in (directory.require, lambda: directory.read("a.txt"), lambda: directory.fetch(Path("never"))):
+        with pytest.raises(InputError, match=r"train has no manifest: the stage that writes it has not finished"):
+            use()
+
+
+def test_a_committed_directory_is_settled_and_reads_back(directory: OutputDirectory) -> None:
+    manifest = commit(directory)
+    assert directory.manifest() == manifest
+    assert directory.settled({"policy": "p1"}, "c1") == manifest
+    assert directory.read("a.txt") == b"alpha"
+    assert directory.read("deep/b.txt", manifest) == b"beta"
+    assert manifest.outputs[0].rows == 3
+    assert manifest.facts["gap"] == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("inputs", "digest", "reason"),
+    [
+        ({"policy": "p1"}, "c2", "another configuration"),
+        ({"policy": "p2"}, "c1", r"other inputs \(policy\)"),
+        ({"policy": "p1", "rewards/000": "r"}, "c1", r"other inputs \(rewards/000\)"),
+        ({}, "c1", r"other inputs \(policy\)"),
+    ],
+)
+def test_work_of_another_kind_is_not_taken_for_ours(
+    directory: OutputDirectory, inputs: dict[str, str], digest: str, reason: str
+) -> None:
+    before = commit(directory)
+    with pytest.raises(InputError, match=rf"train was committed from {reason}; use another run.name, or restore"):
+        directory.settled(inputs, digest)
+    assert directory.require() == before
+
+
+def test_committing_the_same_twice_keeps_the_first(directory: OutputDirectory) -> None:
+    first = commit(directory)
+    assert commit(directory, outputs=first.outputs) == first
+    assert directory.require() == first
+
+
+MEANWHILE = "train was committed by another process meanwhile: two copies of this run are at work"
+
+
+def test_two_processes_that_commit_different_things_are_told(directory: OutputDirectory) -> None:
+    other = directory.write("other.txt", b"other")
+    first = commit(directory)
+    with pytest.raises(InputError, match=MEANWHILE):
+        commit(directory, outputs=[other])
+    assert directory.require() == first
+    assert directory.read("a.txt") == b"alpha"
+
+
+def test_a_committed_directory_is_not_written_again(directory: OutputDirectory, tmp_path: Path) -> None:
+    commit(directory)
+    before = {info.key: directory.store.read(info.key) for info in directory.store.list(directory.key)}
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "a.txt").write_bytes(b"of the late process")
+    (tmp_path / "made" / "new.txt").write_bytes(b"of the late process")
+    late: list[Callable[[], object]] = [
+        lambda: directory.upload(tmp_path / "made"),
+        lambda: directory.write("a.txt", b"of the late process"),
+        lambda: directory.write("new.txt", b"of the late process"),
+    ]
+    for write in late:
+        with pytest.raises(InputError, match=MEANWHILE):
+            write()
+    assert {info.key: directory.store.read(info.key) for info in directory.store.list(directory.key)} == before
+
+
+def test_an_upload_stops_where_another_process_commits(
+    directory: OutputDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made").mkdir()
+    for name in ("a.txt", "z.txt"):
+        (tmp_path / "made" / name).write_bytes(b"of the slow process")
+    upload = directory.store.upload
+
+    def upload_and_lose(path: Path, key: str) -> None:
+        upload(path, key)
+        monkeypatch.undo()
+        commit(OutputDirectory(directory.store, KEY))
+
+    monkeypatch.setattr(directory.store, "upload", upload_and_lose)
+    with pytest.raises(InputError, match=MEANWHILE):
+        directory.upload(tmp_path / "made")
+    assert directory.read("a.txt") == b"alpha"
+    assert not directory.store.exists(f"{KEY}/z.txt")
+
+
+def test_files_that_no_manifest_names_are_not_read(directory: OutputDirectory, tmp_path: Path) -> None:
+    directory.write("stray.txt", b"left by a killed process")
+    commit(directory)
+    with pytest.raises(InputError, match=r"the manifest of .*/train names no stray.txt"):
+        directory.read("stray.txt")
+    if not isinstance(directory.store, LocalStore):
+        directory.fetch(tmp_path / "into")
+        assert not (tmp_path / "into" / "stray.txt").exists()
+
+
+def test_a_corrupted_file_is_refused(directory: OutputDirectory, tmp_path: Path) -> None:
+    commit(directory)
+    directory.store.write(f"{KEY}/deep/b.txt", b"bexa")
+    message = r"train/deep/b.txt is corrupted: SHA-256 [0-9a-f]{12}\.\.\., committed as [0-9a-f]{12}\.\.\.; restore it"
+    with pytest.raises(InputError, match=message):
+        directory.read("deep/b.txt")
+    with pytest.raises(InputError, match=message):
+        directory.fetch(tmp_path / "into")
+    assert directory.read("a.txt") == b"alpha"
+
+
+def test_a_file_that_is_gone_is_named(directory: OutputDirectory, tmp_path: Path) -> None:
+    commit(directory)
+    directory.store.delete(f"{KEY}/deep/b.txt")
+    message = r"train/deep/b.txt is gone, though the manifest beside it names it; restore it"
+    with pytest.raises(ObjectMissing, match=message):
+        directory.read("deep/b.txt")
+    with pytest.raises(ObjectMissing, match=message):
+        directory.fetch(tmp_path / "into")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is not a manifest of this program"),
+        (b"{", "is not a manifest of this program"),
+        (b'{"version": 1}', r"stage: Field required"),
+        (b'{"version": 99, "anything": 1}', r"has manifest version 99, this program reads 1"),
+        (b"\xff\xfe" * 1_000, "is not a manifest of this program"),
+    ],
+)
+def test_what_is_no_manifest_is_said_in_one_short_line(directory: OutputDirectory, data: bytes, reason: str) -> None:
+    directory.store.write(manifest_key(KEY), data)
+    with pytest.raises(InputError, match=reason) as refused:
+        directory.manifest()
+    assert directory.store.locate(manifest_key(KEY)) in str(refused.value)
+    assert len(str(refused.value)) < 900
+    assert "\n" not in str(refused.value)
+
+
+def test_upload_keeps_the_tree_and_its_digests(directory: OutputDirectory, tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    (policy / "sub").mkdir(parents=True)
+    (policy / "model.safetensors").write_bytes(b"weights")
+    (policy / "sub" / "tokenizer.json").write_bytes(b"{}")
+    # A Hugging Face cache holds links to its blobs.
+    (policy / "config.json").symlink_to(policy / "sub" / "tokenizer.json")
+    outputs = directory.upload(policy, below="policy")
+    assert [output.path for output in outputs] == [
+        "policy/config.json",
+        "policy/model.safetensors",
+        "policy/sub/tokenizer.json",
+    ]
+    manifest = commit(directory, outputs=[*outputs, directory.write("metrics.json", b"{}")])
+    assert directory.has_policy()
+    assert policy_digests(manifest.outputs, below="policy") != policy_digests(manifest.outputs)
+
+    fetched = directory.fetch(tmp_path / "into", below="policy")
+    assert (fetched / "model.safetensors").read_bytes() == b"weights"
+    assert (fetched / "sub" / "tokenizer.json").read_bytes() == b"{}"
+    if isinstance(directory.store, LocalStore):
+        assert fetched == directory.store.root / KEY / "policy", "local files are not copied"
+        assert not (tmp_path / "into").exists()
+    else:
+        assert fetched == tmp_path / "into"
+        assert not (fetched / "metrics.json").exists()
+        assert not (fetched / "policy").exists()
+
+
+def test_fetch_takes_a_whole_folder_name(directory: OutputDirectory, tmp_path: Path) -> None:
+    outputs = [directory.write("policy/a", b"1"), directory.write("policy-old/a", b"2")]
+    commit(directory, outputs=outputs)
+    directory.store.delete(f"{KEY}/policy-old/a")
+    fetched = directory.fetch(tmp_path / "into", below="policy")
+    assert (fetched / "a").read_bytes() == b"1"
+
+
+def test_a_manifest_is_readable_json_with_its_provenance(directory: OutputDirectory) -> None:
+    commit(directory, shard=2)
+    stored = json.loads(directory.store.read(manifest_key(KEY)))
+    assert stored["stage"] == "train"
+    assert (stored["run"], stored["iteration"], stored["shard"]) == ("demo", 1, 2)
+    assert stored["inputs"] == {"policy": "p1"}
+    assert stored["outputs"][1]["path"] == "deep/b.txt"
+    assert stored["outputs"][1]["size"] == 4
+    assert set(stored["timings"]) == {"started", "finished", "start", "load", "compute", "store"}
+
+
+def test_newest_policy_of_a_run(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    assert run.policy_version() == 0
+    for version in (1, 2):
+        trained = run.directory(run.layout.train(version))
+        commit(trained, outputs=[trained.write("policy/model.safetensors", b"w")])
+    assert run.policy_version() == 2
+    # A stage that found the target reached commits no policy.
+    commit(run.directory(run.layout.train(3)), facts={"outcome": "target_reached"})
+    assert run.policy_version() == 2

@@ -1,0 +1,261 @@
+"""Parquet parts: resumed after the last whole one, never mixed with other work."""
+
+import io
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.contract.errors import InputError
+from components.contract.layout import manifest_key, part_name
+from components.contract.schemas import REWARDS, TRAJECTORIES, read_facts, validate, with_metadata
+from components.runtime.clock import Clock
+from components.store import OutputDirectory, Store
+from components.store.parts import PartWriter, decode, encode, read_parts
+
+KEY = "runs/demo/iterations/0001/rollout/shard-000"
+FACTS = {"run": "demo", "round": "iteration-0001", "seed": 7}
+
+
+@pytest.fixture
+def directory(store: Store) -> OutputDirectory:
+    return OutputDirectory(store, KEY)
+
+
+def writer(directory: OutputDirectory, **facts: object) -> PartWriter:
+    return PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {**FACTS, **facts}))
+
+
+def trajectories(*groups: int, samples: int = 2) -> pa.Table:
+    rows = [
+        {
+            "prompt_id": f"p{group}",
+            "group_id": f"00001/p{group}",
+            "sample_index": sample,
+            "split": "train",
+            "prompt_token_ids": [1, group],
+            "completion_token_ids": [5, 6, sample],
+            "behaviour_logprobs": [-0.5, -1.5, 0.0],
+            "finish_reason": "stop",
+            "text": f"völlig {group} {sample}",
+        }
+        for group in groups
+        for sample in range(samples)
+    ]
+    return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
+
+
+def commit(directory: OutputDirectory, parts: PartWriter) -> None:
+    directory.commit("rollout", "demo", parts.outputs, {}, "c1", Clock().timings(), iteration=1, shard=0)
+
+
+def names(directory: OutputDirectory) -> list[str]:
+    return [info.key.rsplit("/", 1)[-1] for info in directory.store.list(directory.key)]
+
+
+def test_parts_are_written_and_read_back_in_order(directory: OutputDirectory) -> None:
+    parts = writer(directory)
+    assert parts.resume() == []
+    parts.append(trajectories(1, 2))
+    parts.append(trajectories(3))
+    assert [(output.path, output.rows) for output in parts.outputs] == [
+        ("part-00000.parquet", 4),
+        ("part-00001.parquet", 2),
+    ]
+    commit(directory, parts)
+    first, second = read_parts(directory, "trajectories")
+    assert first.replace_schema_metadata(None).equals(trajectories(1, 2))
+    assert second.replace_schema_metadata(None).equals(trajectories(3))
+    assert read_facts(first.schema, "it") == {"schema_version": "1", **FACTS}
+
+
+def test_a_second_process_goes_on_after_the_last_whole_part(directory: OutputDirectory) -> None:
+    killed = writer(directory)
+    killed.append(trajectories(1))
+    killed.append(trajectories(2))
+
+    second = writer(directory)
+    left = second.resume()
+    assert [table["group_id"][0].as_py() for table in left] == ["00001/p1", "00001/p2"]
+    second.append(trajectories(3))
+
+    uninterrupted = writer(OutputDirectory(directory.store, "other"))
+    for group in (1, 2, 3):
+        uninterrupted.append(trajectories(group))
+    assert second.outputs == uninterrupted.outputs, "a resumed run writes the same bytes"
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def flipped(data: bytes) -> bytes:
+    """One bit of the last log-probability is wrong, where only a checksum can tell."""
+    column = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(6)
+    assert column.path_in_schema.startswith("behaviour_logprobs")
+    return flip(data, column.data_page_offset + column.total_compressed_size - 30)
+
+
+def foreign(_: bytes) -> bytes:
+    return encode(trajectories(2).replace_schema_metadata(with_metadata(TRAJECTORIES, {**FACTS, "seed": 8}).metadata))
+
+
+def of_no_schema(_: bytes) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(trajectories(2), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("spoil", [truncated, flipped, foreign, of_no_schema, lambda _: b""])
+def test_parts_that_are_not_whole_or_not_ours_are_discarded(
+    directory: OutputDirectory, spoil: Callable[[bytes], bytes]
+) -> None:
+    killed = writer(directory)
+    for group in (1, 2, 3):
+        killed.append(trajectories(group))
+    key = f"{KEY}/{part_name(1)}"
+    directory.store.write(key, spoil(directory.store.read(key)))
+    directory.write("notes.txt", b"not a part")
+
+    second = writer(directory)
+    assert len(second.resume()) == 1
+    assert names(directory) == ["notes.txt", "part-00000.parquet"]
+    second.append(trajectories(2))
+    second.append(trajectories(3))
+    assert second.outputs == killed.outputs
+
+
+def test_parts_behind_a_gap_are_discarded(directory: OutputDirectory) -> None:
+    killed = writer(directory)
+    for group in (1, 2, 3, 4):
+        killed.append(trajectories(group))
+    directory.store.delete(f"{KEY}/{part_name(1)}")
+    second = writer(directory)
+    assert len(second.resume()) == 1
+    assert names(directory) == ["part-00000.parquet"]
+    second.append(trajectories(2))
+
+
+def test_a_discard_that_is_killed_half_way_is_finished_by_the_next(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = writer(directory, seed=8)
+    for group in (1, 2, 3, 4):
+        others.append(trajectories(group))
+    delete, deleted = directory.store.delete, list[str]()
+
+    def die_on_the_third(key: str) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(key)
+        delete(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.store, "delete", die_on_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            writer(directory).resume()
+    assert names(directory) == ["part-00000.parquet", "part-00001.parquet"]
+    assert writer(directory).resume() == []
+    assert names(directory) == []
+
+
+def test_discarding_never_touches_what_a_manifest_names(directory: OutputDirectory) -> None:
+    done = writer(directory)
+    done.append(trajectories(1))
+    done.append(trajectories(2))
+    commit(directory, done)
+    late = writer(directory, seed=8)
+    with pytest.raises(InputError, match=r"another process writes .*: two copies of this run are at work"):
+        late.resume()
+    assert names(directory) == ["manifest.json", "part-00000.parquet", "part-00001.parquet"]
+    assert len(read_parts(directory, "trajectories")) == 2
+
+
+def test_two_writers_are_told(directory: OutputDirectory) -> None:
+    one, two = writer(directory), writer(directory)
+    one.resume()
+    two.resume()
+    one.append(trajectories(1))
+    with pytest.raises(
+        InputError, match=r"part-00000.parquet appeared .*: two copies of this run are at work, stop one"
+    ):
+        two.append(trajectories(2))
+    assert decode(directory.store.read(f"{KEY}/{part_name(0)}"), "it")["group_id"][0].as_py() == "00001/p1"
+
+
+def test_a_part_that_appears_while_resuming_is_not_discarded(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = writer(directory)
+    list_objects = directory.store.list
+
+    def list_after_the_other_wrote(prefix: str) -> object:
+        other.append(trajectories(1))
+        return list_objects(prefix)
+
+    monkeypatch.setattr(directory.store, "list", list_after_the_other_wrote)
+    with pytest.raises(InputError, match="two copies of this run are at work"):
+        writer(directory).resume()
+    assert directory.store.exists(f"{KEY}/{part_name(0)}")
+
+
+def test_a_bad_row_is_refused_before_it_is_written(directory: OutputDirectory) -> None:
+    table = trajectories(1, 2)
+    short = table.set_column(6, TRAJECTORIES.field(6), pa.array([[-1.0] * 3] * 3 + [[-1.0]], pa.list_(pa.float32())))
+    with pytest.raises(InputError, match=r"part-00000.parquet, row 3: behaviour_logprobs and completion_token_ids"):
+        writer(directory).append(short)
+    assert names(directory) == []
+
+
+def test_a_committed_part_that_changed_is_refused(directory: OutputDirectory) -> None:
+    parts = writer(directory)
+    parts.append(trajectories(1))
+    commit(directory, parts)
+    directory.store.write(f"{KEY}/{part_name(0)}", foreign(b""))
+    with pytest.raises(InputError, match=r"part-00000.parquet is corrupted: SHA-256"):
+        read_parts(directory, "trajectories")
+    assert directory.store.exists(manifest_key(KEY))
+
+
+def test_reading_as_another_kind_is_refused(directory: OutputDirectory) -> None:
+    parts = writer(directory)
+    parts.append(trajectories(1))
+    commit(directory, parts)
+    with pytest.raises(InputError, match=r"part-00000.parquet is not a rewards table: columns missing: reward, comp"):
+        read_parts(directory, "rewards")
+
+
+def test_row_groups_end_where_a_group_ends() -> None:
+    table = trajectories(*range(10), samples=3)
+    data = encode(table, group_rows=7)
+    stored = pq.ParquetFile(io.BytesIO(data))
+    bounds = [stored.metadata.row_group(index).num_rows for index in range(stored.num_row_groups)]
+    assert bounds == [9, 9, 9, 3]
+    assert stored.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert stored.read().equals(table)
+
+
+@pytest.mark.parametrize("schema", [TRAJECTORIES, REWARDS])
+def test_an_empty_table_goes_there_and_back(schema: pa.Schema) -> None:
+    table = with_metadata(schema, {}).empty_table()
+    assert decode(encode(table), "it").equals(table)
+
+
+def test_one_wrong_bit_anywhere_is_refused_or_harmless() -> None:
+    table = trajectories(1, 2).replace_schema_metadata(with_metadata(TRAJECTORIES, FACTS).metadata)
+    data = encode(table)
+    refused = 0
+    for at in range(0, len(data), 5):
+        try:
+            found = decode(flip(data, at), "it")
+            validate(found, "trajectories", "it")
+        except InputError:
+            refused += 1
+        else:
+            assert found.equals(table)
+    assert refused > len(data) / 5 / 3
