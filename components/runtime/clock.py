@@ -1,0 +1,49 @@
+"""Where a stage's seconds go."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from components.contract.manifest import Timings, now
+
+Kind = Literal["load", "compute", "store"]
+
+
+class Clock:
+    """Started when a stage begins; `timings()` goes into its manifest."""
+
+    def __init__(self) -> None:
+        self._started = now()
+        self._start = _process_age()
+        self._seconds: dict[Kind, float] = {"load": 0.0, "compute": 0.0, "store": 0.0}
+
+    @contextmanager
+    def measure(self, kind: Kind) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[kind] += time.perf_counter() - begin
+
+    def seconds(self, kind: Kind) -> float:
+        return self._seconds[kind]
+
+    def timings(self) -> Timings:
+        return Timings(started=self._started, finished=now(), start=self._start, **self._seconds)
+
+
+_stages_begun = 0
+
+
+def _process_age() -> float:
+    """Seconds since this process started; 0 for a second stage in the same process."""
+    global _stages_begun
+    _stages_begun += 1
+    if _stages_begun > 1:
+        return 0.0
+    stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
+    start_ticks = int(stat.rpartition(")")[2].split()[19])
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK"))
