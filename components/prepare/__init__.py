@@ -1,0 +1,1 @@
+"""Sets a run up: a validated prompt table, and the base policy."""

@@ -1,0 +1,28 @@
+"""The container's command line: `python -m components.prepare CONFIG.yaml [key=value ...]`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.contract.resolve import load_config
+from components.prepare.stage import run
+from components.runtime.guard import exit_on_bad_input
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="Configuration as YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to it, such as train.learning_rate=2e-5.")
+    ] = None,
+) -> None:
+    """Make a run: check the data, tokenise the prompts, bring the base policy into the store.
+
+    Prints the run's URI, which the other stages take. Started again it goes on where it was stopped.
+    """
+    with exit_on_bad_input():
+        print(run(load_config(config, overrides or ())).run_uri)
+
+
+if __name__ == "__main__":
+    typer.run(main)

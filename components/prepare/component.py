@@ -1,0 +1,47 @@
+"""KFP face of the prepare stage."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+
+@dsl.component(base_image="rapid-rl/base:0.1.0", install_kfp_package=False)
+def prepare(config: str, run: str, model: str, data: str, iterations: int, max_iterations: int) -> NamedTuple(
+    "Prepared", [("run_uri", str), ("shards", list), ("remaining", int)]
+):
+    """Resolve the configuration, bring prompts and base policy into the run.
+
+    Args:
+        config: YAML or JSON text.
+        run: replaces run.name unless empty.
+        model: replaces model.path unless empty.
+        data: replaces data.train unless empty.
+        iterations: replaces loop.iterations unless negative.
+        max_iterations: how many iterations the pipeline was compiled for.
+    """
+    from typing import NamedTuple
+
+    from components.contract.errors import InputError
+    from components.contract.resolve import parse_config
+    from components.prepare.stage import run as run_stage
+    from components.runtime.guard import exit_on_bad_input
+
+    with exit_on_bad_input():
+        given = {"run.name": run, "model.path": model, "data.train": data}
+        overrides = [f"{key}={value}" for key, value in given.items() if value]
+        if iterations >= 0:
+            overrides.append(f"loop.iterations={iterations}")
+        resolved = parse_config(config, overrides, what="pipeline parameters")
+        if resolved.loop.iterations > max_iterations:
+            raise InputError(
+                f"loop.iterations = {resolved.loop.iterations}, but this pipeline was compiled for at most "
+                f"{max_iterations}; compile it with a larger --max-iterations"
+            )
+        prepared = run_stage(resolved)
+
+    class Prepared(NamedTuple):
+        run_uri: str
+        shards: list
+        remaining: int
+
+    return Prepared(prepared.run_uri, prepared.shards, resolved.loop.iterations)

@@ -1,0 +1,198 @@
+"""The base policy: where it comes from, and whether it can be used."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.contract.config import ModelSection
+from components.contract.errors import InputError
+from components.store.files import reading
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "*.tiktoken")
+_OTHER = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.*",
+    "additional_chat_templates/*",
+)
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+@dataclass(frozen=True)
+class BasePolicy:
+    """A usable model directory; `files` are the names in it that belong to the policy."""
+
+    directory: Path
+    files: tuple[str, ...]
+    model_type: str
+    vocab_size: int
+    parameters: int
+    dtype: str
+
+    def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Raises InputError where the tokenizer makes ids that the model has no embedding for, or cannot end.
+
+        The model may have more rows than the tokenizer has tokens: vocabularies are padded.
+        """
+        highest = max(tokenizer.get_vocab().values(), default=-1)
+        if highest >= self.vocab_size:
+            raise InputError(
+                f"the tokenizer in {self.directory} does not fit the model: its ids go up to {highest}, and "
+                f"vocab_size is {self.vocab_size}"
+            )
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                f"the tokenizer in {self.directory} does not fit the model: it has no end-of-sequence token; set "
+                "eos_token in tokenizer_config.json"
+            )
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether `model.path` can be a name on the hub: `name` or `owner/name`."""
+    return _HUB_NAME.fullmatch(path) is not None
+
+
+def locate_policy(model: ModelSection) -> Path:
+    """The model's directory on this machine, fetched from the hub where `model.path` is a name there.
+
+    Raises:
+        InputError: neither a directory nor to be had from the hub.
+    """
+    directory = Path(model.path).expanduser()
+    if directory.is_dir():
+        return directory
+    missing = f"missing model directory: {directory.absolute()} does not exist"
+    if not is_hub_name(model.path):
+        raise InputError(f"{missing}; model.path takes a Hugging Face directory or a hub name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    patterns = ["model*.safetensors", INDEX, *_TOKENIZER, *_OTHER]
+    try:
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=patterns))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{missing}, and the hub did not give {model.path!r}: {reason}") from None
+
+
+def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
+    """Check configuration, weights and tokenizer files of a model directory without loading the model.
+
+    Raises:
+        InputError: what is missing or unfit.
+    """
+    config = _json_object(directory / "config.json")
+    _check_causal(config, directory)
+    text_config = config.get("text_config") or config
+    vocab_size = text_config.get("vocab_size")
+    if not isinstance(vocab_size, int):
+        raise InputError(f"{directory / 'config.json'} has no vocab_size")
+    _check_length(text_config, directory, max_length)
+    weights = _weight_files(directory)
+    tokenizer = _matching(directory, _TOKENIZER)
+    if not tokenizer:
+        raise InputError(f"there is no tokenizer in {directory}; save it there with tokenizer.save_pretrained")
+    parameters, dtype = _tensors(directory, weights)
+    files = {*weights, *tokenizer, *_matching(directory, _OTHER)}
+    if (directory / INDEX).is_file() and WEIGHTS not in weights:
+        files.add(INDEX)
+    return BasePolicy(directory, tuple(sorted(files)), str(config["model_type"]), vocab_size, parameters, dtype)
+
+
+def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a policy, never running code that comes with it. Raises InputError where it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the libraries below raise anything from KeyError to Exception itself
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"the tokenizer in {directory} cannot be read: {reason}") from None
+
+
+def _check_causal(config: dict[str, Any], directory: Path) -> None:
+    architectures = config.get("architectures") or []
+    if "model_type" not in config or not any(str(name).endswith(_CAUSAL) for name in architectures):
+        named = ", ".join(map(str, architectures)) or "no architecture"
+        raise InputError(f"{directory} holds no causal language model: its config.json names {named}")
+
+
+def _check_length(config: dict[str, Any], directory: Path, max_length: int) -> None:
+    longest = config.get("max_position_embeddings")
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    scaled = scaling.get("rope_type", scaling.get("type", "default")) != "default"
+    if isinstance(longest, int) and not scaled and max_length > longest:
+        raise InputError(
+            f"model.max_length is {max_length}, and the model in {directory} has {longest} positions; lower it"
+        )
+
+
+def _weight_files(directory: Path) -> list[str]:
+    if (directory / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (directory / INDEX).is_file():
+        weight_map = _json_object(directory / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise InputError(f"{directory / INDEX} has no weight_map")
+        shards = sorted({str(name) for name in weight_map.values()})
+        if absent := [name for name in shards if Path(name).name != name or not (directory / name).is_file()]:
+            raise InputError(f"{directory} lacks {', '.join(absent)}, which {INDEX} names")
+        return shards
+    if (directory / "adapter_config.json").is_file():
+        raise InputError(f"{directory} holds an adapter without its model; merge it (merge_and_unload) and save that")
+    if list(directory.glob("*.bin")) or list(directory.glob("*.pt")):
+        raise InputError(
+            f"{directory} holds weights as pickles; save them as safetensors: model.save_pretrained(...) does"
+        )
+    raise InputError(f"there are no weights in {directory}: neither {WEIGHTS} nor {INDEX}")
+
+
+def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
+    """Number of parameters, and the type most of them are stored in."""
+    from safetensors import SafetensorError, safe_open
+
+    stored: Counter[str] = Counter()
+    for name in weights:
+        try:
+            with safe_open(directory / name, framework="numpy") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 - not a mapping
+                    tensor = tensors.get_slice(key)
+                    stored[tensor.get_dtype()] += prod(tensor.get_shape())
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{directory / name} is damaged: {error}") from None
+    if not stored:
+        raise InputError(f"the weights in {directory} hold no tensors")
+    code = stored.most_common(1)[0][0]
+    if code not in _DTYPES:
+        raise InputError(f"the weights in {directory} are stored as {code}; dequantise them to bfloat16 or float32")
+    return stored.total(), _DTYPES[code]
+
+
+def _matching(directory: Path, patterns: tuple[str, ...]) -> list[str]:
+    return [p.relative_to(directory).as_posix() for pattern in patterns for p in directory.glob(pattern) if p.is_file()]
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return value

@@ -1,0 +1,139 @@
+"""Prompts, answers and metadata from rows with plain, TRL or verl columns.
+
+| layout | prompt                                   | answer                                       |
+|--------|------------------------------------------|----------------------------------------------|
+| plain  | `prompt`, text                           | `answer`                                     |
+| TRL    | `prompt`, text or messages               | `answer`, `solution` or `ground_truth`       |
+| verl   | `prompt`, messages (with `data_source`)  | `reward_model.ground_truth`                  |
+
+Every other column is kept as metadata, which graders get.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.contract.errors import InputError
+from components.prepare.rows import BadRow, Row
+
+Messages = tuple[dict[str, str], ...]
+
+_ANSWERS = ("answer", "solution", "ground_truth")
+_IDS = ("prompt_id", "id", "unique_id", "task_id")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One usable row. `content` is text or chat messages, `metadata` a JSON object as text."""
+
+    number: int
+    prompt_id: str
+    content: str | Messages
+    answer: str | None
+    metadata: str
+
+
+def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt], list[BadRow]]:
+    """Prompts of all usable rows, and the others with the reason.
+
+    A prompt's id is that of the first of the columns `prompt_id`, `id`, `unique_id` and `task_id` that every
+    row has, else `p` and the row's number; `prefix` goes before it.
+
+    Raises:
+        InputError: no row has a prompt column.
+    """
+    if rows and not any("prompt" in row.columns for row in rows):
+        columns = sorted({str(name) for row in rows for name in row.columns})
+        raise InputError(
+            f"{path} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
+            "holds the prompt"
+        )
+    id_column = next((name for name in _IDS if all(_identifies(row.columns.get(name)) for row in rows)), None)
+    prompts: list[Prompt] = []
+    bad: list[BadRow] = []
+    seen: dict[str, int] = {}
+    for row in rows:
+        own = str(row.columns[id_column]) if id_column else f"p{row.number:06d}"
+        prompt_id = prefix + own
+        try:
+            prompt = _parse(row, prompt_id)
+            if prompt_id in seen:
+                raise ValueError(f"{id_column} {own!r} is that of row {seen[prompt_id]} already")
+        except ValueError as error:
+            bad.append(BadRow(row.number, str(error)))
+        else:
+            seen[prompt_id] = row.number
+            prompts.append(prompt)
+    return prompts, bad
+
+
+def _parse(row: Row, prompt_id: str) -> Prompt:
+    others = dict(row.columns)
+    content = _content(others.pop("prompt", None))
+    answer = _answer(others)
+    for text in (prompt_id, answer or "", *_texts(content)):
+        if not _is_unicode(text):
+            raise ValueError("holds half of a surrogate pair, which is no text")
+    return Prompt(row.number, prompt_id, content, answer, json.dumps(others, default=str, sort_keys=True))
+
+
+def _content(value: Any) -> str | Messages:
+    if value is None:
+        raise ValueError("prompt is missing")
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("prompt is empty")
+        return value
+    if not isinstance(value, list):
+        raise ValueError(f"prompt is neither text nor a list of messages but {type(value).__name__}")
+    if not value:
+        raise ValueError("prompt is empty")
+    messages = tuple(_message(position, message) for position, message in enumerate(value, start=1))
+    if messages[-1]["role"] == "assistant":
+        raise ValueError("the last message is the assistant's: there is nothing left to answer")
+    return messages
+
+
+def _message(position: int, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"message {position} is not an object but {type(value).__name__}")
+    for key in ("role", "content"):
+        if not isinstance(value.get(key), str):
+            raise ValueError(f"message {position} has no {key} that is text")
+    if not value["content"].strip():
+        raise ValueError(f"message {position} is empty")
+    return {"role": value["role"], "content": value["content"]}
+
+
+def _answer(others: dict[str, Any]) -> str | None:
+    """Take the answer out of the other columns."""
+    model = others.get("reward_model")
+    if isinstance(model, dict) and "ground_truth" in model:
+        others["reward_model"] = {key: value for key, value in model.items() if key != "ground_truth"}
+        return _answer_text(model["ground_truth"])
+    for name in _ANSWERS:
+        if others.get(name) is not None:
+            return _answer_text(others.pop(name))
+    return None
+
+
+def _answer_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _identifies(value: Any) -> bool:
+    return (isinstance(value, str) and bool(value)) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _texts(content: str | Messages) -> Iterable[str]:
+    return (content,) if isinstance(content, str) else (text for message in content for text in message.values())
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Rows of a prompt file: JSON Lines, a JSON list or Parquet."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.contract.errors import InputError
+from components.store.files import reading
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row by its number, from 1: the line of JSON Lines, the position of the others."""
+
+    number: int
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used, and why."""
+
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.number}: {self.reason}"
+
+
+def read_rows(path: Path) -> tuple[list[Row], list[BadRow]]:
+    """Rows that are objects, and those that are not.
+
+    Raises:
+        InputError: no such file, no rows at all, or a file that is damaged as a whole.
+    """
+    with reading(path):
+        data = path.read_bytes()
+    bad: list[BadRow] = []
+    if data.startswith(b"PAR1") or path.suffix == ".parquet":
+        rows = _parquet(data, path)
+    elif path.suffix == ".json" and data.lstrip().startswith(b"["):
+        rows, bad = _json_list(data, path)
+    else:
+        rows, bad = _json_lines(data)
+    if not rows and not bad:
+        raise InputError(f"{path} holds no rows")
+    return rows, bad
+
+
+def describe_bad(bad: list[BadRow]) -> str:
+    """The first ten in full, the rest as a number."""
+    shown = "; ".join(str(row) for row in bad[:_SHOWN])
+    return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+
+
+def _parquet(data: bytes, path: Path) -> list[Row]:
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a whole Parquet file: {error}") from None
+    return [Row(number, columns) for number, columns in enumerate(table.to_pylist(), start=1)]
+
+
+def _json_list(data: bytes, path: Path) -> tuple[list[Row], list[BadRow]]:
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    return _objects(enumerate(values, start=1))
+
+
+def _json_lines(data: bytes) -> tuple[list[Row], list[BadRow]]:
+    values: list[tuple[int, Any]] = []
+    broken = []
+    # Not str.splitlines: that also splits at separators which may stand unescaped inside JSON strings.
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            broken.append(BadRow(number, f"not JSON ({reason})"))
+    rows, bad = _objects(values)
+    return rows, sorted([*broken, *bad], key=lambda row: row.number)
+
+
+def _objects(values: Any) -> tuple[list[Row], list[BadRow]]:
+    rows, bad = [], []
+    for number, value in values:
+        if isinstance(value, dict):
+            rows.append(Row(number, value))
+        else:
+            bad.append(BadRow(number, f"not an object but {type(value).__name__}"))
+    return rows, bad

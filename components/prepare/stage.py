@@ -1,0 +1,215 @@
+"""The prepare stage: makes a run of a configuration.
+
+Everything is checked before anything is committed, so that a run whose configuration has a mistake can be
+started again under the same name once it is mended. Then the policy is committed, `config.json` is created, and
+the prompts are committed; a killed stage goes on behind whichever of them it has left.
+
+Weights go into the run as they are stored. Where they are stored wider than `model.dtype`, the engine rounds
+them when it loads them while the trainer starts from what is stored, so behaviour policy and trainer differ by
+that rounding as they differ by the engine's arithmetic: the importance weights correct for it and the provenance
+check of the train stage measures it. Manifest facts name the stored type.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.contract.config import RunConfig
+from components.contract.digests import file_digest
+from components.contract.errors import InputError
+from components.contract.layout import MANIFEST, RunLayout
+from components.contract.manifest import Manifest, Output, policy_digests
+from components.contract.resolve import binding_differences, config_json, parse_config, stage_digest
+from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, locate_policy
+from components.runtime.clock import Clock
+from components.runtime.progress import note
+from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, open_store
+from components.store.files import reading
+
+if TYPE_CHECKING:
+    from components.prepare.table import PromptTables
+
+_BAD_ROWS = "bad_rows.jsonl"
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """What the following tasks of the pipeline are given: the run, and its rollout shards as strings."""
+
+    run_uri: str
+    shards: list[str]
+
+
+def run(config: RunConfig) -> PrepareResult:
+    """Bring prompts, base policy and configuration into the run, or find that they are there.
+
+    Raises:
+        InputError: the store cannot be written, the run was started with another configuration or other data,
+            or data, model or tokenizer cannot be used.
+    """
+    clock = Clock()
+    config = _with_absolute_paths(config)
+    store = open_store(config.store.uri)
+    current = Run(store, RunLayout(config.run.name), config)
+    store.check_writable(current.layout.root)
+    _refuse_other_config(current)
+    data = _data_digests(config)
+    if not _is_prepared(current, data):
+        _prepare(current, data, clock)
+    _store_config(current)
+    return PrepareResult(current.uri, [str(shard) for shard in range(config.rollout.shards)])
+
+
+def _prepare(current: Run, data: dict[str, str], clock: Clock) -> None:
+    from components.prepare.table import build_tables, read_data
+
+    config, digest = current.config, stage_digest(current.config, "prepare")
+    policies = current.directory(current.layout.policy_commit(0))
+    policy = policies.settled({}, digest)
+    base = inspect_policy(locate_policy(config.model), config.model.max_length) if policy is None else None
+    with clock.measure("compute"):
+        files = read_data(config)
+    with clock.measure("load"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
+        tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(policies, Path(scratch)))
+    if base:
+        base.check_tokenizer(tokenizer)
+    with clock.measure("compute"):
+        tables = build_tables(config, files, tokenizer)
+    if base:
+        policy = _commit_policy(current, policies, base, digest, clock)
+    assert policy is not None
+    _store_config(current)
+    inputs = _prompt_inputs(data, policy)
+    # Only the policy was missing where its directory was deleted because a file of it was corrupted.
+    if current.directory(current.layout.prompts).settled(inputs, digest) is None:
+        _commit_prompts(current, tables, inputs, digest, clock)
+
+
+def _commit_policy(current: Run, policies: OutputDirectory, base: BasePolicy, digest: str, clock: Clock) -> Manifest:
+    with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
+        for name in base.files:
+            link = Path(scratch) / name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to((base.directory / name).resolve())
+        outputs = policies.upload(Path(scratch))
+        # What a killed start with another model left would be loaded together with this one.
+        for info in current.store.list(policies.key):
+            if info.key.removeprefix(f"{policies.key}/") not in {*base.files, MANIFEST}:
+                current.store.delete(info.key)
+    facts: dict[str, str | int | float | bool | None] = {
+        **policy_digests(outputs),
+        "model_type": base.model_type,
+        "vocab_size": base.vocab_size,
+        "parameters": base.parameters,
+        "dtype": base.dtype,
+    }
+    return policies.commit("prepare", current.layout.run, outputs, {}, digest, clock.timings(), facts=facts)
+
+
+def _commit_prompts(current: Run, tables: "PromptTables", inputs: dict[str, str], digest: str, clock: Clock) -> None:
+    from components.prepare.rows import describe_bad
+    from components.prepare.table import encode
+
+    directory = current.directory(current.layout.prompts)
+    outputs: list[Output] = []
+    with clock.measure("store"):
+        for name, table in (("train", tables.train), ("eval", tables.held_out)):
+            outputs.append(directory.write(f"{name}.parquet", encode(table), rows=table.num_rows))
+        if lines := tables.bad_rows_json():
+            outputs.append(directory.write(_BAD_ROWS, lines))
+    facts = tables.facts()
+    directory.commit("prepare", current.layout.run, outputs, inputs, digest, clock.timings(), facts=facts)
+    for key, bad in tables.bad.items():
+        if bad:
+            note(f"{key}: {len(bad)} bad rows left out, all in {directory.uri}/{_BAD_ROWS}: {describe_bad(bad)}")
+    note(f"{facts['train_prompts']} prompts to train on, {facts['eval_prompts']} held out")
+
+
+def _is_prepared(current: Run, data: dict[str, str]) -> bool:
+    """Whether nothing is left to do. Raises InputError where the run was made from other data."""
+    policy = current.directory(current.layout.policy_commit(0)).manifest()
+    if policy is None:
+        return False
+    prompts = current.directory(current.layout.prompts)
+    return prompts.settled(_prompt_inputs(data, policy), stage_digest(current.config, "prepare")) is not None
+
+
+def _prompt_inputs(data: dict[str, str], policy: Manifest) -> dict[str, str]:
+    return {**data, "tokenizer": str(policy.facts["tokenizer_digest"])}
+
+
+def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:
+    """The committed policy without its weights."""
+    manifest = policies.require()
+    for output in manifest.outputs:
+        if not output.path.endswith(".safetensors"):
+            path = into / output.path
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(policies.read(output.path, manifest))
+    return into
+
+
+def _refuse_other_config(current: Run) -> None:
+    """Raises InputError where a key differs that something committed in the run depends on."""
+    stored = _stored_config(current)
+    if stored is None or stored == current.config:
+        return
+    listed = current.store.list(current.layout.root)
+    stages = {stage for info in listed if (stage := current.layout.committed_stage(info.key))}
+    if differences := binding_differences(stored, current.config, stages):
+        raise InputError(
+            f"run {current.layout.run!r} in {current.store.uri} was started with another configuration: "
+            f"{'; '.join(differences)}; choose another run.name, or restore these values"
+        )
+
+
+def _store_config(current: Run) -> None:
+    """Create `config.json`, or bring its other keys up to date."""
+    if _stored_config(current) == current.config:
+        return
+    data = config_json(current.config).encode()
+    try:
+        current.store.create(current.layout.config, data)
+    except ObjectExists:
+        _refuse_other_config(current)
+        current.store.write(current.layout.config, data)
+
+
+def _stored_config(current: Run) -> RunConfig | None:
+    try:
+        text = current.store.read(current.layout.config).decode(errors="replace")
+    except ObjectMissing:
+        return None
+    return parse_config(text, what=current.store.locate(current.layout.config))
+
+
+def _data_digests(config: RunConfig) -> dict[str, str]:
+    """Digest of each data file, by its configuration key. Raises InputError where one cannot be read."""
+    files = {"data.train": config.data.train}
+    if config.data.eval is not None and config.data.eval_prompts:
+        files["data.eval"] = config.data.eval
+    digests = {}
+    for key, name in files.items():
+        with reading(Path(name)):
+            digests[key] = file_digest(Path(name))
+    return digests
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The configuration with local paths spelled out, which stages in other directories can follow."""
+    data = config.data
+    sections: dict[str, object] = {
+        "data": data.model_copy(
+            update={"train": _absolute(data.train), "eval": None if data.eval is None else _absolute(data.eval)}
+        )
+    }
+    if Path(config.model.path).expanduser().is_dir() or not is_hub_name(config.model.path):
+        sections["model"] = config.model.model_copy(update={"path": _absolute(config.model.path)})
+    if "://" not in config.store.uri:
+        sections["store"] = config.store.model_copy(update={"uri": _absolute(config.store.uri)})
+    return config.model_copy(update=sections)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
