@@ -1,0 +1,1 @@
+"""Rollout stage: sample completions of the current policy with vLLM, with behaviour log-probabilities."""

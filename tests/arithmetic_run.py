@@ -1,0 +1,78 @@
+"""A run small enough for tests that go through real vLLM: an untrained policy, the demo's tokenizer and prompts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from tiny_policy import tiny_model
+
+from components.contract.layout import Round
+from components.store import Run
+from components.store.parts import read_parts
+from pipelines.demo.arithmetic import problems, tokenizer
+
+
+def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
+    """Policy, prompts and a configuration below `directory`; `sections` are merged into the configuration's."""
+    policy = directory / "policy"
+    if not policy.exists():
+        # vLLM's attention on the CPU knows no heads narrower than 32.
+        tiny_model(0, hidden_size=64, num_attention_heads=2).save_pretrained(policy)
+        tokenizer().save_pretrained(policy)
+    prompts = directory / "prompts.jsonl"
+    rows = [{"prompt": prompt, "answer": answer} for prompt, answer in problems(0)[:64]]
+    prompts.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    tree: dict[str, dict[str, Any]] = {
+        "run": {"name": "small", "seed": 3},
+        "store": {"uri": str(directory / "store")},
+        "model": {"path": str(policy), "dtype": "float32", "max_length": 32},
+        "data": {"train": str(prompts), "eval_prompts": 8},
+        "rollout": {"group_size": 4, "max_tokens": 6, "part_groups": 8, "temperature": 1.3},
+        "reward": {"graders": [{"name": "length", "options": {"max_tokens": 6, "buffer": 4}}]},
+        "train": {"updates": 4, "mini_batch_prompts": 4, "learning_rate": 1e-3},
+        "evaluate": {"samples": 4, "pass_k": [1, 4]},
+        "loop": {"iterations": 2},
+    }
+    for name, values in sections.items():
+        tree[name] = tree[name] | values if name in tree else values
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def trajectories(run: Run, at: Round, shard: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
+    """Committed completions by key; fails where a key appears twice."""
+    parts = read_parts(run.directory(run.layout.rollout(at, shard)), "trajectories")
+    rows = pa.concat_tables(part.replace_schema_metadata() for part in parts).to_pylist()
+    keyed = {(row["group_id"], row["sample_index"]): row for row in rows}
+    assert len(keyed) == len(rows)
+    return keyed
+
+
+def assert_same_trajectories(left: dict[Any, dict[str, Any]], right: dict[Any, dict[str, Any]]) -> None:
+    """Equal keys, tokens and texts; log-probabilities to float32 rounding, which the batch's make-up decides."""
+    assert left.keys() == right.keys()
+    for key, row in left.items():
+        other = right[key]
+        assert row["completion_token_ids"] == other["completion_token_ids"], key
+        assert row["text"] == other["text"]
+        gaps = [abs(a - b) for a, b in zip(row["behaviour_logprobs"], other["behaviour_logprobs"], strict=True)]
+        assert max(gaps) < 1e-5
+
+
+def stage(name: str, *words: str, **popen: Any) -> "subprocess.Popen[str]":
+    """A stage's own command line in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"components.{name}", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=dict(os.environ),
+        **popen,
+    )
