@@ -1,0 +1,1 @@
+"""Scoring of completions: graders in killable worker processes."""

@@ -1,0 +1,29 @@
+"""The container's command line: `python -m components.reward RUN_URI --round iteration-0003 --shard 0`."""
+
+from typing import Annotated
+
+import typer
+
+from components.reward.stage import run
+from components.runtime.guard import exit_on_bad_input
+from components.runtime.progress import note
+from components.store import open_run
+
+
+def main(
+    run_uri: Annotated[str, typer.Argument(help="The run, <store>/runs/<name>, as prepare prints it.")],
+    at: Annotated[str, typer.Option("--round", help="iteration-0003, evaluation-0003 or final.")],
+    shard: Annotated[int, typer.Option(help="Shard of the rollout, from 0.")] = 0,
+) -> None:
+    """Grade one shard's trajectories with the graders of the run's configuration.
+
+    Started again it goes on where it was stopped; a shard that is done is left alone.
+    """
+    with exit_on_bad_input():
+        manifest = run(run_uri, open_run(run_uri).round(at), shard)
+        facts = manifest.facts
+        note(f"{facts['rows']} completions graded, {facts['ok']} ok")
+
+
+if __name__ == "__main__":
+    typer.run(main)

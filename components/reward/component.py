@@ -1,0 +1,20 @@
+"""KFP face of the reward stage."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="rapid-rl/reward:0.1.0", install_kfp_package=False)
+def reward(run_uri: str, round: str, shard: str, trajectories: str) -> str:
+    """Score one shard of a round; returns where the rewards are.
+
+    `trajectories` is the rollout's answer; it orders the two tasks and names the input in the KFP graph.
+    """
+    from components.reward.stage import run
+    from components.runtime.guard import exit_on_bad_input
+    from components.store import open_run
+
+    with exit_on_bad_input():
+        current = open_run(run_uri)
+        at = current.round(round)
+        run(run_uri, at, int(shard))
+        return current.directory(current.layout.reward(at, int(shard))).uri

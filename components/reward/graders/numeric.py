@@ -1,0 +1,69 @@
+"""Comparison of final numbers."""
+
+import re
+from fractions import Fraction
+from typing import Any
+
+VERSION = "1"
+
+_MARKER = re.compile(
+    r"""\#{4}                                     # GSM8K: `#### 42`
+    | \\boxed\s*\{                                # LaTeX
+    | \bA:                                        # `A: 42`
+    | (?i:\banswer[*_]*\s*(?:is\b|:|=))           # `Answer: 42`, `**Answer**: 42`, `the answer is 42`
+    """,
+    re.VERBOSE,
+)
+# A sign counts only where it cannot be a minus between two operands.
+_NUMBER = re.compile(
+    r"""(?P<sign>(?<![\w.)\]])[-+\u2212])?
+    [$€£]?
+    (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    (?P<exponent>[eE][-+]?\d{1,3}(?!\d))?
+    (?:\s?/\s?(?P<denominator>\d+(?:\.\d+)?))?
+    """,
+    re.VERBOSE,
+)
+
+
+def numeric(
+    *,
+    completion: str,
+    answer: str | None,
+    prompt: str,  # noqa: ARG001
+    metadata: dict[str, Any],  # noqa: ARG001
+    relative_tolerance: float = 0.0,
+) -> float:
+    """1 where the final numbers of completion and answer agree, else 0.
+
+    The final number follows the last of `####`, `A:`, `answer:`, `answer is`, `\\boxed{`; where there is none of
+    them (or no number behind it) it is the last number. Thousands commas, signs, decimals, exponents and
+    fractions `a/b` are read exactly; with `relative_tolerance` t, |x - a| <= t |a| counts as agreement.
+    """
+    expected = final_number(answer or "")
+    if expected is None:
+        raise ValueError(f"the prompt's answer {answer!r} holds no number")
+    found = final_number(completion)
+    return float(found is not None and abs(found - expected) <= Fraction(relative_tolerance) * abs(expected))
+
+
+def final_number(text: str) -> Fraction | None:
+    """The number a text ends up with, exact; None where there is none."""
+    markers = list(_MARKER.finditer(text))
+    if markers:
+        line = text[markers[-1].end() :].lstrip().partition("\n")[0]
+        result = _NUMBER.search(line.rpartition("=")[2]) or _NUMBER.search(line)
+        if result is not None:
+            return _value(result)
+    numbers = list(_NUMBER.finditer(text))
+    return _value(numbers[-1]) if numbers else None
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    try:
+        value = Fraction(match["digits"].replace(",", "") + (match["exponent"] or ""))
+        if match["denominator"]:
+            value /= Fraction(match["denominator"])
+    except (ValueError, ZeroDivisionError):  # thousands of digits, or a division by zero
+        return None
+    return -value if match["sign"] in ("-", "\u2212") else value

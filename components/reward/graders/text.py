@@ -1,0 +1,80 @@
+"""Graders that look at the completion as text."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+VERSION = "1"
+
+
+def exact(
+    *,
+    completion: str,
+    answer: str | None,
+    prompt: str,  # noqa: ARG001
+    metadata: dict[str, Any],  # noqa: ARG001
+) -> float:
+    """1 where completion and answer are equal up to white space at the ends, else 0."""
+    return float(completion.strip() == _needed(answer).strip())
+
+
+def regex(
+    *,
+    completion: str,
+    answer: str | None,
+    prompt: str,  # noqa: ARG001
+    metadata: dict[str, Any],  # noqa: ARG001
+    pattern: str,
+    group: int | str | None = None,
+) -> float:
+    """1 where `pattern` is found in the completion, else 0.
+
+    With `group` (number or name), 1 where that group of the last match equals the answer, up to white space at
+    the ends.
+    """
+    matches = list(_compiled(pattern).finditer(completion))
+    if not matches:
+        return 0.0
+    if group is None:
+        return 1.0
+    return float((matches[-1].group(group) or "").strip() == _needed(answer).strip())
+
+
+def length(
+    *,
+    completion: str,
+    metadata: dict[str, Any],
+    prompt: str,  # noqa: ARG001
+    answer: str | None,  # noqa: ARG001
+    max_tokens: int | None = None,
+    max_characters: int | None = None,
+    buffer: int | None = None,
+) -> float:
+    """Soft overlong penalty (DAPO, arXiv 2503.14476, equation 13), in [-1, 0].
+
+    With length n, longest allowed length L (`max_tokens` or `max_characters`) and `buffer` B (default L / 5):
+
+        0                   n <= L - B
+        (L - B - n) / B     L - B < n <= L
+        -1                  n > L
+    """
+    if (max_tokens is None) == (max_characters is None):
+        raise ValueError("the length grader takes one of the options max_tokens and max_characters")
+    longest = max_tokens if max_tokens is not None else max_characters
+    assert longest is not None
+    size = metadata["completion_tokens"] if max_tokens is not None else len(completion)
+    margin = buffer if buffer is not None else max(1, longest // 5)
+    if size > longest:
+        return -1.0
+    return min(0.0, (longest - margin - size) / margin) if margin else 0.0
+
+
+@lru_cache(maxsize=16)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _needed(answer: str | None) -> str:
+    if answer is None:
+        raise ValueError("this grader compares with the prompt's answer, and the prompt has none")
+    return answer

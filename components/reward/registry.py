@@ -1,0 +1,57 @@
+"""From a grader's name in the configuration to the function that grades.
+
+A grader of one's own is `package.module:function`, importable from where the stage runs, and is called as
+
+    function(prompt=..., completion=..., answer=..., metadata=..., **options) -> float
+
+with the rendered prompt, the decoded completion, the prompt's answer (None where it has none), its other columns
+as a dict to which `completion_tokens` is added, and the options of the configuration. It runs in a process of its
+own: what it prints is discarded, and when it takes longer than `reward.time_limit` it is killed. It is imported
+once per process and again after a kill.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from components.contract.config import GraderSpec
+from components.contract.errors import InputError
+
+BUILT_IN = {
+    "exact": "components.reward.graders.text:exact",
+    "length": "components.reward.graders.text:length",
+    "math": "components.reward.graders.symbolic:math",
+    "numeric": "components.reward.graders.numeric:numeric",
+    "regex": "components.reward.graders.text:regex",
+}
+
+_LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+@dataclass(frozen=True)
+class Grader:
+    """A grader as grading processes get it; `location` is `package.module:function`."""
+
+    name: str
+    location: str
+    weight: float
+    options: dict[str, Any]
+
+
+def resolve_graders(specs: Iterable[GraderSpec]) -> list[Grader]:
+    """Look names up without importing anything.
+
+    Raises:
+        InputError: neither a built-in grader nor of the form `package.module:function`.
+    """
+    graders = []
+    for spec in specs:
+        location = BUILT_IN.get(spec.name, spec.name)
+        if not _LOCATION.fullmatch(location):
+            raise InputError(
+                f"reward.graders: there is no grader {spec.name!r}; built in are {', '.join(sorted(BUILT_IN))}, "
+                "and a function of your own is written package.module:function"
+            )
+        graders.append(Grader(spec.name, location, spec.weight, dict(spec.options)))
+    return graders

@@ -1,0 +1,87 @@
+"""Running counts of outcomes, and the limit on failures."""
+
+import math
+import time
+from collections import Counter, defaultdict
+
+import numpy as np
+import pyarrow as pa
+
+from components.contract.errors import InputError
+from components.contract.schemas import STATUSES
+
+_ALL_FAILED_ROWS = 64
+
+
+class TooManyFailed(InputError):
+    """The graders do not fit the completions, or are broken."""
+
+
+class Tally:
+    """Counts per status and rewards per split of one shard."""
+
+    def __init__(self, total: int, max_failed_share: float) -> None:
+        self.total = total
+        self.seen = 0
+        self.counts: Counter[str] = Counter()
+        self._max_failed_share = max_failed_share
+        self._rewards: dict[str, list[float]] = defaultdict(list)
+        self._first_detail: dict[str, str] = {}
+        self._begin = time.monotonic()
+        self._graded = 0
+
+    def add(self, status: str, split: str, reward: float, detail: str | None) -> None:
+        """One completion graded just now."""
+        self._graded += 1
+        self._add(status, split, reward, detail)
+
+    def add_part(self, rewards: pa.Table, trajectories: pa.Table) -> None:
+        """A part that an earlier start has left."""
+        columns = (rewards["status"], trajectories["split"], rewards["reward"], rewards["detail"])
+        for row in zip(*(column.to_pylist() for column in columns), strict=True):
+            self._add(*row)
+
+    def _add(self, status: str, split: str, reward: float, detail: str | None) -> None:
+        self.seen += 1
+        self.counts[status] += 1
+        # As stored, so that a resumed shard reports the same means.
+        self._rewards[split].append(float(np.float32(reward)))
+        if detail:
+            self._first_detail.setdefault(status, detail)
+
+    def check(self) -> None:
+        """Stop as soon as it is certain that too many fail, or when nothing at all can be graded.
+
+        Raises:
+            TooManyFailed: more than `reward.max_failed_share` of all rows failed, or the first 64 all did.
+        """
+        failed = self.seen - self.counts["ok"]
+        hopeless = self._max_failed_share < 1 and self.seen >= _ALL_FAILED_ROWS and not self.counts["ok"]
+        if failed <= self._max_failed_share * self.total and not hopeless:
+            return
+        status, count = max(((s, self.counts[s]) for s in STATUSES if s != "ok"), key=lambda item: item[1])
+        raise TooManyFailed(
+            f"{failed} of {self.seen} completions could not be graded "
+            f"(reward.max_failed_share is {self._max_failed_share:.0%} of {self.total}), most with status {status} "
+            f"({count}): {self._first_detail.get(status, 'no detail')}; mend the grader or the data and start the "
+            "same run again"
+        )
+
+    def progress(self) -> str:
+        """Rate and counts, such as `2,310/s, ok 96, timeout 4`."""
+        rate = self._graded / max(1e-3, time.monotonic() - self._begin)
+        counts = [f"{status} {self.counts[status]}" for status in STATUSES if self.counts[status]]
+        return ", ".join([f"{rate:,.0f}/s", *counts])
+
+    def facts(self) -> dict[str, str | int | float | bool | None]:
+        """For the manifest: rows, rows per status, mean reward per split (null where it has no rows)."""
+        return {
+            "rows": self.seen,
+            **{status: self.counts[status] for status in STATUSES},
+            "reward_train": _mean(self._rewards["train"]),
+            "reward_eval": _mean(self._rewards["eval"]),
+        }
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
