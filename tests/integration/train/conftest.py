@@ -1,0 +1,153 @@
+"""A run with a tiny base policy and completions scored by that policy, committed as the stages before train do."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from tiny_policy import plain_logprobs, random_completions, save_tiny_policy
+
+from components.contract.layout import Round
+from components.contract.manifest import Manifest, policy_digests
+from components.contract.resolve import stage_digest
+from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
+from components.runtime.clock import Clock
+from components.store import Run
+from components.store.parts import PartWriter
+
+Rows = list[dict[str, Any]]
+
+
+def keep(value: Any) -> Any:
+    return value
+
+
+@dataclass
+class TrainingRun:
+    run: Run
+    scratch: Path
+
+    def base(self) -> None:
+        directory = self.run.directory(self.run.layout.policy_commit(0))
+        save_tiny_policy(self.scratch, dtype=self.run.config.model.dtype)
+        outputs = directory.upload(self.scratch)
+        self._commit("prepare", directory, outputs, {}, facts=policy_digests(outputs))
+
+    def sample(
+        self,
+        iteration: int = 1,
+        groups: int = 4,
+        seed: int = 0,
+        rows: Callable[[Rows], Rows] = keep,
+        facts: Callable[[dict[str, Any]], dict[str, Any]] = keep,
+        rewards: Callable[[Rows], Rows] = keep,
+        reward_inputs: Callable[[dict[str, str]], dict[str, str]] = keep,
+    ) -> None:
+        """Commit random completions of policy `iteration - 1`; the callables may spoil what is written.
+
+        The reward is the share of `3` among the completion's tokens; one held-out group has reward 0.5.
+        """
+        from transformers import AutoModelForCausalLM
+
+        config, layout, at = self.run.config, self.run.layout, Round.iteration(iteration)
+        policy = self.policy(iteration - 1)
+        directory = self.run.directory(layout.policy_commit(iteration - 1))
+        path = directory.fetch(self.scratch.with_name(f"policy-{iteration - 1}"), "policy" if iteration > 1 else "")
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        made: Rows = []
+        for number, (prompt, completions) in enumerate(
+            random_completions(seed + iteration, groups + 1, config.rollout.group_size)
+        ):
+            for index, completion in enumerate(completions):
+                logprobs = plain_logprobs(model, prompt, completion, config.rollout.temperature)
+                made.append(
+                    {
+                        "prompt_id": f"p{number:06d}",
+                        "group_id": f"{number:05d}/p{number:06d}",
+                        "sample_index": index,
+                        "split": "train" if number < groups else "eval",
+                        "prompt_token_ids": prompt,
+                        "completion_token_ids": completion,
+                        "behaviour_logprobs": logprobs.tolist(),
+                        "finish_reason": "stop",
+                        "text": "",
+                    }
+                )
+        made = rows(made)
+        metadata = facts(
+            {
+                "weights_digest": policy.facts["weights_digest"],
+                "tokenizer_digest": policy.facts["tokenizer_digest"],
+                "temperature": config.rollout.temperature,
+            }
+        )
+        scores = rewards(
+            [
+                {
+                    "group_id": row["group_id"],
+                    "sample_index": row["sample_index"],
+                    "reward": row["completion_token_ids"].count(5) / len(row["completion_token_ids"])
+                    if row["split"] == "train"
+                    else 0.5,
+                    "components": {"exact": 0.0},
+                    "status": "ok",
+                    "grader": "exact",
+                    "grader_version": "1",
+                    "seconds": 0.0,
+                    "detail": None,
+                }
+                for row in made
+            ]
+        )
+        for shard in range(config.rollout.shards):
+            mine = {row["group_id"] for row in made if int(row["group_id"][:5]) % config.rollout.shards == shard}
+            rollout = self._parts("trajectories", layout.rollout(at, shard), made, mine, TRAJECTORIES, metadata, {})
+            inputs = reward_inputs({"trajectories": rollout.digest})
+            self._parts("rewards", layout.reward(at, shard), scores, mine, REWARDS, {}, inputs)
+
+    def policy(self, version: int) -> Manifest:
+        return self.run.directory(self.run.layout.policy_commit(version)).require()
+
+    def policy_path(self, version: int) -> Path:
+        path = self.run.store.local_path(self.run.layout.policy(version))
+        assert path is not None
+        return path
+
+    def _parts(
+        self, kind: str, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
+    ) -> Manifest:
+        directory = self.run.directory(key)
+        writer = PartWriter(directory, kind, with_metadata(schema, facts))
+        chosen = [row for row in rows if row["group_id"] in groups]
+        half = len(chosen) // 2
+        for part in (chosen[:half], chosen[half:]):
+            writer.append(pa.Table.from_pylist(part, schema))
+        return self._commit("rollout" if kind == "trajectories" else "reward", directory, writer.outputs, inputs)
+
+    def _commit(self, stage: Any, directory: Any, outputs: Any, inputs: Any, **more: Any) -> Manifest:
+        config = self.run.config
+        digest = stage_digest(config, stage)
+        return directory.commit(stage, config.run.name, outputs, inputs, digest, Clock().timings(), **more)
+
+
+@pytest.fixture
+def training_run(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., TrainingRun]:
+    """`training_run("train.updates=2", ...)`: with the base policy committed."""
+
+    def make(*overrides: str) -> TrainingRun:
+        made = TrainingRun(make_run(*overrides), tmp_path / "tiny")
+        made.base()
+        return made
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

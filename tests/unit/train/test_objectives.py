@@ -1,0 +1,226 @@
+"""Objectives against float64 NumPy, finite differences, their on-policy limit and an enumerable policy."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from components.contract.config import ObjectiveSection
+from components.train.objectives import build_objective, importance_weights, objective_loss
+
+NAMES = ("rapid", "rapid_clip", "pg", "grpo")
+GROUPS, SIZE = 3, 4
+
+
+def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
+    """Random token log-probabilities of both policies; groups interleaved on purpose."""
+    rng = np.random.default_rng(seed)
+    sequences = GROUPS * SIZE
+    lengths = rng.integers(1, 6, sequences)
+    tokens = int(lengths.sum())
+    behaviour = -rng.exponential(1.0, tokens)
+    return {
+        "logprobs": behaviour + spread * rng.standard_normal(tokens),
+        "behaviour": behaviour,
+        "sequence": np.repeat(np.arange(sequences), lengths),
+        "rewards": rng.random(sequences).round(1),
+        "group": rng.permutation(np.repeat(np.arange(GROUPS), SIZE)),
+    }
+
+
+def run(name: str, data: dict[str, np.ndarray], dtype: torch.dtype = torch.float32, **options: Any):
+    logprobs = torch.tensor(data["logprobs"], dtype=dtype, requires_grad=True)
+    loss, credit = objective_loss(
+        build_objective(ObjectiveSection(name=name, **options)),
+        logprobs,
+        torch.tensor(data["behaviour"], dtype=dtype),
+        torch.tensor(data["sequence"]),
+        torch.tensor(data["rewards"], dtype=dtype),
+        torch.tensor(data["group"]),
+    )
+    loss.backward()
+    return loss.item(), logprobs.grad.numpy(), credit.numpy()
+
+
+def reference(name: str, data: dict[str, np.ndarray], truncation: float, clip: float) -> tuple[float, np.ndarray]:
+    """(loss, credit) with loops, straight from the formulas."""
+    sequences = len(data["rewards"])
+    rows = [np.flatnonzero(data["sequence"] == i) for i in range(sequences)]
+    rewards, group = data["rewards"], data["group"]
+    ratio = np.exp(data["logprobs"] - data["behaviour"])
+    weights = np.array(
+        [min(np.exp(np.clip((data["logprobs"] - data["behaviour"])[r].sum(), -20, 20)), truncation) for r in rows]
+    )
+    loss, credits = 0.0, np.zeros(sequences)
+    for i in range(sequences):
+        mates = np.flatnonzero(group == group[i])
+        weighted = np.mean(weights[mates] * rewards[mates])
+        plain = np.mean(rewards[mates])
+        credits[i] = {
+            "rapid": weights[i] * (rewards[i] - weighted),
+            "rapid_clip": rewards[i] - weighted,
+            "pg": rewards[i] - plain,
+            "grpo": (rewards[i] - plain) / (np.std(rewards[mates], ddof=1) + 1e-4),
+        }[name]
+        if name in ("rapid", "pg"):
+            loss -= credits[i] * data["logprobs"][rows[i]].sum() / sequences
+        else:
+            terms = [min(ratio[t] * credits[i], np.clip(ratio[t], 1 - clip, 1 + clip) * credits[i]) for t in rows[i]]
+            loss -= np.mean(terms) / sequences
+    return loss, credits
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_numpy_reference(name: str, seed: int) -> None:
+    data = batch(seed)
+    loss, _, credit = run(name, data, truncation=1.3, clip=0.15)
+    wanted, credits = reference(name, data, truncation=1.3, clip=0.15)
+    assert loss == pytest.approx(wanted, abs=1e-6)
+    np.testing.assert_allclose(credit, credits, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_equals_finite_differences_with_credit_held(name: str) -> None:
+    data = batch(1)
+    objective = build_objective(ObjectiveSection(name=name))
+    _, gradient, credit = run(name, data, torch.float64)
+    behaviour, sequence = torch.tensor(data["behaviour"]), torch.tensor(data["sequence"])
+
+    def loss(logprobs: np.ndarray) -> float:
+        loss_N, _ = objective.surrogate(torch.tensor(logprobs), behaviour, sequence, torch.tensor(credit))
+        return loss_N.mean().item()
+
+    step = 1e-6
+    for t in range(len(data["logprobs"])):
+        moved = np.eye(len(data["logprobs"]))[t] * step
+        slope = (loss(data["logprobs"] + moved) - loss(data["logprobs"] - moved)) / (2 * step)
+        assert gradient[t] == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permuting_sequences_changes_nothing(name: str) -> None:
+    data = batch(2)
+    loss, gradient, _ = run(name, data)
+    order = np.random.default_rng(9).permutation(len(data["rewards"]))
+    tokens = np.concatenate([np.flatnonzero(data["sequence"] == i) for i in order])
+    lengths = np.bincount(data["sequence"])[order]
+    moved = {
+        "logprobs": data["logprobs"][tokens],
+        "behaviour": data["behaviour"][tokens],
+        "sequence": np.repeat(np.arange(len(order)), lengths),
+        "rewards": data["rewards"][order],
+        "group": data["group"][order],
+    }
+    moved_loss, moved_gradient, _ = run(name, moved)
+    assert moved_loss == pytest.approx(loss, abs=1e-6)
+    np.testing.assert_allclose(moved_gradient, gradient[tokens], atol=1e-6)
+
+
+def test_on_policy_rapid_is_pg_with_group_mean_baseline() -> None:
+    data = batch(4, spread=0.0)
+    rapid, rapid_gradient, _ = run("rapid", data)
+    pg, pg_gradient, _ = run("pg", data)
+    assert rapid == pytest.approx(pg, abs=1e-6)
+    np.testing.assert_allclose(rapid_gradient, pg_gradient, atol=1e-7)
+
+
+def test_on_policy_rapid_clip_is_pg_normalised_by_length() -> None:
+    data = batch(4, spread=0.0)
+    _, gradient, _ = run("rapid_clip", data)
+    _, pg_gradient, _ = run("pg", data)
+    lengths = np.bincount(data["sequence"])[data["sequence"]]
+    np.testing.assert_allclose(gradient, pg_gradient / lengths, atol=1e-7)
+
+
+def test_weights_are_truncated_and_finite() -> None:
+    log_ratio = torch.tensor([-1000.0, -1.0, 0.0, 0.5, 1.0, 1000.0])
+    expected = np.minimum(np.exp(np.clip(log_ratio.numpy().astype(np.float64), -20, 20)), 2.0)
+    np.testing.assert_allclose(importance_weights(log_ratio, 2.0).numpy(), expected, rtol=1e-6)
+    assert importance_weights(log_ratio, None).isfinite().all()
+
+
+def test_clipping_stops_the_gradient_where_the_reported_tokens_are() -> None:
+    data = batch(5, spread=0.8)
+    objective = build_objective(ObjectiveSection(name="grpo", clip=0.2))
+    _, gradient, credit = run("grpo", data)
+    _, at_bound = objective.surrogate(
+        *(torch.tensor(data[key]).float() for key in ("logprobs", "behaviour")),
+        torch.tensor(data["sequence"]),
+        torch.tensor(credit),
+    )
+    assert 0 < at_bound.float().mean() < 1
+    np.testing.assert_array_equal(at_bound.numpy(), gradient == 0)
+
+
+def test_equal_rewards_give_grpo_no_gradient() -> None:
+    data = batch(6) | {"rewards": np.ones(GROUPS * SIZE)}
+    _, gradient, _ = run("grpo", data)
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+class ToyPolicy:
+    """Two tokens of three kinds; every sequence can be listed, so every expectation is a sum."""
+
+    sequences = np.array(list(itertools.product(range(3), repeat=2)))
+    rewards = np.array([0.0, 1.0, 0.2, 0.5, 0.0, 0.9, 0.1, 0.3, 1.0])
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.behaviour = rng.standard_normal((2, 3))
+        self.current = self.behaviour + 0.7 * rng.standard_normal((2, 3))
+
+    @staticmethod
+    def token_logprobs(logits: torch.Tensor) -> torch.Tensor:
+        """[9, 2]."""
+        table = logits.log_softmax(-1)
+        return torch.stack([table[t, torch.tensor(ToyPolicy.sequences[:, t])] for t in range(2)], 1)
+
+    def true_gradient(self) -> np.ndarray:
+        logits = torch.tensor(self.current, requires_grad=True)
+        value = (self.token_logprobs(logits).sum(1).exp() * torch.tensor(self.rewards)).sum()
+        value.backward()
+        assert logits.grad is not None
+        return logits.grad.numpy()
+
+    def estimate(self, name: str, groups: int, size: int) -> np.ndarray:
+        behaviour = self.token_logprobs(torch.tensor(self.behaviour))
+        chosen = np.random.default_rng(1).choice(9, groups * size, p=behaviour.sum(1).exp().numpy())
+        logits = torch.tensor(self.current, requires_grad=True)
+        loss, _ = objective_loss(
+            build_objective(ObjectiveSection(name=name, truncation=None)),
+            self.token_logprobs(logits)[chosen].flatten(),
+            behaviour[chosen].flatten(),
+            torch.arange(groups * size).repeat_interleave(2),
+            torch.tensor(self.rewards[chosen]),
+            torch.arange(groups).repeat_interleave(size),
+        )
+        loss.backward()
+        assert logits.grad is not None
+        return -logits.grad.numpy()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_importance_weights_remove_the_bias_of_stale_samples(seed: int) -> None:
+    """The baseline holds a sequence's own reward, so what is left is of order 1 / group size."""
+    toy = ToyPolicy(seed)
+    truth = toy.true_gradient()
+
+    def error(name: str) -> float:
+        return float(np.linalg.norm(toy.estimate(name, 1500, 128) - truth) / np.linalg.norm(truth))
+
+    assert error("rapid") < 0.05
+    assert error("pg") > 0.2
+
+
+@pytest.mark.parametrize("shift", [lambda r: r, lambda r: r * 1e3], ids=["plain", "large"])
+def test_huge_log_ratios_leave_loss_and_gradient_finite(shift: Callable[[np.ndarray], np.ndarray]) -> None:
+    data = batch(7)
+    data["logprobs"] = data["behaviour"] + shift(data["logprobs"] - data["behaviour"])
+    for name in NAMES:
+        loss, gradient, _ = run(name, data)
+        assert np.isfinite(loss)
+        assert np.isfinite(gradient).all()

@@ -1,0 +1,70 @@
+"""AdamW, its schedule, and its state through files."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_policy import tiny_model
+
+from components.contract.config import TrainSection
+from components.train.optimiser import build_optimiser, learning_rate, load_optimiser, save_optimiser
+
+
+def rates(steps: int, total: int, **settings: object) -> list[float]:
+    section = TrainSection.model_validate({"learning_rate": 1.0, **settings})
+    return [learning_rate(section, total, step) for step in range(1, steps + 1)]
+
+
+def test_constant_after_warm_up() -> None:
+    assert rates(6, 6, warmup_steps=4) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+
+
+def test_linear_falls_to_the_minimum_after_the_last_step() -> None:
+    assert rates(5, 4, schedule="linear", min_learning_rate=0.2) == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_cosine_after_warm_up() -> None:
+    wanted = [0.5, 1.0, 1.0, (1 + 2**-0.5) / 2, 0.5, (1 - 2**-0.5) / 2, 0.0, 0.0]
+    assert rates(8, 6, schedule="cosine", warmup_steps=2) == pytest.approx(wanted)
+
+
+def test_weight_decay_spares_vectors() -> None:
+    model = tiny_model()
+    optimiser = build_optimiser(model, TrainSection(weight_decay=0.1))
+    decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.ndim >= 2), name
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters()))
+
+
+def steps(model: torch.nn.Module, optimiser: torch.optim.Optimizer, count: int) -> None:
+    ids = torch.tensor([[2, 3, 4, 5, 6]])
+    for _ in range(count):
+        optimiser.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+
+
+def test_state_goes_through_files_bit_for_bit(tmp_path: Path) -> None:
+    section = TrainSection(learning_rate=1e-2, weight_decay=0.1)
+    model = tiny_model()
+    optimiser = build_optimiser(model, section)
+    steps(model, optimiser, 3)
+    save_optimiser(tmp_path, model, optimiser, 3)
+    resumed = copy.deepcopy(model)
+    fresh = build_optimiser(resumed, section)
+    assert load_optimiser(tmp_path, resumed, fresh) == 3
+    steps(model, optimiser, 2)
+    steps(resumed, fresh, 2)
+    for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("make", [lambda: tiny_model(0, "llama", tie_word_embeddings=False), lambda: tiny_model(0)])
+def test_nothing_is_saved_before_the_first_step(tmp_path: Path, make: Callable[[], torch.nn.Module]) -> None:
+    model = make()
+    optimiser = build_optimiser(model, TrainSection())
+    save_optimiser(tmp_path, model, optimiser, 0)
+    assert load_optimiser(tmp_path, model, build_optimiser(model, TrainSection())) == 0
