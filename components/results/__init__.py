@@ -1,0 +1,35 @@
+"""What a run has achieved so far, read from its committed outputs.
+
+Works on unfinished runs: only what a manifest commits is looked at.
+"""
+
+from components.results.pass_at_k import pass_at_k
+from components.results.rounds import (
+    RoundResult,
+    SplitResult,
+    evaluation_digest,
+    evaluation_of,
+    read_completions,
+    read_round,
+    round_manifests,
+)
+from components.results.run import IterationResult, RunResults, read_iteration, read_run, run_started
+from components.results.wallclock import IterationTime, StageTime
+
+__all__ = [
+    "IterationResult",
+    "IterationTime",
+    "RoundResult",
+    "RunResults",
+    "SplitResult",
+    "StageTime",
+    "evaluation_digest",
+    "evaluation_of",
+    "pass_at_k",
+    "read_completions",
+    "read_iteration",
+    "read_round",
+    "read_run",
+    "round_manifests",
+    "run_started",
+]

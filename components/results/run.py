@@ -1,0 +1,135 @@
+"""A whole run: its iterations, evaluations and newest policy."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from components.contract.errors import explain_validation
+from components.contract.layout import Round
+from components.contract.manifest import Manifest
+from components.contract.metrics import TrainMetrics
+from components.results.rounds import RoundResult, read_round
+from components.results.wallclock import IterationTime, iteration_time
+from components.store import Run
+
+
+@dataclass(frozen=True)
+class IterationResult:
+    """One iteration whose completions are all scored."""
+
+    round: RoundResult
+    train: TrainMetrics | None
+    """None until the train stage is committed."""
+    finished: datetime | None
+    """When the train stage was committed."""
+    time: IterationTime | None
+
+    @property
+    def number(self) -> int:
+        return self.round.at.number
+
+
+@dataclass(frozen=True)
+class RunResults:
+    started: datetime
+    """When prepare began."""
+    prepared: datetime
+    """When prompts and base policy were committed."""
+    iterations: tuple[IterationResult, ...]
+    evaluations: tuple[RoundResult, ...]
+    policy_version: int
+    """The newest committed policy; 0 is the base policy."""
+
+    @property
+    def rounds(self) -> list[RoundResult]:
+        """Every complete round, in the order they finished."""
+        return sorted([*(i.round for i in self.iterations), *self.evaluations], key=lambda r: r.finished)
+
+    @property
+    def evaluated(self) -> dict[int, RoundResult]:
+        """Policy version -> the round that sampled held-out prompts from it, by version."""
+        found = {r.policy_version: r for r in [*self.evaluations, *(i.round for i in self.iterations)] if r.eval}
+        return dict(sorted(found.items()))
+
+    @property
+    def finished(self) -> datetime:
+        """When the last thing read here was committed."""
+        trained = [i.finished for i in self.iterations if i.finished]
+        return max([self.prepared, *trained, *(r.finished for r in self.rounds)])
+
+    @property
+    def seconds(self) -> float:
+        return self.since_start(self.finished)
+
+    def since_start(self, moment: datetime) -> float:
+        """Wall-clock seconds since prepare began."""
+        return (moment - self.started).total_seconds()
+
+    @property
+    def compute_share(self) -> float | None:
+        """Share of the wall clock of all finished iterations spent sampling or updating."""
+        times = [i.time for i in self.iterations if i.time]
+        seconds = sum(t.seconds for t in times)
+        return sum(t.compute for t in times) / seconds if seconds > 0 else None
+
+
+def run_started(run: Run) -> tuple[datetime, datetime]:
+    """When prepare began, its process included, and when it was done.
+
+    Raises:
+        InputError: prepare has not finished.
+    """
+    timings = [run.directory(key).require().timings for key in (run.layout.prompts, run.layout.policy_commit(0))]
+    return min(t.started - timedelta(seconds=t.start) for t in timings), max(t.finished for t in timings)
+
+
+def read_iteration(run: Run, number: int) -> IterationResult | None:
+    """None until the iteration's rewards are committed.
+
+    Raises:
+        InputError: a committed file is missing or corrupted.
+    """
+    at = Round.iteration(number)
+    result = read_round(run, at)
+    if result is None:
+        return None
+    directory = run.directory(run.layout.train(number))
+    manifest = directory.manifest()
+    if manifest is None:
+        return IterationResult(result, None, None, None)
+    since = run_started(run)[1] if number == 1 else _trained(run, number - 1).timings.finished
+    return IterationResult(
+        round=result,
+        train=_train_metrics(directory.read("metrics.json", manifest), f"{directory.uri}/metrics.json"),
+        finished=manifest.timings.finished,
+        time=iteration_time(since, result.rollout, result.reward, manifest.timings),
+    )
+
+
+def read_run(run: Run) -> RunResults:
+    """Everything that is committed so far.
+
+    Raises:
+        InputError: prepare has not finished, or a committed file is missing or corrupted.
+    """
+    started, prepared = run_started(run)
+    iterations: list[IterationResult] = []
+    while iteration := read_iteration(run, len(iterations) + 1):
+        iterations.append(iteration)
+        if iteration.train is None:
+            break
+    version = run.policy_version()
+    evaluations = (read_round(run, Round.evaluation(v)) for v in range(version + 1))
+    return RunResults(started, prepared, tuple(iterations), tuple(e for e in evaluations if e), version)
+
+
+def _trained(run: Run, iteration: int) -> Manifest:
+    return run.directory(run.layout.train(iteration)).require()
+
+
+def _train_metrics(data: bytes, where: str) -> TrainMetrics:
+    try:
+        return TrainMetrics.model_validate_json(data)
+    except ValidationError as error:
+        raise explain_validation(error, where) from None

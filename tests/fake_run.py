@@ -1,0 +1,262 @@
+"""Runs with made-up outputs, committed through the store as the stages would."""
+
+import io
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.contract.config import RunConfig
+from components.contract.layout import Round, RunLayout
+from components.contract.manifest import Manifest, Timings, policy_digests
+from components.contract.metrics import StepMetrics, TrainMetrics
+from components.contract.resolve import config_json, stage_digest, validate_config
+from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES, with_metadata
+from components.store import Run, open_store
+from components.store.parts import PartWriter
+
+START = datetime(2026, 1, 1, 10, 0, 0, tzinfo=UTC)
+SAMPLES = 4
+
+
+@dataclass
+class FakeRun:
+    """Grows stage by stage. Its clock: prepare 10 s; a round 2 s of process start, 20 s of rollout, 1 s of
+    pause and 4 s of reward per shard, shards side by side; train 2 s of start and 15 s; 1 s of pause between."""
+
+    run: Run
+    now: datetime = START
+    grader_version: str = "1"
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+
+    def spend(self, seconds: float, start: float = 0.0, **kinds: float) -> Timings:
+        started = self.now + timedelta(seconds=start)
+        self.now = started + timedelta(seconds=seconds)
+        return Timings(started=started, finished=self.now, start=start, **kinds)
+
+    def prepare(self, eval_prompts: int) -> None:
+        run, config = self.run, self.run.config
+        run.store.write(run.layout.config, config_json(config).encode())
+        directory = run.directory(run.layout.prompts)
+        outputs = []
+        for split, count in (("train", 6), ("eval", eval_prompts)):
+            rows = [
+                {
+                    "prompt_id": f"{split}{i:03d}",
+                    "split": split,
+                    "prompt": f"What is {i} + {i + 1} & <b>why</b>?",
+                    "prompt_token_ids": [1, 2, 3],
+                    "answer": str(2 * i + 1),
+                    "metadata": "{}",
+                }
+                for i in range(count)
+            ]
+            sink = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows, with_metadata(PROMPTS, {"split": split})), sink)
+            outputs.append(directory.write(f"{split}.parquet", sink.getvalue(), len(rows)))
+        timings = self.spend(10.0, start=1.0, load=2.0, compute=5.0, store=1.0)
+        directory.commit("prepare", config.run.name, outputs, {"data": "d" * 64}, self._digest("prepare"), timings)
+        self._policy(0, timings)
+
+    def _policy(self, version: int, timings: Timings, **facts: str | int) -> Manifest:
+        run = self.run
+        directory = run.directory(run.layout.policy_commit(version))
+        below = "policy/" if version else ""
+        outputs = [
+            directory.write(f"{below}model.safetensors", f"weights {run.config.run.name} {version}".encode()),
+            directory.write(f"{below}tokenizer.json", b"{}"),
+        ]
+        if version:
+            outputs.append(
+                directory.write("metrics.json", self._metrics(version, "trained").model_dump_json().encode())
+            )
+        return directory.commit(
+            "train" if version else "prepare",
+            run.config.run.name,
+            outputs,
+            {},
+            self._digest("train" if version else "prepare"),
+            timings,
+            iteration=version or None,
+            facts={**facts, **policy_digests(outputs, "policy" if version else "")},
+        )
+
+    def round(self, at: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
+        """`pass_rate` of completions get reward 1, the others 0; the default grows with the policy version."""
+        rate = min(0.9, 0.3 + 0.2 * at.policy_version) if pass_rate is None else pass_rate
+        begin = self.now
+        for shard in range(self.run.config.rollout.shards):
+            self.now = begin
+            self._shard(at, shard, rate, status)
+        self.now += timedelta(seconds=1)
+
+    def _shard(self, at: Round, shard: int, rate: float, status: str) -> None:
+        run, config = self.run, self.run.config
+        rows = self._trajectories(at, shard)
+        directory = run.directory(run.layout.rollout(at, shard))
+        writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {"round": str(at)}))
+        half = len(rows) // 2 // SAMPLES * SAMPLES
+        for part in (rows[:half], rows[half:]):
+            if part:
+                writer.append(pa.Table.from_pylist(part, TRAJECTORIES))
+        timings = self.spend(20.0 - shard, start=2.0, load=6.0, compute=12.0 - shard, store=0.5)
+        rollout = directory.commit(
+            "rollout",
+            config.run.name,
+            writer.outputs,
+            {},
+            self._digest("rollout"),
+            timings,
+            iteration=at.number,
+            shard=shard,
+        )
+        self.now += timedelta(seconds=1)
+
+        directory = run.directory(run.layout.reward(at, shard))
+        scores = PartWriter(directory, "rewards", with_metadata(REWARDS, {"round": str(at)}))
+        for part in (rows[:half], rows[half:]):
+            if part:
+                scores.append(pa.Table.from_pylist([self._reward(row, rate, status) for row in part], REWARDS))
+        timings = self.spend(4.0, start=0.5, load=1.0, compute=2.0, store=0.25)
+        inputs = {"trajectories": rollout.digest}
+        directory.commit(
+            "reward",
+            config.run.name,
+            scores.outputs,
+            inputs,
+            self._digest("reward"),
+            timings,
+            iteration=at.number,
+            shard=shard,
+        )
+
+    def _trajectories(self, at: Round, shard: int) -> list[dict[str, object]]:
+        shards = self.run.config.rollout.shards
+        counts = {"train": 6 if at.trains else 0, "eval": self.run.config.data.eval_prompts}
+        rows: list[dict[str, object]] = []
+        for split, count in counts.items():
+            for prompt in range(shard, count, shards):
+                for sample in range(SAMPLES):
+                    length = int(self.rng.integers(2, 16))
+                    rows.append(
+                        {
+                            "prompt_id": f"{split}{prompt:03d}",
+                            "group_id": f"{prompt:05d}/{split}{prompt:03d}",
+                            "sample_index": sample,
+                            "split": split,
+                            "prompt_token_ids": [1, 2, 3],
+                            "completion_token_ids": list(range(length)),
+                            "behaviour_logprobs": [-0.5] * length,
+                            "finish_reason": "length" if length == 15 else "stop",
+                            "text": f"policy {at.policy_version} <script>says</script> {sample}",
+                        }
+                    )
+        return rows
+
+    def _reward(self, row: dict[str, object], rate: float, status: str) -> dict[str, object]:
+        reward = float(self.rng.random() < rate) if status == "ok" else 0.0
+        return {
+            "group_id": row["group_id"],
+            "sample_index": row["sample_index"],
+            "reward": reward,
+            "components": [("exact", reward)],
+            "status": status,
+            "grader": "exact",
+            "grader_version": self.grader_version,
+            "seconds": 0.001,
+            "detail": None if status == "ok" else "raised ValueError",
+        }
+
+    def train(self, iteration: int, outcome: str = "trained") -> None:
+        timings = self.spend(15.0, start=2.0, load=3.0, compute=10.0, store=1.0)
+        self.now += timedelta(seconds=1)
+        if outcome == "trained":
+            self._policy(iteration, timings, outcome=outcome, policy_version=iteration)
+            return
+        run = self.run
+        directory = run.directory(run.layout.train(iteration))
+        metrics = self._metrics(iteration, outcome).model_dump_json().encode()
+        outputs = [directory.write("metrics.json", metrics)]
+        directory.commit(
+            "train", run.config.run.name, outputs, {}, self._digest("train"), timings, iteration=iteration,
+            facts={"outcome": outcome, "policy_version": iteration - 1},
+        )  # fmt: skip
+
+    def _metrics(self, iteration: int, outcome: str) -> TrainMetrics:
+        if outcome == "target_reached":
+            return TrainMetrics(iteration=iteration, outcome="target_reached", policy_version=iteration - 1)
+        updates = self.run.config.train.updates
+        finished = self.now - timedelta(seconds=2)
+        steps = tuple(
+            StepMetrics(
+                step=(iteration - 1) * updates + i + 1,
+                finished=finished + timedelta(seconds=0.01 * i),
+                seconds=0.1,
+                tokens=64,
+                tokens_per_second=640.0,
+                learning_rate=1e-4,
+                loss=-0.1,
+                gradient_norm=1.0 + 0.1 * i,
+                reward=0.5,
+                effective_sample_share=1.0 / (1 + 0.05 * i),
+                weight_mean=1.0,
+                clip_fraction=0.02 * i,
+                log_ratio_mean=0.01 * i,
+                log_ratio_p95=0.03 * i,
+                log_ratio_max=0.1 * i,
+                kl=0.001 * i,
+                entropy=1.2,
+            )
+            for i in range(updates)
+        )
+        return TrainMetrics(
+            iteration=iteration, outcome="trained", policy_version=iteration, steps=steps,
+            logprob_gap_mean=1e-6, logprob_gap_max=1e-5, groups=6, zero_signal_groups=2,
+        )  # fmt: skip
+
+    def iteration(self, number: int, **round_options: object) -> None:
+        self.round(Round.iteration(number), **round_options)  # type: ignore[arg-type]
+        self.train(number)
+
+    def _digest(self, stage: str) -> str:
+        return stage_digest(self.run.config, stage)  # type: ignore[arg-type]
+
+
+def make_config(root: Path | str, name: str = "demo", eval_prompts: int = 5, **sections: dict[str, Any]) -> RunConfig:
+    tree: dict[str, Any] = {
+        "run": name,
+        "store": str(root),
+        "model": "base-model",
+        "data": {"train": "prompts.jsonl", "eval_prompts": eval_prompts},
+        "rollout": {"group_size": SAMPLES, "shards": 2},
+        "train": {"updates": 4, "mini_batch_prompts": 2},
+        "evaluate": {"samples": SAMPLES, "pass_k": [1, 4]},
+        "loop": {"iterations": 2},
+    }
+    for section, keys in sections.items():
+        tree[section] = {**tree.get(section, {}), **keys}
+    return validate_config(tree)
+
+
+def prepared_run(root: Path | str, name: str = "demo", eval_prompts: int = 5, **sections: dict[str, Any]) -> FakeRun:
+    """A run whose prepare stage is done."""
+    config = make_config(root, name, eval_prompts, **sections)
+    fake = FakeRun(Run(open_store(str(root)), RunLayout(name), config))
+    fake.prepare(eval_prompts)
+    return fake
+
+
+def finished_run(
+    root: Path | str, name: str = "demo", iterations: int = 2, eval_prompts: int = 5, **sections: dict[str, Any]
+) -> FakeRun:
+    """A run with all its iterations and the evaluation of its last policy."""
+    fake = prepared_run(root, name, eval_prompts, loop={"iterations": iterations}, **sections)
+    for number in range(1, iterations + 1):
+        fake.iteration(number)
+    if eval_prompts:
+        fake.round(Round.evaluation(iterations))
+    return fake
