@@ -1,0 +1,77 @@
+"""Which tracking server a run is sent to, and how to talk to it without holding the training up."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.store import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+_PATIENCE = {
+    # A dead server costs each attempt a few seconds; what it missed is sent later.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+_DATABASE_ATTEMPTS = 2
+
+
+def tracking_uri(run: Run) -> str:
+    """`MLFLOW_TRACKING_URI`, else `tracking.uri`, else an SQLite file.
+
+    The file lies in the directory of a local store, and in the working directory when runs are kept in S3.
+    """
+    return (
+        os.environ.get("MLFLOW_TRACKING_URI")
+        or run.config.tracking.uri
+        or f"sqlite:///{(run.store.local_path('') or Path.cwd()) / DATABASE}"
+    )
+
+
+def without_credentials(text: str) -> str:
+    """A URI, or a message that quotes URIs, without user names, passwords and query strings."""
+    return re.sub(r"(://[^\s?]*)\?\S*", r"\1", re.sub(r"://(?!/)\S*@", "://", text))
+
+
+def reason(error: Exception) -> str:
+    """The first line of what went wrong, fit to be shown."""
+    lines = str(error).strip().splitlines() or [""]
+    # Cleaned before it is cut, because a URI that lost its end no longer shows where its password ends.
+    return f"{type(error).__name__}: {without_credentials(lines[0])[:160]}"
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client that gives up within seconds. Raises whatever MLflow raises, ImportError without MLflow."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    # MlflowClient rather than the fluent functions, which look for git, notebooks and system metrics.
+    from mlflow import MlflowClient
+
+    # MLflow looks at the variable when it is imported, which something else in this process may have done.
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    if not is_http(uri):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS  # ten attempts with doubling pauses are minutes
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def is_http(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def artifact_location(uri: str) -> str | None:
+    """Where a new experiment keeps its artifacts: beside an SQLite file; None leaves it to the server."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / ARTIFACTS).as_uri()

@@ -1,0 +1,52 @@
+"""What has been sent to the tracking server, as remembered in the run."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.store import ObjectMissing, Run
+
+
+class Registration(BaseModel):
+    """A policy as a version of a registered model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    version: str
+    weights_digest: str
+    champion: bool
+    """Whether it was the champion after it had been compared."""
+    comparison: str
+    """How it compared with the champion, as a sentence."""
+
+
+class TrackingState(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    uri: str
+    """The tracking server, without credentials."""
+    run_id: str
+    injected: bool = False
+    """The run was given through `MLFLOW_RUN_ID`: whoever made it ends it."""
+    config_digest: str | None = None
+    iterations: int = 0
+    """Iterations sent, from the first."""
+    evaluated: int = 0
+    """Policy versions whose evaluation was sent, from version 0."""
+    report: str | None = None
+    """Digest of the report that was sent."""
+    registration: Registration | None = None
+
+
+def read_state(run: Run) -> TrackingState | None:
+    """None before anything was sent. A state that cannot be read counts as none: sending again does no harm."""
+    try:
+        return TrackingState.model_validate_json(run.store.read(run.layout.tracking))
+    except (ObjectMissing, ValidationError):
+        return None
+
+
+def write_state(run: Run, state: TrackingState) -> TrackingState:
+    run.store.write(run.layout.tracking, state_json(state))
+    return state
+
+
+def state_json(state: TrackingState) -> bytes:
+    return (state.model_dump_json(indent=2) + "\n").encode()

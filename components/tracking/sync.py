@@ -1,0 +1,70 @@
+"""Send what is committed and was not yet sent."""
+
+from components.contract.digests import bytes_digest
+from components.contract.layout import Round
+from components.contract.resolve import config_json
+from components.results import RoundResult, evaluation_of, read_iteration, round_manifests
+from components.store import Run
+from components.tracking.metrics import evaluation_points, iteration_points, milliseconds
+from components.tracking.session import Session, noted, remembered
+from components.tracking.state import TrackingState
+
+
+def sync(run: Run) -> bool:
+    """Bring the tracking run up to date with the committed outputs.
+
+    What was sent is remembered in the run, so any process may send the rest at any time; sending twice, or
+    from two processes at once, repeats points with the same time stamps and adds none.
+
+    Returns:
+        Whether the server now has everything (always, where tracking is switched off). False comes with a
+        note that says why; no exception leaves this function.
+    """
+    if not run.config.tracking.enabled:
+        return True
+    with noted(run, "results"):
+        state = remembered(run)
+        # Importing MLflow takes seconds, so look first whether there is anything to send.
+        if state is None or _pending(run, state):
+            _send(Session(run))
+        return True
+    return False
+
+
+def _pending(run: Run, state: TrackingState) -> bool:
+    layout = run.layout
+    if state.config_digest != bytes_digest(config_json(run.config).encode()):
+        return True
+    if run.directory(layout.train(state.iterations + 1)).manifest():
+        return True
+    evaluations = (Round.iteration(state.evaluated + 1), Round.evaluation(state.evaluated))
+    if run.config.data.eval_prompts and any(round_manifests(run, at) for at in evaluations):
+        return True
+    report = run.directory(layout.report).manifest()
+    return report is not None and report.digest != state.report
+
+
+def _send(session: Session) -> None:
+    run = session.run
+    rounds: dict[int, RoundResult] = {}
+    while (iteration := read_iteration(run, session.state.iterations + 1)) and iteration.train:
+        session.log(iteration_points(iteration, session.started))
+        session.save(iterations=iteration.number)
+        if iteration.round.eval:
+            rounds[iteration.round.policy_version] = iteration.round
+    while evaluation := rounds.get(session.state.evaluated) or evaluation_of(run, session.state.evaluated):
+        session.log(evaluation_points(evaluation, session.started))
+        session.save(evaluated=evaluation.policy_version + 1)
+    _send_report(session)
+
+
+def _send_report(session: Session) -> None:
+    directory = session.run.directory(session.run.layout.report)
+    manifest = directory.manifest()
+    if manifest is None or manifest.digest == session.state.report:
+        return
+    run_id = session.state.run_id
+    session.client.log_text(run_id, directory.read("index.html", manifest).decode(), "report.html")
+    if not session.state.injected:
+        session.client.set_terminated(run_id, "FINISHED", milliseconds(manifest.timings.finished))
+    session.save(report=manifest.digest)
