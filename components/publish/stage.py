@@ -1,0 +1,100 @@
+"""Publish the newest policy: model version, champion alias, report."""
+
+from components.contract.digests import json_digest
+from components.contract.errors import InputError
+from components.contract.layout import manifest_key
+from components.contract.manifest import Manifest
+from components.contract.resolve import stage_digest
+from components.results import RoundResult, evaluation_of, round_manifests
+from components.runtime.clock import Clock
+from components.store import Run, open_run
+from components.tracking import Registration, read_state, register, sync
+
+
+def run(run_uri: str) -> Manifest:
+    """Register the newest policy, move the champion alias if it is better, write the report, send both.
+
+    The report is derived from everything else in the run, so it is written anew whenever what it shows has
+    changed: more iterations, or a registration that an absent tracking server had held up. Started again with
+    nothing changed, this returns the committed manifest and sends only what was not yet sent.
+
+    Returns:
+        The manifest, whose facts hold the final scores and the model version.
+
+    Raises:
+        InputError: no such run, or its newest policy has not been evaluated.
+    """
+    clock = Clock()
+    current = open_run(run_uri)
+    version = current.policy_version()
+    policy = current.directory(current.layout.policy_commit(version)).require()
+    inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(current)}
+    with clock.measure("store"):
+        registration = _registration(current, version, inputs["policy"])
+    inputs["registration"] = json_digest(registration.model_dump() if registration else None)
+    directory = current.directory(current.layout.report)
+    digest = stage_digest(current.config, "publish")
+    manifest = directory.manifest()
+    if manifest is None or manifest.mismatch(inputs, digest):
+        manifest = _write(current, clock, manifest, inputs, digest, registration)
+    sync(current)
+    return manifest
+
+
+def _evaluation(current: Run) -> dict[str, str]:
+    if current.config.data.eval_prompts == 0:
+        return {}
+    at = current.final_round()
+    manifests = round_manifests(current, at)
+    if manifests is None:
+        raise InputError(
+            f"{current.uri}: policy {at.policy_version} has not been evaluated; sample and grade {at} first "
+            f"(python -m components.rollout, then components.reward, on every shard)"
+        )
+    return {"evaluation": json_digest([[rollout.digest, reward.digest] for rollout, reward in manifests])}
+
+
+def _registration(current: Run, version: int, weights_digest: str) -> Registration | None:
+    if not current.config.tracking.enabled:
+        return None
+    state = read_state(current)
+    if state and state.registration and state.registration.weights_digest == weights_digest:
+        return state.registration
+    return register(current, version, evaluation_of(current, version))
+
+
+def _write(
+    current: Run,
+    clock: Clock,
+    outdated: Manifest | None,
+    inputs: dict[str, str],
+    config_digest: str,
+    registration: Registration | None,
+) -> Manifest:
+    # matplotlib and Jinja are wanted only where there is a report to write.
+    with clock.measure("load"):
+        from components.publish.report import render_report
+    with clock.measure("compute"):
+        page = render_report(current).encode()
+    directory = current.directory(current.layout.report)
+    with clock.measure("store"):
+        if outdated:
+            current.store.delete(manifest_key(directory.key))
+        output = directory.write("index.html", page)
+    version = current.policy_version()
+    facts = _facts(version, evaluation_of(current, version), registration)
+    return directory.commit(
+        "publish", current.layout.run, [output], inputs, config_digest, clock.timings(), facts=facts
+    )
+
+
+def _facts(
+    version: int, evaluation: RoundResult | None, registration: Registration | None
+) -> dict[str, str | int | float | bool | None]:
+    return {
+        "policy_version": version,
+        "eval_reward": evaluation.eval_reward if evaluation else None,
+        "pass_at_1": evaluation.pass_at_k[1] if evaluation else None,
+        "model_version": f"{registration.name}/{registration.version}" if registration else None,
+        "champion": registration.champion if registration else None,
+    }

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+from fake_run import FakeRun, finished_run, prepared_run
+
+from components.contract.layout import Round
+from components.contract.metrics import TrainMetrics
+from components.publish.caveats import caveats
+from components.results import read_run
+
+
+def found(fake: FakeRun) -> str:
+    return "\n".join(caveats(fake.run, read_run(fake.run)))
+
+
+def test_a_healthy_run_has_none(tmp_path: Path) -> None:
+    assert found(finished_run(tmp_path)) == ""
+
+
+def test_failing_graders(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    fake.round(Round.iteration(1), status="timeout")
+    assert "Grading failed for 100% of the completions of the held-out prompts in iteration 1" in found(fake)
+    assert "20 timeout" in found(fake)
+
+
+def test_equal_rewards(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    fake.round(Round.iteration(1), pass_rate=1.0)
+    assert "All 24 completions of the training prompts in iteration 1 earned the same reward, 1." in found(fake)
+
+
+def test_what_the_train_stage_reports(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    original = fake._metrics
+
+    def sick(iteration: int, outcome: str) -> TrainMetrics:
+        changes = {
+            "zero_signal_groups": 6,
+            "logprob_gap_mean": 0.05,
+            "ended_early": "effective sample share 0.02 below 0.1 at step 3",
+        }
+        return original(iteration, outcome).model_copy(update=changes)
+
+    fake._metrics = sick  # type: ignore[method-assign]
+    fake.iteration(1)
+    text = found(fake)
+    assert "Iteration 1 ended its updates early: effective sample share 0.02 below 0.1 at step 3." in text
+    assert "nothing to learn from" in text
+    assert "disagreed by 0.050 nats" in text
