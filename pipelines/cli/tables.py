@@ -1,0 +1,87 @@
+"""What a run has achieved, as rows for the terminal."""
+
+from rich.table import Table
+
+from components.contract.config import RunConfig
+from components.results import IterationResult, RoundResult, RunResults
+
+STAGES = ("rollout", "reward", "train")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _pass_names(config: RunConfig) -> list[int]:
+    return sorted({1, *config.evaluate.pass_k}) if config.data.eval_prompts else []
+
+
+def iteration_line(result: IterationResult) -> str:
+    """One iteration in one line, for people and logs alike."""
+    held_out = ", ".join(f"pass@{k} {value:.3f}" for k, value in result.round.pass_at_k.items())
+    words = [f"iteration {result.number}: reward {_number(result.round.train_reward)}"]
+    if held_out:
+        words.append(f"held-out {held_out}")
+    train = result.train
+    if train is not None and train.steps:
+        shares = [step.effective_sample_share for step in train.steps]
+        words.append(
+            f"{len(train.steps)} updates, effective sample {sum(shares) / len(shares):.2f} (least {min(shares):.2f})"
+        )
+    if train is not None and train.outcome == "target_reached":
+        words.append("target reached, policy kept")
+    if result.time:
+        stages = ", ".join(f"{name} {stage.seconds:.1f} s" for name, stage in result.time.stages.items())
+        words.append(f"{stages}, {result.time.compute_share:.0%} computing")
+    if train is not None and train.ended_early:
+        words.append(f"ended early: {train.ended_early}")
+    return "; ".join(words)
+
+
+def results_table(config: RunConfig, results: RunResults) -> Table:
+    """A row per policy: how it was evaluated, and what the iteration that sampled it did.
+
+    Columns: mean reward and pass@k on held-out prompts, mean reward of the training completions, optimiser steps
+    on them, effective sample share, seconds per stage, share of the wall clock spent sampling or updating.
+    """
+    ks = _pass_names(config)
+    table = Table(
+        title=f"Run {config.run.name}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    names = ["policy", "held-out", *(f"pass@{k}" for k in ks), "sampled", "steps", "ESS", *STAGES, "comp."]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    sampled = {iteration.round.policy_version: iteration for iteration in results.iterations}
+    for version in range(results.policy_version + 1):
+        iteration = sampled.get(version)
+        evaluated = results.evaluated.get(version)
+        table.add_row(str(version), *_evaluation_cells(evaluated, ks), *_iteration_cells(iteration))
+    return table
+
+
+def _evaluation_cells(evaluated: RoundResult | None, ks: list[int]) -> list[str]:
+    if evaluated is None:
+        return ["-"] * (1 + len(ks))
+    return [_number(evaluated.eval_reward), *(_number(evaluated.pass_at_k.get(k)) for k in ks)]
+
+
+def _iteration_cells(iteration: IterationResult | None) -> list[str]:
+    if iteration is None:
+        return ["-"] * 7
+    steps = iteration.train.steps if iteration.train else ()
+    share = sum(step.effective_sample_share for step in steps) / len(steps) if steps else None
+    stages = [f"{stage.seconds:.1f} s" for stage in iteration.time.stages.values()] if iteration.time else ["-"] * 3
+    computing = f"{iteration.time.compute_share:.0%}" if iteration.time else "-"
+    return [_number(iteration.round.train_reward), str(len(steps)), _number(share, 2), *stages, computing]
+
+
+def totals_line(results: RunResults) -> str:
+    """Completions, wall clock and compute share of a run."""
+    share = results.compute_share
+    computing = f"; the iterations spent {share:.0%} of theirs sampling or updating" if share is not None else ""
+    completions = sum(result.completions for result in results.rounds)
+    return f"{completions:,} completions, {results.seconds:.0f} s since prepare began{computing}"

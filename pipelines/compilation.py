@@ -1,0 +1,29 @@
+"""From the definition to IR YAML."""
+
+from pathlib import Path
+
+from kfp import compiler
+
+from components.contract.errors import InputError
+from pipelines.pipeline import rapid_pipeline
+
+
+def compile_pipeline(path: Path, max_iterations: int, parallel_shards: int = 0) -> None:
+    """Write the IR YAML.
+
+    Args:
+        path: ends in .yaml or .yml.
+        max_iterations: at least 1; the YAML grows by 13 to 19 KB with each, and a workflow may hold 1 MiB.
+
+        parallel_shards: most shards side by side; 0 for no bound.
+
+    Raises:
+        InputError: the path cannot be written or is no YAML file.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{path}: the compiled pipeline is YAML, give a name that ends in .yaml")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        compiler.Compiler().compile(rapid_pipeline(max_iterations, parallel_shards), str(path))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,100 @@
+"""Starts the local pipeline in a process of its own and hands on what its stages report."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.contract.config import RunConfig
+from components.contract.resolve import config_json
+from components.runtime.progress import EVENTS_VARIABLE
+
+_STOP_SECONDS = 10
+
+
+class LocalRun:
+    """One execution of the compiled pipeline on this machine. A context manager: leaving it ends every process.
+
+    Everything the stages print goes to `log`; the working directory is removed unless the run failed.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self.workdir = Path(tempfile.mkdtemp(prefix=f"rapid-{config.run.name}-"))
+        self.log = self.workdir / "run.log"
+        self.succeeded = False
+
+    def __enter__(self) -> "LocalRun":
+        from pipelines.compilation import compile_pipeline
+
+        pipeline = self.workdir / "pipeline.yaml"
+        # One machine has one GPU, or cores that two engines would only take from each other.
+        compile_pipeline(pipeline, max_iterations=max(1, self._config.loop.iterations), parallel_shards=1)
+        parameters = self.workdir / "parameters.json"
+        parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local", str(pipeline), str(parameters), str(self.workdir)],
+            # Its other end closes when this process ends in whatever way; the pipeline ends itself then.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, EVENTS_VARIABLE: "1", "PYTHONUNBUFFERED": "1"},
+            # A group of its own, so that Ctrl-C reaches it once, from here, and every stage with it.
+            start_new_session=True,
+        )
+        return self
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What the stages report, until the pipeline ends."""
+        assert self._process.stdout is not None
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in self._process.stdout:
+                event = _event(line)
+                if event is None or event["rapid"] != "progress":
+                    log.write(line)
+                    log.flush()
+                if event:
+                    yield event
+        self.succeeded = self._process.wait() == 0
+
+    def log_tail(self, lines: int) -> list[str]:
+        text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in text if line.strip()][-lines:]
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+        # The stage outlives a pipeline process that was killed; its group has the pipeline's number.
+        self._signal(signal.SIGKILL)
+        if self.succeeded:
+            shutil.rmtree(self.workdir, ignore_errors=True)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    start = line.find('{"rapid": ')
+    if start < 0:
+        return None
+    try:
+        event = json.loads(line[start:])
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,242 @@
+"""`rapid run` from configuration to report: the compiled pipeline under kfp.local with real vLLM, PyTorch, MLflow."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from arithmetic_run import assert_same_trajectories, trajectories, write_config
+
+from components.contract.layout import Round, manifest_key
+from components.results import read_run
+from components.store import Run, open_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def start(config: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli.main", "run", str(config), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "120", **environment},
+    )
+
+
+def finish(config: Path, *words: str, **environment: str) -> str:
+    process = start(config, *words, **environment)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
+def manifests(run: Run) -> dict[str, bytes]:
+    keys = [info.key for info in run.store.list(run.layout.root) if info.key.endswith("manifest.json")]
+    return {key: run.store.read(key) for key in keys}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uninterrupted")
+
+
+@pytest.fixture(scope="module")
+def output(directory: Path) -> str:
+    """What `rapid run` printed for two iterations."""
+    return finish(write_config(directory))
+
+
+@pytest.fixture
+def uninterrupted(directory: Path, output: str) -> Run:
+    assert output
+    return open_run(str(directory / "store/runs/small"))
+
+
+def test_every_iteration_is_told_in_one_line_and_the_end_in_a_table(output: str) -> None:
+    lines = [line for line in output.splitlines() if line.startswith("iteration ")]
+    assert [line.split(":")[0] for line in lines] == ["iteration 1", "iteration 2"]
+    for line in lines:
+        for word in ("reward ", "pass@1 ", "pass@4 ", "effective sample ", "rollout ", "train ", "% computing"):
+            assert word in line
+    assert "report/index.html" in output
+    assert "mlflow ui --backend-store-uri sqlite:///" in output
+    assert "loop.iterations=4" in output
+
+
+def test_everything_is_committed_and_every_policy_evaluated(uninterrupted: Run) -> None:
+    results = read_run(uninterrupted)
+    assert results.policy_version == 2
+    assert list(results.evaluated) == [0, 1, 2]
+    assert [len(i.train.steps) for i in results.iterations if i.train] == [4, 4]
+    assert [s.step for i in results.iterations if i.train for s in i.train.steps] == list(range(1, 9))
+    assert results.rounds[0].status["ok"] == results.rounds[0].completions
+
+
+def test_the_trainer_finds_the_engines_log_probabilities_at_every_policy(uninterrupted: Run) -> None:
+    for iteration in read_run(uninterrupted).iterations:
+        assert iteration.train is not None
+        assert iteration.train.logprob_gap_max is not None
+        assert iteration.train.logprob_gap_max < 1e-4
+
+
+def test_the_policy_moved_and_loads_in_transformers(uninterrupted: Run) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    final = uninterrupted.store.local_path(uninterrupted.layout.policy(2))
+    assert len(AutoTokenizer.from_pretrained(final)) == 14
+    model = AutoModelForCausalLM.from_pretrained(final)
+    base = AutoModelForCausalLM.from_pretrained(uninterrupted.store.local_path(uninterrupted.layout.policy(0)))
+    moved = max((p - q).abs().max().item() for p, q in zip(model.parameters(), base.parameters(), strict=True))
+    assert moved > 1e-4
+
+
+@pytest.mark.usefixtures("uninterrupted")
+def test_mlflow_has_the_run_its_metrics_and_its_model_version(directory: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{directory}/store/mlflow.db")
+    experiment = client.get_experiment_by_name("rapid")
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    steps = client.get_metric_history(tracked.info.run_id, "step/effective_sample_share")
+    assert sorted(point.step for point in steps) == list(range(1, 9))
+    versions = client.search_model_versions("name = 'small'")
+    assert len(versions) == 1
+    assert client.get_model_version_by_alias("small", "champion").version == versions[0].version
+
+
+def test_the_same_command_again_changes_nothing(uninterrupted: Run, directory: Path) -> None:
+    before = manifests(uninterrupted)
+    again = finish(directory / "config.yaml")
+    assert manifests(uninterrupted) == before
+    assert "iteration 2: reward" in again
+
+
+def test_stages_killed_in_the_middle_cost_nothing_but_time(uninterrupted: Run, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    process = start(config)
+    run = wait_for_run(tmp_path, process)
+    kill_stage(process, "rollout")
+    assert_told_to_go_on(process)
+    process = start(config)
+    until(lambda: run.store.exists(manifest_key(run.layout.reward(Round.iteration(2), 0))), process)
+    kill_stage(process, "train")
+    assert_told_to_go_on(process)
+    finish(config)
+    for at in (Round.iteration(1), Round.iteration(2), Round.evaluation(2)):
+        assert_same_trajectories(trajectories(run, at), trajectories(uninterrupted, at))
+
+
+def assert_told_to_go_on(process: "subprocess.Popen[str]") -> None:
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "same command continues" in output
+
+
+def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait for a condition while a process runs, without taking the processor from it."""
+    while not condition():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+            pytest.fail(f"ended with {process.returncode} before that")
+
+
+def wait_for_run(directory: Path, process: "subprocess.Popen[str]") -> Run:
+    until((directory / "store/runs/small/config.json").exists, process)
+    return open_run(str(directory / "store/runs/small"))
+
+
+def kill_stage(process: "subprocess.Popen[str]", stage: str) -> None:
+    """SIGKILL to the process that executes a stage's component."""
+    killed: list[int] = []
+
+    def found() -> bool:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                words = child.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+            if "kfp.dsl.executor_main" in words and words[words.index("--function_to_execute") + 1] == stage:
+                os.kill(child.pid, signal.SIGKILL)
+                killed.append(child.pid)
+                break
+        return bool(killed)
+
+    until(found, process)
+
+
+def test_no_iterations_evaluate_and_a_reached_target_keeps_the_policy(tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    finish(config, "loop.iterations=0")
+    run = open_run(str(tmp_path / "store/runs/small"))
+    results = read_run(run)
+    assert not results.iterations
+    assert results.evaluated[0].eval is not None
+
+    output = finish(config, "loop.iterations=3", "loop.target_reward=-1000")
+    assert "target reached, policy kept" in output
+    results = read_run(run)
+    assert len(results.iterations) == 1
+    assert results.policy_version == 0
+
+
+def test_the_same_run_through_s3(moto: str, tmp_path: Path) -> None:
+    s3_run(moto, tmp_path)
+
+
+@pytest.mark.rgw
+def test_the_same_run_through_a_real_s3_server(rgw: str, tmp_path: Path) -> None:
+    s3_run(rgw, tmp_path)
+
+
+def s3_run(bucket: str, directory: Path) -> None:
+    config = write_config(
+        directory,
+        tracking={"uri": f"sqlite:///{directory}/mlflow.db"},
+        loop={"iterations": 1},
+        rollout={"group_size": 4, "max_tokens": 6, "part_groups": 4, "shards": 2},
+    )
+    output = finish(config, f"store={bucket}/fine-tunes")
+    assert f"{bucket}/fine-tunes/runs/small/iterations/0001/train/policy" in output
+    run = open_run(f"{bucket}/fine-tunes/runs/small")
+    results: Any = read_run(run)
+    assert results.policy_version == 1
+    assert len(results.iterations[0].round.rollout) == 2
+    assert results.iterations[0].train.logprob_gap_max < 1e-4
+    assert b"<!DOCTYPE html>" in run.directory(run.layout.report).read("index.html")
+    assert not (directory / "store").exists()
+
+
+def test_ctrl_c_stops_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    process = start(config)
+    wait_for_run(tmp_path, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
+    assert "the same command continues from there" in output
+    assert "Traceback" not in output
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_goes_on_when_the_command_itself_is_killed(number: signal.Signals, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    process = start(config)
+    wait_for_run(tmp_path, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(number)
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive

@@ -1,0 +1,180 @@
+"""The `rapid` command as a person types it: what it refuses, in which words, with which exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from arithmetic_run import write_config
+from fake_run import finished_run
+from tiny_policy import tiny_model
+
+from pipelines.demo.arithmetic import tokenizer
+
+
+def rapid(*words: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.main", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(*words: str | Path, **environment: str) -> str:
+    """The one line that a mistake is answered with."""
+    done = rapid(*words, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path, tracking={"enabled": False})
+
+
+def test_help_names_every_command_and_teaches_run() -> None:
+    done = rapid("--help")
+    assert done.returncode == 0
+    for command in ("run", "status", "report", "trajectories", "compile", "doctor", "demo"):
+        assert f" {command} " in done.stdout
+    assert "train.learning_rate=5e-7" in rapid("run", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.learning_rat=1e-4"], "train.learning_rat: unknown key"),
+        (["train.learning_rat=1e-4"], "did you mean 'train.learning_rate'?"),
+        (["rollout.group_size=1"], "rollout.group_size: Input should be greater than or equal to 2 (got 1)"),
+        (["rollout.top_p=0.9"], "training rollouts need top_p = 1"),
+        (["loop.iterations=many"], "loop.iterations"),
+        (["nonsense"], "'nonsense' is not key=value"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_starts(config: Path, words: list[str], message: str) -> None:
+    assert message in refused("run", config, *words)
+    assert not (config.parent / "store").exists()
+
+
+def test_a_missing_configuration_is_named_with_its_place(tmp_path: Path) -> None:
+    assert str(tmp_path / "none.yaml") in refused("run", tmp_path / "none.yaml")
+
+
+def test_a_missing_model_directory(config: Path) -> None:
+    assert "/nowhere/model" in refused("run", config, "model=/nowhere/model", HF_HUB_OFFLINE="1")
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
+    other = config.parent / "other"
+    tiny_model(0, vocab_size=8, hidden_size=64, num_attention_heads=2).save_pretrained(other)
+    tokenizer().save_pretrained(other)
+    message = refused("run", config, f"model={other}")
+    assert "does not fit the model" in message
+
+
+def test_data_without_a_prompt_column_names_the_columns_there_are(config: Path) -> None:
+    rows = config.parent / "other.jsonl"
+    rows.write_text("\n".join(json.dumps({"question": "1+1=", "answer": "2"}) for _ in range(9)), encoding="utf-8")
+    message = refused("run", config, f"data={rows}")
+    assert "prompt" in message
+    assert "question" in message
+
+
+def test_three_malformed_rows_in_ten_are_too_many(config: Path) -> None:
+    rows = config.parent / "broken.jsonl"
+    good = json.dumps({"prompt": "1+1=", "answer": "2"})
+    lines = [good if i % 10 > 2 else "{not json" for i in range(100)]
+    rows.write_text("\n".join(lines), encoding="utf-8")
+    message = refused("run", config, f"data={rows}")
+    assert "30 of 100" in message
+
+
+def test_a_store_that_cannot_be_written(config: Path) -> None:
+    (config.parent / "store").write_text("a file where a directory must be", encoding="utf-8")
+    assert str(config.parent / "store") in refused("run", config)
+
+
+def test_s3_without_credentials(config: Path) -> None:
+    message = refused(
+        "run",
+        config,
+        "store=s3://rapid-nobody/runs",
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    assert "credentials" in message
+
+
+@pytest.mark.rgw
+def test_wrong_s3_credentials(config: Path, rgw: str, rgw_server: dict[str, str]) -> None:
+    wrong = {**rgw_server, "AWS_SECRET_ACCESS_KEY": "planted-wrong-secret"}
+    message = refused("run", config, f"store={rgw}", **wrong)
+    assert "AWS_SECRET_ACCESS_KEY" in message
+    assert "planted" not in message
+
+
+def test_a_run_that_was_made_with_other_settings(config: Path) -> None:
+    from components.contract.resolve import load_config
+    from components.prepare.stage import run as prepare
+
+    prepare(load_config(config))
+    message = refused("run", config, "data.eval_prompts=4")
+    assert "data.eval_prompts: 8 -> 4" in message
+    assert "run.name" in message
+
+
+def test_status_report_and_trajectories_of_a_run(tmp_path: Path) -> None:
+    run = finished_run(tmp_path).run
+    where = str(run.store.local_path(run.layout.root))
+    status = rapid("status", where)
+    assert status.returncode == 0, status.stderr
+    assert "pass@1" in status.stdout
+    report = tmp_path / "out.html"
+    written = rapid("report", where, "--output", report)
+    assert written.returncode == 0, written.stderr
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    read = rapid("trajectories", where, "--iteration", "1", "--best", "-n", "3")
+    assert read.returncode == 0, read.stderr
+    rewards = [float(line.split("reward ")[1].split()[0]) for line in read.stdout.splitlines() if "reward " in line]
+    assert rewards == sorted(rewards, reverse=True)
+    assert len(rewards) == 3
+
+
+def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    run = finished_run(tmp_path).run
+    message = refused("status", "nobody", "--store", str(run.store.local_path("")))
+    assert f"it holds {run.layout.run}" in message
+
+
+def test_an_iteration_that_is_not_there(tmp_path: Path) -> None:
+    run = finished_run(tmp_path).run
+    message = refused("trajectories", str(run.store.local_path(run.layout.root)), "--iteration", "9")
+    assert "iteration-0009" in message
+
+
+def test_compile_writes_ir(tmp_path: Path) -> None:
+    done = rapid("compile", "--output", tmp_path / "rapid.yaml", "--max-iterations", "3")
+    assert done.returncode == 0, done.stderr
+    assert "up to 3 iterations" in done.stdout
+    assert yaml.safe_load((tmp_path / "rapid.yaml").read_text())["pipelineInfo"]["name"] == "rapid"
+
+
+def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
+    healthy = rapid("doctor", config)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "is writable" in " ".join(healthy.stdout.split())
+    sick = rapid("doctor", config, "model=/nowhere/model")
+    assert sick.returncode == 2
+    assert "/nowhere/model is no directory" in " ".join(sick.stdout.split())
