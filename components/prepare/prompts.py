@@ -6,7 +6,8 @@
 | TRL    | `prompt`, text or messages               | `answer`, `solution` or `ground_truth`       |
 | verl   | `prompt`, messages (with `data_source`)  | `reward_model.ground_truth`                  |
 
-Every other column is kept as metadata, which graders get.
+Every other column is kept as metadata, which graders get. Rows of data sets with columns of their own are brought
+to the plain layout first (`components.prepare.datasets`).
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contract.errors import InputError
+from components.prepare.datasets import adapter_of
 from components.prepare.rows import BadRow, Row
 
 Messages = tuple[dict[str, str], ...]
@@ -44,15 +46,15 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
     Raises:
         InputError: no row has a prompt column.
     """
+    rows, bad = _adapted(rows)
     if rows and not any("prompt" in row.columns for row in rows):
         columns = sorted({str(name) for row in rows for name in row.columns})
         raise InputError(
             f"{path} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
-            "holds the prompt"
+            "holds the prompt (rows of GSM8K, MATH and MiniF2F are taken as they are)"
         )
     id_column = next((name for name in _IDS if all(_identifies(row.columns.get(name)) for row in rows)), None)
     prompts: list[Prompt] = []
-    bad: list[BadRow] = []
     seen: dict[str, int] = {}
     for row in rows:
         own = str(row.columns[id_column]) if id_column else f"p{row.number:06d}"
@@ -67,6 +69,18 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
             seen[prompt_id] = row.number
             prompts.append(prompt)
     return prompts, bad
+
+
+def _adapted(rows: list[Row]) -> tuple[list[Row], list[BadRow]]:
+    """Rows of a known data set in the plain layout, all others as they are."""
+    kept, bad = [], []
+    for row in rows:
+        adapter = adapter_of(set(row.columns))
+        try:
+            kept.append(Row(row.number, adapter.adapt(dict(row.columns))) if adapter else row)
+        except ValueError as error:
+            bad.append(BadRow(row.number, str(error)))
+    return kept, bad
 
 
 def _parse(row: Row, prompt_id: str) -> Prompt:

@@ -4,6 +4,8 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from components.contract.answers import NUMBER
+
 VERSION = "1"
 
 _MARKER = re.compile(
@@ -11,16 +13,6 @@ _MARKER = re.compile(
     | \\boxed\s*\{                                # LaTeX
     | \bA:                                        # `A: 42`
     | (?i:\banswer[*_]*\s*(?:is\b|:|=))           # `Answer: 42`, `**Answer**: 42`, `the answer is 42`
-    """,
-    re.VERBOSE,
-)
-# A sign counts only where it cannot be a minus between two operands.
-_NUMBER = re.compile(
-    r"""(?P<sign>(?<![\w.)\]])[-+\u2212])?
-    [$€£]?
-    (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
-    (?P<exponent>[eE][-+]?\d{1,3}(?!\d))?
-    (?:\s?/\s?(?P<denominator>\d+(?:\.\d+)?))?
     """,
     re.VERBOSE,
 )
@@ -52,10 +44,10 @@ def final_number(text: str) -> Fraction | None:
     markers = list(_MARKER.finditer(text))
     if markers:
         line = text[markers[-1].end() :].lstrip().partition("\n")[0]
-        result = _NUMBER.search(line.rpartition("=")[2]) or _NUMBER.search(line)
+        result = NUMBER.search(line.rpartition("=")[2]) or NUMBER.search(line)
         if result is not None:
             return _value(result)
-    numbers = list(_NUMBER.finditer(text))
+    numbers = list(NUMBER.finditer(text))
     return _value(numbers[-1]) if numbers else None
 
 

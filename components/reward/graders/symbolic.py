@@ -1,16 +1,15 @@
-"""Equivalence of mathematical expressions, through math-verify."""
+"""Equivalence of mathematical answers."""
 
-import logging
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from math_verify import parse, verify
+from math_verify import parse
 
-VERSION = f"1+math-verify-{version('math-verify')}"
+from components.contract.answers import STYLES, Style, final_answer
+from components.reward.graders.equivalence import equivalent
 
-# It warns once that its time limit is off; the grading process itself is what gets stopped here.
-logging.getLogger("math_verify").setLevel(logging.ERROR)
+VERSION = f"2+math-verify-{version('math-verify')}"
 
 
 def math(
@@ -19,18 +18,35 @@ def math(
     answer: str | None,
     prompt: str,  # noqa: ARG001
     metadata: dict[str, Any],  # noqa: ARG001
+    extract: Style = "auto",
 ) -> float:
-    """1 where the completion's final expression (boxed first) is equivalent to the answer, else 0."""
+    """1 where the completion's final answer is equivalent to the prompt's, else 0.
+
+    Args:
+        extract: where the final answer stands (`components.contract.answers.final_answer`). With `auto`, a completion
+            without any of those marks is searched for its last expression by math-verify.
+    """
     if answer is None:
         raise ValueError("this grader compares with the prompt's answer, and the prompt has none")
-    # math-verify's own limit is an alarm signal, which works in main threads only.
-    found = parse(completion, parsing_timeout=None)
-    return float(verify(_expected(answer), found, timeout_seconds=None))
+    if extract not in STYLES:
+        raise ValueError(f"extract is {extract!r}; it is one of {', '.join(STYLES)}")
+    expected = _expected(answer)
+    found = final_answer(completion, extract)
+    if found is None and extract == "auto":
+        found = _last_expression(completion)
+    return float(found is not None and equivalent(found, expected))
 
 
 @lru_cache(maxsize=256)
-def _expected(answer: str) -> Any:
-    expected = parse(answer if "\\boxed" in answer else f"\\boxed{{{answer}}}", parsing_timeout=None)
-    if not expected:
-        raise ValueError(f"the prompt's answer {answer!r} cannot be read as mathematics")
+def _expected(answer: str) -> str:
+    """The answer alone, where it comes with its worked solution."""
+    expected = final_answer(answer) or answer
+    if not expected.strip():
+        raise ValueError(f"the prompt's answer {answer!r} is empty")
     return expected
+
+
+def _last_expression(completion: str) -> str | None:
+    """The text of what math-verify takes for the answer of a completion that marks none."""
+    found = parse(completion, parsing_timeout=None)
+    return next((str(item) for item in found if isinstance(item, str)), None)

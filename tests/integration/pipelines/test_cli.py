@@ -83,10 +83,10 @@ def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
 
 def test_data_without_a_prompt_column_names_the_columns_there_are(config: Path) -> None:
     rows = config.parent / "other.jsonl"
-    rows.write_text("\n".join(json.dumps({"question": "1+1=", "answer": "2"}) for _ in range(9)), encoding="utf-8")
+    rows.write_text("\n".join(json.dumps({"query": "1+1=", "answer": "2"}) for _ in range(9)), encoding="utf-8")
     message = refused("run", config, f"data={rows}")
     assert "prompt" in message
-    assert "question" in message
+    assert "query" in message
 
 
 def test_three_malformed_rows_in_ten_are_too_many(config: Path) -> None:

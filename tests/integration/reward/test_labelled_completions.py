@@ -45,8 +45,9 @@ def disagreements(make_run, commit_prompts, name: str, grader: str) -> list[dict
     return [row for row, reward in zip(labelled, rewards, strict=True) if reward != float(row["is_correct"])]
 
 
-def test_numeric_agrees_with_every_gsm8k_label(make_run, commit_prompts):
-    assert disagreements(make_run, commit_prompts, "gsm8k_labelled_completions", "numeric") == []
+@pytest.mark.parametrize("grader", ["numeric", "math", "[{name: math, options: {extract: 'A:'}}]"])
+def test_every_gsm8k_label_is_agreed_with(make_run, commit_prompts, grader):
+    assert disagreements(make_run, commit_prompts, "gsm8k_labelled_completions", grader) == []
 
 
 def test_math_agrees_with_the_math_labels_but_one(make_run, commit_prompts):

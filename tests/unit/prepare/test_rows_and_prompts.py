@@ -136,8 +136,8 @@ def test_a_repeated_id_is_a_bad_row(tmp_path):
 
 
 def test_no_prompt_column(tmp_path):
-    path = write_lines(tmp_path / "data.jsonl", {"question": "a", "answer": 1})
-    with pytest.raises(InputError, match="no column 'prompt'; its columns are answer, question"):
+    path = write_lines(tmp_path / "data.jsonl", {"query": "a", "answer": 1})
+    with pytest.raises(InputError, match="no column 'prompt'; its columns are answer, query"):
         parse(path)
 
 

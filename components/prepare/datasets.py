@@ -1,0 +1,69 @@
+"""Rows of known data sets, brought to the plain columns `prompt` and `answer`.
+
+| data set | columns                                  | prompt                    | answer                             |
+|----------|------------------------------------------|---------------------------|------------------------------------|
+| GSM8K    | `question`, `answer`                     | the question              | what follows `####`                |
+| MATH     | `problem`, `answer` or `solution`        | the problem               | `answer`, else the boxed one       |
+| MiniF2F  | `formal_statement`, `header` (Lean 4)    | the statement to complete | none; graded from the metadata     |
+
+Every other column stays, and so becomes metadata.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from components.contract.answers import final_answer, last_boxed
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`needs` are the columns it is recognised by; `adapt` raises ValueError where a row cannot be used."""
+
+    needs: frozenset[str]
+    adapt: Callable[[Columns], Columns]
+
+
+def _gsm8k(row: Columns) -> Columns:
+    prompt, worked = row.pop("question"), row.pop("answer")
+    answer = final_answer(worked, "####") if isinstance(worked, str) else None
+    solution = {} if answer is None else {"solution": worked}
+    return {**row, **solution, "prompt": prompt, "answer": worked if answer is None else answer}
+
+
+def _math(row: Columns) -> Columns:
+    prompt, solution = row.pop("problem"), row.get("solution")
+    if row.get("answer") is None:
+        boxed = last_boxed(solution) if isinstance(solution, str) else None
+        if boxed is None:
+            raise ValueError("there is neither an answer nor a solution with a \\boxed one")
+        row["answer"] = boxed
+    return {**row, "prompt": prompt}
+
+
+def _minif2f(row: Columns) -> Columns:
+    statement, header = row["formal_statement"], row.get("header") or ""
+    if not isinstance(statement, str) or not statement.rstrip().endswith("sorry"):
+        raise ValueError("formal_statement does not end in sorry")
+    prompt = (
+        "Complete the proof of this Lean 4 theorem. Answer with the whole theorem in one ```lean4 block, its statement "
+        f"unchanged.\n\n```lean4\n{header.rstrip()}\n\n{statement.strip()}\n```"
+    )
+    named = {"prompt_id": row["name"]} if row.get("name") else {}
+    return {**named, **row, "prompt": prompt}
+
+
+ADAPTERS = (
+    Adapter(frozenset({"formal_statement"}), _minif2f),
+    Adapter(frozenset({"question", "answer"}), _gsm8k),
+    Adapter(frozenset({"problem"}), _math),
+)
+
+
+def adapter_of(columns: set[str]) -> Adapter | None:
+    """The adapter for rows with these columns; None where they are plain, TRL or verl rows, or not known."""
+    if "prompt" in columns:
+        return None
+    return next((adapter for adapter in ADAPTERS if adapter.needs <= columns), None)

@@ -1,0 +1,134 @@
+"""Mathematical answers brought into one spelling: wrappers, spacing, units and money taken away."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+_QUANTITIES = {
+    "money": {"dollar": "1", "usd": "1", "cent": "1/100"},
+    "length": {"m": "1", "meter": "1", "mm": "1/1000", "millimeter": "1/1000", "cm": "1/100", "centimeter": "1/100",
+               "km": "1000", "kilometer": "1000"},
+    "imperial length": {"in": "1", "inch": "1", "ft": "12", "foot": "12", "feet": "12", "yard": "36", "mile": "63360"},
+    "time": {"s": "1", "sec": "1", "second": "1", "min": "60", "minute": "60", "h": "3600", "hour": "3600",
+             "day": "86400", "week": "604800"},
+    "mass": {"g": "1", "gram": "1", "kg": "1000", "kilogram": "1000", "mg": "1/1000"},
+    "imperial mass": {"oz": "1", "ounce": "1", "lb": "16", "pound": "16"},
+    "angle": {"degree": "1"},
+}  # fmt: skip
+_UNITS = {name: (quantity, Fraction(size)) for quantity, sizes in _QUANTITIES.items() for name, size in sizes.items()}
+
+_WORD = r"[^\W\d_]+"
+_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}")
+_SPACING = re.compile(
+    r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])\s*|(?<!\\)\\[!,;:> ]\s*|\\q?quad(?![a-zA-Z])"
+)
+_UNIT_TEXT = re.compile(
+    rf"(?P<value>.*[\d)}}])\s*(?:\\text\{{\s*(?P<text>{_WORD}[^{{}}]*)\}}|(?<![a-zA-Z\\])\s(?P<plain>{_WORD}(?:\s{_WORD})*))"
+    r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*",
+    re.DOTALL,
+)
+_DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\u00b0)")
+_NUMBER = re.compile(r"([-+]?)(?:(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
+                     r"\(?([-+]?(?:\d+\.?\d*|\.\d+))\)?(?:/\(?([-+]?(?:\d+\.?\d*|\.\d+))\)?)?)")  # fmt: skip
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)(?!,\d)")
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer in plain spelling: `text` without its unit, sign of money or percent sign."""
+
+    text: str
+    unit: str | None
+    percent: bool
+    is_words: bool
+    """Whether it is words, as in `\\text{even}` or `\\text{(C)}`, and no mathematics."""
+
+
+def plain(answer: str) -> Written:
+    """Bring an answer into one spelling."""
+    text = _THOUSANDS.sub(lambda m: re.sub(r"[^\d]", "", m.group()), answer.strip().strip("$").strip())
+    text = text.removeprefix("\\[").removesuffix("\\]").removeprefix("\\(").removesuffix("\\)").rstrip(".").strip()
+    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
+    text = re.sub(r"\\?\binfinity\b|\u221e", r"\\infty", text.replace("\u2212", "-"))
+    text = _SPACING.sub(_space, text).replace("~", " ").replace("\\{", "\\lbrace ")
+    text = text.replace("\\}", "\\rbrace ").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
+    unit, words = None, _as_words(text)
+    if words is not None:
+        return Written(words, None, False, True)
+    if _DEGREES.search(text):
+        text, unit = _DEGREES.sub("", text).strip(), "degree"
+    money = text.startswith(("\\$", "$"))
+    text = text.replace("\\$", "").replace("$", "").strip()
+    percent = re.search(r"(?:\\?%|\s*(?:\\text\{\s*)?(?:percent|pct)\s*\}?)\s*$", text)
+    if percent:
+        text = text[: percent.start()].strip()
+    elif found := _UNIT_TEXT.fullmatch(text):
+        unit = _singular(found["text"] or found["plain"]) + (f"^{found['power']}" if found["power"] else "")
+        text = found["value"].strip()
+    text = _TEXT.sub(lambda m: m.group(1), text)
+    return Written(_braced(text.strip()), "dollar" if money else unit, bool(percent), False)
+
+
+def _space(match: re.Match[str]) -> str:
+    return " " if match.group().strip() in ("\\", "\\quad", "\\qquad") else ""
+
+
+def number(text: str) -> Fraction | None:
+    """The exact value of an integer, decimal, fraction or mixed number; None for anything else."""
+    match = _NUMBER.fullmatch(text.replace(" ", ""))
+    if match is None:
+        return None
+    sign, whole, part, parts, numerator, denominator, value, divisor = match.groups()
+    try:
+        if whole is not None:
+            result = Fraction(int(whole)) + Fraction(int(part), int(parts))
+        elif numerator is not None:
+            result = Fraction(numerator) / Fraction(denominator)
+        else:
+            result = Fraction(value) / Fraction(divisor or 1)
+    except (ValueError, ZeroDivisionError):  # thousands of digits, `1.2.3`, or a division by zero
+        return None
+    return -result if sign == "-" else result
+
+
+def conversion(found: str | None, expected: str | None) -> Fraction | None:
+    """What a value in the unit `found` is multiplied by to be in `expected`; None where they measure different things.
+
+    A unit that is missing or not known is taken to be the other one.
+    """
+    if found is None or expected is None or found == expected:
+        return Fraction(1)
+    names = [unit.partition("^") for unit in (found, expected)]
+    if any(name not in _UNITS for name, _, _ in names):
+        return Fraction(1)
+    (quantity, size), (wanted, wanted_size) = (_UNITS[name] for name, _, _ in names)
+    power = names[0][2]
+    if quantity != wanted or power != names[1][2]:
+        return None
+    return (size / wanted_size) ** int(power or 1)
+
+
+def _as_words(text: str) -> str | None:
+    """Words in lower case without wrappers; None where there is mathematics."""
+    inner = _TEXT.sub(lambda m: m.group(1), text)
+    wrapped = inner != text
+    bare = re.sub(r"[\s.'\"]+", " ", inner.replace("\\", "")).strip()
+    choice = re.fullmatch(r"\(([A-Za-z])\)", bare)
+    if choice:
+        return choice[1].lower()
+    if not re.fullmatch(rf"{_WORD}(?:[\s-]{_WORD})*", bare) or "\\" in inner:
+        return None
+    return bare.lower() if wrapped or len(bare) > 2 or bare.isupper() else None
+
+
+def _singular(words: str) -> str:
+    word = words.lower().split()[0].rstrip(".")
+    return word if word in _UNITS else word.removesuffix("es") if word.endswith("ches") else word.removesuffix("s")
+
+
+def _braced(text: str) -> str:
+    """`\\frac12` and `\\sqrt5` with their braces."""
+    token = r"(\d|[a-z]|\\[a-z]+|\{(?:[^{}]|\{[^{}]*\})*\})"
+    bare = re.compile(rf"\\frac\s*{token}\s*{token}")
+    text = bare.sub(lambda m: "\\frac" + "".join(p if p.startswith("{") else f"{{{p}}}" for p in m.groups()), text)
+    return re.sub(r"\\sqrt\s*(\d)", r"\\sqrt{\1}", text)
