@@ -133,6 +133,7 @@ class RewardSection(Section):
     graders: tuple[GraderSpec, ...] = Field(default=(GraderSpec(name="math"),), min_length=1)
     time_limit: Positive = Field(default=10.0, description="seconds per completion")
     workers: int = Field(default=0, ge=0, description="grading processes; 0: one per core")
+    batch_size: Count = Field(default=16, description="completions given at once to a grader that takes several")
     max_failed_share: Fraction = Field(
         default=0.5, description="stop when more completions than this time out, raise or return NaN"
     )

@@ -100,15 +100,19 @@ class RunLayout:
         """Directory whose manifest commits that policy."""
         return f"{self.root}/policy" if version == 0 else self.train(version)
 
-    def _round(self, at: Round) -> str:
+    def _round(self, at: Round, below: str = "") -> str:
         folder = "iterations" if at.kind == "iteration" else "evaluations"
-        return f"{self.root}/{folder}/{at.number:04d}"
+        return f"{self.root}/{below}{folder}/{at.number:04d}"
 
     def rollout(self, at: Round, shard: int) -> str:
         return f"{self._round(at)}/rollout/shard-{shard:03d}"
 
     def reward(self, at: Round, shard: int) -> str:
         return f"{self._round(at)}/reward/shard-{shard:03d}"
+
+    def rescored(self, name: str, at: Round, shard: int) -> str:
+        """Rewards of other graders than those of the run, which no stage reads."""
+        return f"{self._round(at, f'rescored/{name}/')}/shard-{shard:03d}"
 
     def train(self, iteration: int) -> str:
         return f"{self._round(Round.iteration(iteration))}/train"

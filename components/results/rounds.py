@@ -15,7 +15,7 @@ from components.contract.manifest import Manifest, Timings
 from components.contract.resolve import stage_digest
 from components.contract.schemas import PROMPTS, REWARDS, STATUSES, TRAJECTORIES
 from components.results.pass_at_k import pass_at_k
-from components.store import Run
+from components.store import OutputDirectory, Run
 from components.store.parts import decode, read_parts
 
 LENGTH_PERCENTILES = (5, 25, 50, 75, 95)
@@ -88,11 +88,14 @@ class RoundResult:
         return {s: sum(split.status[s] for split in (self.train, self.eval) if split) for s in STATUSES}
 
 
-def round_manifests(run: Run, at: Round) -> list[tuple[Manifest, Manifest]] | None:
-    """(rollout, reward) manifests of every shard; None while one is missing."""
+def round_manifests(run: Run, at: Round, rescored: str | None = None) -> list[tuple[Manifest, Manifest]] | None:
+    """(rollout, reward) manifests of every shard; None while one is missing.
+
+    `rescored` names scores that other graders gave afterwards, which are then taken for the run's own.
+    """
     pairs = []
     for shard in range(run.config.rollout.shards):
-        reward = run.directory(run.layout.reward(at, shard)).manifest()
+        reward = _rewards(run, at, shard, rescored).manifest()
         rollout = run.directory(run.layout.rollout(at, shard)).manifest() if reward else None
         if reward is None or rollout is None:
             return None
@@ -136,22 +139,22 @@ def evaluation_of(run: Run, version: int) -> RoundResult | None:
     return None
 
 
-def read_completions(run: Run, at: Round) -> pa.Table:
-    """Every completion of a round: the columns of trajectories and of rewards, and `prompt` and `answer`.
+def read_completions(run: Run, at: Round, rescored: str | None = None) -> pa.Table:
+    """Every completion of a round: columns of trajectories and rewards, and the prompt's text, answer and metadata.
 
     Raises:
         InputError: the round is not complete, or a committed file is missing or corrupted.
     """
-    manifests = round_manifests(run, at)
+    manifests = round_manifests(run, at, rescored)
     if manifests is None:
         raise InputError(f"{run.uri}: {at} has no rewards yet, or not of all its {run.config.rollout.shards} shards")
-    rows = _joined(run, at, manifests)
+    rows = _joined(run, at, manifests, rescored)
     known = prompts(run)
     place = pc.index_in(rows["prompt_id"], known["prompt_id"])
     if place.null_count:
         unknown = rows["prompt_id"][pc.index(pc.is_null(place), True).as_py()]
         raise InputError(f"{run.uri}: {at} holds completions of prompt {unknown}, which the run does not have")
-    for column in ("prompt", "answer"):
+    for column in ("prompt", "answer", "metadata"):
         rows = rows.append_column(column, known[column].take(place))
     return rows
 
@@ -176,10 +179,15 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
     )
 
 
-def _joined(run: Run, at: Round, manifests: list[tuple[Manifest, Manifest]]) -> pa.Table:
+def _rewards(run: Run, at: Round, shard: int, rescored: str | None) -> OutputDirectory:
+    layout = run.layout
+    return run.directory(layout.rescored(rescored, at, shard) if rescored else layout.reward(at, shard))
+
+
+def _joined(run: Run, at: Round, manifests: list[tuple[Manifest, Manifest]], rescored: str | None = None) -> pa.Table:
     tables = []
     for shard, (rollout, reward) in enumerate(manifests):
-        directory = run.directory(run.layout.reward(at, shard))
+        directory = _rewards(run, at, shard, rescored)
         trajectories = _concatenated(
             read_parts(run.directory(run.layout.rollout(at, shard)), "trajectories", rollout), TRAJECTORIES
         )

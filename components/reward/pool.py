@@ -3,24 +3,22 @@
 import json
 import math
 import os
-import select
 import selectors
-import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from components.contract.errors import InputError
+from components.reward.process import START_SECONDS, GradingProcess
 from components.reward.registry import Grader
 
 _CHUNK = 16
-_START_SECONDS = 120.0
 _LOOK_SECONDS = 0.5
+_SLOW_SECONDS = 0.05
+# A process that grades several completions at once stops those that are late by itself, and is given time to say so.
+_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,29 @@ class Outcome:
 
 
 class GraderPool:
-    """Worker processes that pull completions in small chunks.
+    """Worker processes that pull completions in small chunks, and from each other when there are no more.
 
     A completion that takes longer than `time_limit` seconds costs its process, which is killed together with its
     children and replaced; one that makes its process die is an error; all others are graded as if nothing had
-    happened. Workers die with this process. Use as a context manager, from one thread.
+    happened, those of its chunk by other processes in the meantime. Where completions are graded several at once
+    (`batch_size`) and their process hangs or dies, each of them is tried again alone. Workers die with this process.
+    Use as a context manager, from one thread.
 
     Raises, when entered:
         InputError: a grader cannot be imported or does not take its options.
     """
 
-    def __init__(self, graders: Sequence[Grader], workers: int, time_limit: float) -> None:
+    def __init__(self, graders: Sequence[Grader], workers: int, time_limit: float, batch_size: int = _CHUNK) -> None:
         self.versions: list[str] = []
         self._time_limit = time_limit
+        self._batch_size = batch_size
         self._count = workers or len(os.sched_getaffinity(0))
-        self._greeting = json.dumps([asdict(grader) for grader in graders]).encode() + b"\n"
+        greeting = {"graders": [asdict(grader) for grader in graders], "time_limit": time_limit}
+        self._greeting = json.dumps(greeting).encode() + b"\n"
         self._selector = selectors.DefaultSelector()
-        self._workers: list[_Worker] = []
+        self._workers: list[GradingProcess] = []
+        self._waiting: deque[int] = deque()
+        self._alone: set[int] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -86,151 +90,120 @@ class GraderPool:
 
     def grade(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         """Index and outcome of every task, in the order in which they finish."""
-        waiting = deque(range(len(tasks)))
-        unfinished = len(tasks)
+        self._waiting = deque(range(len(tasks)))
+        self._alone = set()
+        unfinished = set(self._waiting)
         while unfinished:
-            self._assign(tasks, waiting)
+            self._assign(tasks)
             ended = []
             for worker in self._readable():
                 replies = self._receive(worker)
                 if replies is None:
                     ended.append(worker)
                     continue
-                for reply in replies:
-                    unfinished -= 1
-                    yield worker.assigned.popleft(), Outcome(*reply)
+                for index, *outcome in replies:
+                    worker.take(index)
+                    # One that was taken back may have been begun all the same, and comes twice.
+                    if index in unfinished:
+                        unfinished.remove(index)
+                        yield index, Outcome(*outcome)
             self._check_starts()
             for worker in [w for w in self._workers if w in ended or w.overdue()]:
-                failure = self._replace(worker, died=worker in ended or worker.exited())
-                if worker.assigned:
-                    unfinished -= 1
-                    yield worker.assigned.popleft(), failure
-                    waiting.extendleft(reversed(worker.assigned))
+                blamed, failure = self._replace(worker, died=worker in ended or worker.exited())
+                if blamed in unfinished:
+                    unfinished.remove(blamed)
+                    yield blamed, failure
 
-    def _assign(self, tasks: Sequence[Task], waiting: deque[int]) -> None:
-        for worker in [w for w in self._workers if w.ready and not w.assigned]:
-            # Chunks shrink towards the end, so that no process sits on work that another could do.
-            size = min(_CHUNK, math.ceil(len(waiting) / (2 * self._count)))
-            chunk = [waiting.popleft() for _ in range(size)]
+    def _assign(self, tasks: Sequence[Task]) -> None:
+        idle = [w for w in self._workers if w.idle]
+        if idle and not self._waiting:
+            self._steal()
+        for worker in idle:
+            chunk = self._chunk(self._batch_size if worker.together else _CHUNK)
             if not chunk:
                 return
-            rows = [(t.prompt, t.completion, t.answer, t.metadata) for t in (tasks[i] for i in chunk)]
-            if worker.send(json.dumps(rows).encode() + b"\n"):
-                worker.assigned.extend(chunk)
-                worker.deadline = time.monotonic() + self._time_limit
-            else:
-                waiting.extendleft(reversed(chunk))
+            rows = [(i, t.prompt, t.completion, t.answer, t.metadata) for i, t in ((i, tasks[i]) for i in chunk)]
+            worker.expect(self._limit(worker))
+            if not worker.give(rows):
+                self._waiting.extendleft(reversed(worker.assigned))
+                worker.assigned.clear()
                 self._replace(worker, died=True)
 
-    def _receive(self, worker: "_Worker") -> list[list[Any]] | None:
+    def _chunk(self, most: int) -> list[int]:
+        """The next tasks for one process; chunks shrink towards the end, so that none is kept from the others."""
+        size = min(most, math.ceil(len(self._waiting) / (2 * self._count)))
+        chunk: list[int] = []
+        while self._waiting and len(chunk) < size and not (chunk and self._waiting[0] in self._alone):
+            chunk.append(self._waiting.popleft())
+            if chunk[0] in self._alone:
+                break
+        return chunk
+
+    def _steal(self) -> None:
+        """Take back what waits behind the slowest completion."""
+        moment = time.monotonic() - _SLOW_SECONDS
+        slow = [w for w in self._workers if not w.together and len(w.assigned) > 1 and w.since < moment]
+        if slow:
+            self._waiting.extend(min(slow, key=lambda w: w.since).recall())
+
+    def _receive(self, worker: GradingProcess) -> list[list[Any]] | None:
         """Outcomes that have arrived; None where the process has ended. Extends the worker's deadline."""
-        lines = worker.receive()
-        if lines is None:
+        replies = worker.receive()
+        if replies is None:
             if not worker.ready:
                 self._refuse(f"its process ended at the import ({worker.ending()})")
             return None
-        replies = [json.loads(line) for line in lines]
         if replies and not worker.ready:
             greeting = replies.pop(0)
             if "failed" in greeting:
                 self._refuse(greeting["failed"])
             worker.ready = True
+            worker.together = greeting["together"]
             self.versions = greeting["versions"]
         if replies:
-            worker.deadline = time.monotonic() + self._time_limit
-        return replies
+            worker.expect(self._limit(worker))
+        outcomes = [reply for reply in replies if isinstance(reply, list)]
+        if len(outcomes) < len(replies):
+            worker.recalled.clear()
+        return outcomes
 
-    def _readable(self) -> list["_Worker"]:
-        deadlines = [w.deadline for w in self._workers if w.assigned]
-        patience = min([_LOOK_SECONDS, *(d - time.monotonic() for d in deadlines)])
+    def _limit(self, worker: GradingProcess) -> float:
+        return self._time_limit + (_GRACE_SECONDS if worker.together else 0.0)
+
+    def _readable(self) -> list[GradingProcess]:
+        now = time.monotonic()
+        patience = min([_LOOK_SECONDS, *(w.deadline - now for w in self._workers if w.busy)])
+        if not self._waiting and any(w.idle for w in self._workers):
+            patience = min(patience, _SLOW_SECONDS)
         return [key.data for key, _ in self._selector.select(max(0.0, patience))]
 
     def _check_starts(self) -> None:
         if any(not w.ready and time.monotonic() > w.deadline for w in self._workers):
-            self._refuse(f"not imported after {_START_SECONDS:.0f} s")
+            self._refuse(f"not imported after {START_SECONDS:.0f} s")
 
     def _refuse(self, reason: str) -> None:
         raise InputError(f"reward.graders cannot be loaded: {reason}")
 
     def _start(self) -> None:
-        worker = _Worker(self._greeting)
+        worker = GradingProcess(self._greeting)
         self._workers.append(worker)
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
 
-    def _stop(self, worker: "_Worker") -> None:
+    def _stop(self, worker: GradingProcess) -> None:
         self._selector.unregister(worker.stdout)
         self._workers.remove(worker)
         worker.kill()
 
-    def _replace(self, worker: "_Worker", died: bool) -> Outcome:
-        """Kill a worker and start another; what became of the completion it was at."""
-        seconds = time.monotonic() - (worker.deadline - self._time_limit)
+    def _replace(self, worker: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
+        """Kill a worker and start another; the completion it was at, if that is certain, and what became of it."""
+        seconds = time.monotonic() - worker.since
         self._stop(worker)
         self._start()
+        flight = worker.in_flight()
+        blamed = flight[0] if len(flight) == 1 else None
+        if blamed is None:
+            self._alone.update(flight)
+        self._waiting.extendleft(i for i in reversed(worker.assigned) if i != blamed)
         if died:
-            return Outcome("error", 0.0, {}, seconds, f"the grading process ended ({worker.ending()})")
-        return Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")
-
-
-class _Worker:
-    """One process, the tasks it was given in order, and when its present one is due."""
-
-    def __init__(self, greeting: bytes) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-        # A session of its own, so that a kill reaches what graders have started; Ctrl-C reaches the parent alone.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "components.reward.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-            env=environment,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self.stdin = self._process.stdin
-        self.stdout = self._process.stdout
-        self.ready = False
-        self.assigned: deque[int] = deque()
-        self.deadline = time.monotonic() + _START_SECONDS
-        self._rest = b""
-        self.send(greeting)
-
-    def send(self, line: bytes) -> bool:
-        """False where the process has gone."""
-        view = memoryview(line)
-        try:
-            while view:
-                view = view[self.stdin.write(view) :]
-        except BrokenPipeError:
-            return False
-        return True
-
-    def receive(self) -> list[bytes] | None:
-        """Whole lines that have arrived; None at the end of the stream."""
-        data = os.read(self.stdout.fileno(), 1 << 16)
-        if not data:
-            return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return lines
-
-    def overdue(self) -> bool:
-        """Past its deadline with no outcome waiting to be read."""
-        late = bool(self.assigned) and time.monotonic() > self.deadline
-        return late and not select.select([self.stdout], [], [], 0)[0]
-
-    def exited(self) -> bool:
-        """Whether the process has ended, even where its children still hold the stream open."""
-        return self._process.poll() is not None
-
-    def ending(self) -> str:
-        status = self._process.wait()
-        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self.stdin.close()
-        self.stdout.close()
+            return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended ({worker.ending()})")
+        return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")

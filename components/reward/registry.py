@@ -5,9 +5,14 @@ A grader of one's own is `package.module:function`, importable from where the st
     function(prompt=..., completion=..., answer=..., metadata=..., **options) -> float
 
 with the rendered prompt, the decoded completion, the prompt's answer (None where it has none), its other columns
-as a dict to which `completion_tokens` is added, and the options of the configuration. It runs in a process of its
-own: what it prints is discarded, and when it takes longer than `reward.time_limit` it is killed. It is imported
-once per process and again after a kill.
+as a dict to which `completion_tokens` is added, and the options of the configuration; or, where it has a parameter
+`completions`, for up to `reward.batch_size` completions at once as
+
+    function(prompts=[...], completions=[...], answers=[...], metadata=[...], **options) -> list of floats
+
+where an exception in the list fails that completion alone. Either may be `async def`; then the completions of a batch
+are awaited together. It runs in a process of its own: what it prints is discarded, and what takes longer than
+`reward.time_limit` is stopped. It is imported once per process and again after a kill.
 """
 
 import re

@@ -2,6 +2,7 @@
 
 import math
 import time
+from array import array
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -11,6 +12,7 @@ from components.contract.errors import InputError
 from components.contract.schemas import STATUSES
 
 _ALL_FAILED_ROWS = 64
+MANY_FAILED = 0.05
 
 
 class TooManyFailed(InputError):
@@ -25,7 +27,7 @@ class Tally:
         self.seen = 0
         self.counts: Counter[str] = Counter()
         self._max_failed_share = max_failed_share
-        self._rewards: dict[str, list[float]] = defaultdict(list)
+        self._rewards: dict[str, array[float]] = defaultdict(lambda: array("d"))
         self._first_detail: dict[str, str] = {}
         self._begin = time.monotonic()
         self._graded = 0
@@ -73,6 +75,19 @@ class Tally:
         counts = [f"{status} {self.counts[status]}" for status in STATUSES if self.counts[status]]
         return ", ".join([f"{rate:,.0f}/s", *counts])
 
+    def warnings(self) -> list[str]:
+        """What a person should look at before training on these rewards."""
+        found = []
+        failed = self.seen - self.counts["ok"]
+        if failed > MANY_FAILED * self.seen:
+            counts = ", ".join(f"{self.counts[s]} {s}" for s in STATUSES if s != "ok" and self.counts[s])
+            detail = next((self._first_detail[s] for s in STATUSES if s in self._first_detail), "no detail")
+            found.append(f"{failed} of {self.seen} completions could not be graded and score 0: {counts}; {detail}")
+        for split, rewards in self._rewards.items():
+            if len(rewards) > 1 and min(rewards) == max(rewards):
+                found.append(f"all {len(rewards)} {split} completions earned the same reward, {rewards[0]:g}")
+        return found
+
     def facts(self) -> dict[str, str | int | float | bool | None]:
         """For the manifest: rows, rows per status, mean reward per split (null where it has no rows)."""
         return {
@@ -83,5 +98,5 @@ class Tally:
         }
 
 
-def _mean(values: list[float]) -> float | None:
+def _mean(values: "array[float]") -> float | None:
     return math.fsum(values) / len(values) if values else None

@@ -1,39 +1,68 @@
 """A grading process: completions come in as JSON lines, an outcome goes back for each.
 
-Started by `components.reward.pool` and imported by nothing else. Only the standard library is imported before
-the graders, so that a process is ready in a few hundredths of a second.
+Started by `components.reward.pool` and imported by nothing else.
 
-Lines in:   first the graders, `[{name, location, weight, options}, ...]`; then chunks of rows,
-            `[[prompt, completion, answer, metadata], ...]` with metadata as JSON text.
-Lines out:  first `{"versions": [...]}` or `{"failed": reason}`; then for every row
-            `[status, reward, components, seconds, detail]`.
+Lines in:   first `{"graders": [{name, location, weight, options}, ...], "time_limit": seconds}`; then
+            `{"rows": [[number, prompt, completion, answer, metadata], ...]}` with metadata as JSON text, and
+            `{"drop": [number, ...]}` for rows that shall not be graded here any more.
+Lines out:  first `{"versions": [...], "together": bool}` or `{"failed": reason}`; then for every row
+            `[number, status, reward, components, seconds, detail]`, and for every drop `{"dropped": true}`.
 """
 
 import ctypes
-import hashlib
-import importlib
-import inspect
 import json
-import math
 import os
+import select
 import signal
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections import deque
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
-_FLOAT32_MAX = 3.4028234e38
-_DETAIL_CHARACTERS = 300
+from components.reward.scoring import LoadedGrader, Row, Scorer, describe, load
 
-Loaded = tuple[str, float, Callable[..., Any]]
+_PR_SET_PDEATHSIG = 1
+
+
+class Requests:
+    """Rows that wait to be graded, read from a stream as they come."""
+
+    def __init__(self, stream: int) -> None:
+        self.rows: deque[list[Any]] = deque()
+        self.drops = 0
+        self._stream = stream
+        self._rest = b""
+
+    def line(self) -> bytes:
+        """The first line."""
+        while b"\n" not in self._rest:
+            if not (data := os.read(self._stream, 1 << 16)):
+                return b""
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def look(self) -> bool:
+        """Take in what has arrived, waiting only while there is nothing to do; False at the end of the stream."""
+        while (not self.rows and not self.drops) or select.select([self._stream], [], [], 0)[0]:
+            if not (data := os.read(self._stream, 1 << 16)):
+                return False
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+        return True
+
+    def _take(self, request: dict[str, Any]) -> None:
+        if "drop" in request:
+            self.drops += 1
+            self.rows = deque(row for row in self.rows if row[0] not in request["drop"])
+        else:
+            self.rows.extend(request["rows"])
 
 
 def main() -> None:
     _die_with(parent=int(sys.argv[1]))
     # Graders may read standard input and print: they get /dev/null, the parent's pipes are kept apart.
-    requests = os.fdopen(os.dup(0), "rb")
+    requests = Requests(os.dup(0))
     replies = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -46,90 +75,29 @@ def main() -> None:
         replies.write(json.dumps(value).encode() + b"\n")
         replies.flush()
 
-    graders: list[Loaded] = []
-    versions = []
-    for spec in json.loads(requests.readline()):
+    greeting = json.loads(requests.line())
+    graders: list[LoadedGrader] = []
+    for spec in greeting["graders"]:
         try:
-            function, version = load(spec["location"], spec["options"])
+            graders.append(load(**spec, time_limit=greeting["time_limit"]))
         except BaseException as error:
             reply({"failed": f"{spec['name']}: {describe(error)}"})
             return
-        graders.append((spec["name"], spec["weight"], _bound(function, spec["options"])))
-        versions.append(version)
-    reply({"versions": versions})
-    for line in requests:
-        for row in json.loads(line):
-            reply(grade(graders, *row))
-
-
-def load(location: str, options: dict[str, Any]) -> tuple[Callable[..., Any], str]:
-    """Import a grader, check that it takes its options, and name its version.
-
-    A function of the user's own is versioned by the digest of its module's file.
-    """
-    module_name, _, name = location.partition(":")
-    module = importlib.import_module(module_name)
-    function = getattr(module, name)
-    inspect.signature(function).bind(prompt="", completion="", answer="", metadata={}, **options)
-    if module_name.startswith("components.reward.graders."):
-        return function, module.VERSION
-    content = Path(str(module.__file__)).read_bytes()
-    return function, "sha256-" + hashlib.sha256(content).hexdigest()[:12]
-
-
-def grade(
-    graders: list[Loaded], prompt: str, completion: str, answer: str | None, metadata: str
-) -> tuple[str, float, dict[str, float], float, str | None]:
-    """Weighted sum of the graders' scores; the first one that fails decides the status, and the reward is 0."""
-    begin = time.perf_counter()
-    status, detail = "ok", None
-    components: dict[str, float] = {}
-    reward = 0.0
-    for name, weight, function in graders:
-        try:
-            value = function(prompt=prompt, completion=completion, answer=answer, metadata=json.loads(metadata))
-        except BaseException as error:
-            status, detail = "error", describe(error)
-        else:
-            score = _number(value)
-            if score is None:
-                status, detail = "invalid", _trimmed(f"{name} returned {value!r}, not a finite number")
-            else:
-                components[name] = score
-                reward += weight * score
-        if status != "ok":
-            break
-    if status == "ok" and _number(reward) is None:
-        status, detail = "invalid", f"the weighted sum is {reward}, not a finite number"
-    return status, reward if status == "ok" else 0.0, components, time.perf_counter() - begin, detail
-
-
-def describe(error: BaseException) -> str:
-    """`TypeName: message` of an exception, trimmed."""
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be read)"
-    return _trimmed(f"{type(error).__name__}: {message}")
-
-
-def _trimmed(text: str) -> str:
-    text = " ".join(text.encode("utf-8", "replace").decode().split())
-    return text if len(text) <= _DETAIL_CHARACTERS else text[: _DETAIL_CHARACTERS - 3] + "..."
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, str | bytes):
-        return None
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except Exception:
-        return None
-    return number if math.isfinite(number) and abs(number) <= _FLOAT32_MAX else None
-
-
-def _bound(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    return lambda **row: function(**row, **options)
+    together = any(grader.together for grader in graders)
+    reply({"versions": [grader.version for grader in graders], "together": together})
+    scorer = Scorer(graders, greeting["time_limit"])
+    while requests.look():
+        for _ in range(requests.drops):
+            reply({"dropped": True})
+        requests.drops = 0
+        if not requests.rows:
+            continue
+        chunk = list(requests.rows) if together else [requests.rows[0]]
+        for _ in chunk:
+            requests.rows.popleft()
+        outcomes = scorer.grade([Row(*row[1:]) for row in chunk])
+        for row, outcome in zip(chunk, outcomes, strict=True):
+            reply([row[0], *outcome])
 
 
 def _die_with(parent: int) -> None:

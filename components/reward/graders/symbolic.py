@@ -9,7 +9,11 @@ from math_verify import parse
 from components.contract.answers import STYLES, Style, final_answer
 from components.reward.graders.equivalence import equivalent
 
-VERSION = f"2+math-verify-{version('math-verify')}"
+
+def grader_version(*, time_limit: float, extract: str = "auto") -> str:  # noqa: ARG001
+    if extract not in STYLES:
+        raise ValueError(f"extract is {extract!r}; it is one of {', '.join(STYLES)}")
+    return f"2+math-verify-{version('math-verify')}"
 
 
 def math(
@@ -28,8 +32,6 @@ def math(
     """
     if answer is None:
         raise ValueError("this grader compares with the prompt's answer, and the prompt has none")
-    if extract not in STYLES:
-        raise ValueError(f"extract is {extract!r}; it is one of {', '.join(STYLES)}")
     expected = _expected(answer)
     found = final_answer(completion, extract)
     if found is None and extract == "auto":

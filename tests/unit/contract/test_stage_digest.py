@@ -40,6 +40,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "rollout.engine.tensor_parallel_size": ("2", ""),
     "reward.graders": ("[exact]", "reward"),
     "reward.time_limit": ("3", "reward"),
+    "reward.batch_size": ("3", ""),
     "reward.workers": ("3", ""),
     "reward.max_failed_share": ("0.1", ""),
     "train.objective.name": ("grpo", "train"),

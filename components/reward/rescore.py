@@ -1,0 +1,37 @@
+"""Stored trajectories graded again, with other graders.
+
+What a run committed stays as it is: its policies were trained on those rewards, and every manifest after them names
+their digests. New scores go beside them, into a directory named after the graders that gave them, their code
+included; so the same graders find their scores there, and a killed re-scoring goes on.
+"""
+
+from collections.abc import Sequence
+
+from components.contract.config import RunConfig
+from components.contract.digests import json_digest
+from components.contract.layout import Round
+from components.contract.resolve import stage_digest
+from components.reward.pool import GraderPool
+from components.reward.registry import resolve_graders
+from components.reward.shard import grade_shard, shard_inputs
+from components.runtime.clock import Clock
+from components.store import Run
+
+
+def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
+    """Grade every shard of these rounds with the graders of `config`; the name of the scores.
+
+    Raises:
+        InputError: a grader cannot be loaded, trajectories are missing or damaged, or more completions than
+            `reward.max_failed_share` could not be graded.
+    """
+    settings, digest = config.reward, stage_digest(config, "reward")
+    graders = resolve_graders(settings.graders)
+    with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
+        name = json_digest([digest, pool.versions])[:12]
+        for at in rounds:
+            for shard in range(run.config.rollout.shards):
+                directory = run.directory(run.layout.rescored(name, at, shard))
+                if directory.settled(shard_inputs(run, at, shard), digest) is None:
+                    grade_shard(run, at, shard, directory, graders, pool, settings.max_failed_share, digest, Clock())
+    return name

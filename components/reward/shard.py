@@ -1,0 +1,124 @@
+"""Grades the trajectories of one shard of one round into a directory of rewards."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from components.contract.layout import Round
+from components.contract.manifest import Manifest
+from components.contract.schemas import REWARDS, validate, with_metadata
+from components.reward.pool import GraderPool, Outcome
+from components.reward.registry import Grader
+from components.reward.tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
+from components.reward.tally import Tally, TooManyFailed
+from components.runtime.clock import Clock
+from components.runtime.progress import StageProgress, note
+from components.store import OutputDirectory, Run
+from components.store.parts import PartWriter, decode
+
+
+def shard_inputs(run: Run, at: Round, shard: int) -> dict[str, str]:
+    """Name and digest of what a shard's rewards are made from.
+
+    Raises:
+        InputError: prompts or trajectories are not committed yet.
+    """
+    keys = {"trajectories": run.layout.rollout(at, shard), "prompts": run.layout.prompts}
+    return {name: run.directory(key).require().digest for name, key in keys.items()}
+
+
+def grade_shard(
+    run: Run,
+    at: Round,
+    shard: int,
+    into: OutputDirectory,
+    graders: Sequence[Grader],
+    pool: GraderPool,
+    max_failed_share: float,
+    config_digest: str,
+    clock: Clock,
+) -> Manifest:
+    """Grade a shard part by part, going on after the last whole part that an earlier start with the same graders left.
+
+    Where too many completions fail, the parts written so far are removed: they hold what a broken grader said, and
+    the next start shall not build on them.
+
+    Raises:
+        InputError: trajectories are missing or damaged, or more completions than `max_failed_share` could not be
+            graded.
+    """
+    rollout, prompts = (run.directory(key) for key in (run.layout.rollout(at, shard), run.layout.prompts))
+    trajectories, inputs = rollout.require(), shard_inputs(run, at, shard)
+    with clock.measure("store"):
+        known = pa.concat_tables(
+            _read(prompts, output.path, "prompts") for output in prompts.require().outputs if _is_table(output.path)
+        )
+    tally = Tally(sum(output.rows or 0 for output in trajectories.outputs), max_failed_share)
+    facts = {"run": run.config.run.name, "round": str(at), "shard": shard, "config_digest": config_digest}
+    schema = with_metadata(REWARDS, {**facts, **inputs, "grader_versions": pool.versions})
+    writer = PartWriter(into, "rewards", schema)
+    with clock.measure("store"):
+        done_parts = writer.resume()
+    label = f"{str(at).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
+    with StageProgress(label, tally.total, "completions") as progress:
+        try:
+            for index, output in enumerate(trajectories.outputs):
+                with clock.measure("store"):
+                    table = _read(rollout, output.path, "trajectories", trajectories)
+                if index < len(done_parts):
+                    tally.add_part(done_parts[index], table)
+                    tally.check()
+                    continue
+                with clock.measure("compute"):
+                    part = part_tasks(table, known, f"{rollout.uri}/{output.path}")
+                    outcomes = _grade(pool, part, table, tally, progress)
+                with clock.measure("store"):
+                    writer.append(rewards_table(table, outcomes, graders, pool.versions))
+        except TooManyFailed:
+            for output in writer.outputs:
+                into.store.delete(f"{into.key}/{output.path}")
+            raise
+    for warning in tally.warnings():
+        note(f"{label}: {warning}")
+    return into.commit(
+        "reward",
+        run.config.run.name,
+        writer.outputs,
+        inputs,
+        config_digest,
+        clock.timings(),
+        iteration=at.number,
+        shard=shard,
+        facts={**tally.facts(), "grader_version": "+".join(pool.versions)},
+    )
+
+
+def _grade(pool: GraderPool, part: PartTasks, table: pa.Table, tally: Tally, progress: StageProgress) -> list[Outcome]:
+    """Outcomes of all rows of a part, in its order."""
+    splits = table["split"].to_pylist()
+    outcomes: dict[int, Outcome] = {}
+
+    def take(row: int, outcome: Outcome) -> None:
+        outcomes[row] = outcome
+        tally.add(outcome.status, splits[row], outcome.reward, outcome.detail)
+
+    for row in part.aborted:
+        take(row, ABORTED)
+    tally.check()
+    for index, outcome in pool.grade(part.tasks):
+        for row, own in outcome_rows(part, index, outcome):
+            take(row, own)
+        tally.check()
+        progress.update(tally.seen, tally.progress())
+    return [outcomes[row] for row in range(table.num_rows)]
+
+
+def _read(directory: OutputDirectory, path: str, kind: str, manifest: Manifest | None = None) -> pa.Table:
+    where = f"{directory.uri}/{path}"
+    table = decode(directory.read(path, manifest), where)
+    validate(table, kind, where)
+    return table
+
+
+def _is_table(path: str) -> bool:
+    return path.endswith(".parquet")

@@ -1,0 +1,181 @@
+"""Graders that take several completions at once, asynchronous ones, and who grades what is left over."""
+
+import time
+
+import pytest
+
+from components.contract.config import GraderSpec
+from components.contract.errors import InputError
+from components.reward.pool import GraderPool, Task
+from components.reward.registry import resolve_graders
+
+GRADERS = """
+import asyncio, os, time
+
+def log(*words):
+    with open(os.environ["TRIAL_LOG"], "a") as stream:
+        stream.write(" ".join(map(str, words)) + chr(10))
+
+def one(prompt, completion, answer, metadata):
+    log(os.getpid(), completion)
+    if completion == "hang": time.sleep(1000)
+    if completion == "slow": time.sleep(1.0)
+    return float(len(completion))
+
+def many(prompts, completions, answers, metadata, bonus=0):
+    log("batch", len(completions))
+    if "hang" in completions: time.sleep(1000)
+    if "die" in completions: os._exit(3)
+    if "raise" in completions: raise KeyError("lost")
+    if "few" in completions: return [1.0]
+    if "scalar" in completions: return 1.0
+    values = [float(len(c)) + bonus + len(m) for c, m in zip(completions, metadata, strict=True)]
+    return [ValueError("mine alone") if c == "own" else v for c, v in zip(completions, values, strict=True)]
+
+async def one_async(prompt, completion, answer, metadata):
+    if completion == "block": time.sleep(1000)
+    if completion == "raise": raise KeyError("lost")
+    await asyncio.sleep(1000 if completion == "hang" else 0.3)
+    return float(len(completion))
+
+async def many_async(*, prompts, completions, answers, metadata):
+    await asyncio.sleep(1000 if "hang" in completions else 0.01)
+    return [float(len(c)) for c in completions]
+"""
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    (tmp_path / "together_graders.py").write_text(GRADERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TRIAL_LOG", str(tmp_path / "log"))
+    (tmp_path / "log").touch()
+    return tmp_path / "log"
+
+
+def outcomes(function, completions, time_limit=20.0, workers=1, batch_size=16, **options):
+    specs = [GraderSpec(name=f"together_graders:{function}", options=options)]
+    with GraderPool(resolve_graders(specs), workers, time_limit, batch_size) as pool:
+        found = list(pool.grade([Task("p", text, "a", "{}") for text in completions]))
+    assert sorted(index for index, _ in found) == list(range(len(completions)))
+    return [outcome for _, outcome in sorted(found)]
+
+
+def test_a_batch_is_one_call(log):
+    results = outcomes("many", ["x" * i for i in range(1, 65)], batch_size=32, bonus=1)
+    assert [r.reward for r in results] == [i + 1.0 for i in range(1, 65)]
+    sizes = [int(line.split()[1]) for line in log.read_text().splitlines()]
+    assert max(sizes) == 32
+    assert sum(sizes) == 64
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "detail"),
+    [
+        ("hang", "timeout", "no result after 0.5 s"),
+        ("die", "error", "the grading process ended (exit status 3)"),
+        ("raise", "error", "KeyError: 'lost'"),
+        ("own", "error", "ValueError: mine alone"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_what_ruins_a_batch_costs_its_own_row_only(what, status, detail):
+    results = outcomes("many", ["fine"] * 9 + [what] + ["fine"] * 9, time_limit=0.5, batch_size=8)
+    failed = results.pop(9)
+    assert (failed.status, failed.reward, failed.detail) == (status, 0.0, detail)
+    assert {(r.status, r.reward) for r in results} == {("ok", 4.0)}
+
+
+@pytest.mark.parametrize(("what", "shown"), [("few", "returned [1.0]"), ("scalar", "returned 1.0")])
+@pytest.mark.usefixtures("log")
+def test_a_batch_needs_a_value_for_every_completion(what, shown):
+    results = outcomes("many", [what, "fine", "fine", "fine"])
+    assert {r.status for r in results[:2]} == {"error"}
+    assert f"{shown} for 2 completions" in results[0].detail
+
+
+@pytest.mark.usefixtures("log")
+def test_asynchronous_graders_wait_side_by_side():
+    begin = time.monotonic()
+    results = outcomes("one_async", ["x" * i for i in range(1, 33)], batch_size=16)
+    assert [r.reward for r in results] == [float(i) for i in range(1, 33)]
+    # 32 x 0.3 s one after the other.
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "detail"),
+    [
+        ("hang", "timeout", "no result after 0.6 s"),
+        ("block", "timeout", "no result after 0.6 s"),
+        ("raise", "error", "KeyError: 'lost'"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_asynchronous_graders_fail_alone(what, status, detail):
+    results = outcomes("one_async", ["fine"] * 3 + [what] + ["fine"] * 4, time_limit=0.6, batch_size=8)
+    failed = results.pop(3)
+    assert (failed.status, failed.detail) == (status, detail)
+    assert {r.status for r in results} == {"ok"}
+
+
+@pytest.mark.usefixtures("log")
+def test_asynchronous_batches():
+    results = outcomes("many_async", ["a", "bb", "hang", "ccc"], time_limit=0.5)
+    assert [(r.status, r.reward) for r in results] == [("ok", 1.0), ("ok", 2.0), ("timeout", 0.0), ("ok", 3.0)]
+
+
+@pytest.mark.usefixtures("log")
+def test_kinds_of_graders_are_summed_together():
+    specs = [
+        GraderSpec(name="together_graders:many", weight=2.0),
+        GraderSpec(name="exact", weight=10.0),
+        GraderSpec(name="together_graders:one_async", weight=0.5),
+    ]
+    with GraderPool(resolve_graders(specs), 1, 20.0) as pool:
+        results = dict(pool.grade([Task("p", text, "aa", "{}") for text in ("aa", "b", "raise")]))
+    assert [results[i].reward for i in range(3)] == [15.0, 2.5, 0.0]
+    assert results[1].components == {"together_graders:many": 1.0, "exact": 0.0, "together_graders:one_async": 1.0}
+
+
+def test_others_grade_what_waits_behind_a_slow_completion(log):
+    """The slow one is the first of a chunk of sixteen; nothing of that chunk is graded after it."""
+    begin = time.monotonic()
+    results = outcomes("one", ["slow"] + ["x"] * 63, workers=2)
+    assert {r.status for r in results} == {"ok"}
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert len(lines) == 64
+    owner = next(pid for pid, text in lines if text == "slow")
+    assert [text for pid, text in lines if pid == owner] == ["slow"]
+    assert time.monotonic() - begin < 4
+
+
+def test_a_pool_goes_on_after_tasks_were_taken_back(log):
+    specs = [GraderSpec(name="together_graders:one")]
+    with GraderPool(resolve_graders(specs), 2, 20.0) as pool:
+        for _ in range(3):
+            results = dict(pool.grade([Task("p", text, "a", "{}") for text in ["slow", *["x"] * 40]]))
+            assert [results[i].reward for i in range(41)] == [4.0] + [1.0] * 40
+    assert len(log.read_text().splitlines()) == 123
+
+
+def test_one_that_hangs_for_ever_among_a_thousand_costs_its_own_limit_only(log):
+    begin = time.monotonic()
+    outcomes("one", ["x"] * 1000, workers=2)
+    without = time.monotonic() - begin
+    begin = time.monotonic()
+    results = outcomes("one", ["x"] * 500 + ["hang"] + ["x"] * 499, workers=2, time_limit=2.0)
+    failed = results.pop(500)
+    assert (failed.status, failed.detail) == ("timeout", "no result after 2 s")
+    assert failed.seconds == pytest.approx(2.0, abs=0.5)
+    assert {(r.status, r.reward) for r in results} == {("ok", 1.0)}
+    assert time.monotonic() - begin < without + 2.0 + 1.5
+    assert len(log.read_text().splitlines()) == 2000
+
+
+def test_options_of_built_in_graders_are_checked_before_anything_is_graded():
+    graders = resolve_graders([GraderSpec(name="math", options={"extract": "box"})])
+    with pytest.raises(
+        InputError, match=r"math: ValueError: extract is 'box'; it is one of auto, boxed, ####, A:, last"
+    ):
+        GraderPool(graders, 1, 1.0).__enter__()
