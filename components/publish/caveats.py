@@ -1,9 +1,8 @@
 """What a reader of the report has to know before believing its numbers."""
 
-from components.results import RoundResult, RunResults, SplitResult
+from components.results import RoundResult, RunResults, SplitResult, reward_warnings
 from components.store import Run
 
-_MANY_FAILED = 0.05
 _MANY_TRUNCATED = 0.2
 _LARGE_GAP = 0.01
 
@@ -12,6 +11,7 @@ def caveats(run: Run, results: RunResults) -> list[str]:
     """Sentences, worst first; empty for a healthy run."""
     found = []
     for result in results.rounds:
+        found += reward_warnings(result)
         for name, split in (("training", result.train), ("held-out", result.eval)):
             if split:
                 found += _of_split(result, name, split)
@@ -41,13 +41,6 @@ def caveats(run: Run, results: RunResults) -> list[str]:
 def _of_split(result: RoundResult, name: str, split: SplitResult) -> list[str]:
     where = f"of the {name} prompts in {result.at.kind} {result.at.number}"
     found = []
-    if split.failed_share > _MANY_FAILED:
-        counts = ", ".join(f"{count} {status}" for status, count in split.status.items() if count and status != "ok")
-        found.append(
-            f"Grading failed for {split.failed_share:.0%} of the completions {where}, which scored 0: {counts}."
-        )
-    if split.reward_min == split.reward_max:
-        found.append(f"All {split.completions} completions {where} earned the same reward, {split.reward_min:g}.")
     if split.truncated_share > _MANY_TRUNCATED:
         found.append(
             f"{split.truncated_share:.0%} of the completions {where} were cut off at the token limit "

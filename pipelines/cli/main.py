@@ -7,6 +7,8 @@ from pipelines.cli.compile import compile_command
 from pipelines.cli.demo import demo_command
 from pipelines.cli.doctor import doctor_command
 from pipelines.cli.report import report_command
+from pipelines.cli.rescore import rescore_command
+from pipelines.cli.rewards import rewards_command
 from pipelines.cli.run import run_command
 from pipelines.cli.status import status_command
 from pipelines.cli.trajectories import trajectories_command
@@ -24,6 +26,8 @@ app.command("run")(run_command)
 app.command("status")(status_command)
 app.command("report")(report_command)
 app.command("trajectories")(trajectories_command)
+app.command("rewards")(rewards_command)
+app.command("rescore")(rescore_command)
 app.command("compile")(compile_command)
 app.command("doctor")(doctor_command)
 app.command("demo")(demo_command)

@@ -15,7 +15,7 @@ from components.tracking.server import tracking_uri, without_credentials
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.live import LiveView
 from pipelines.cli.scripts import script
-from pipelines.cli.tables import iteration_line, results_table, totals_line
+from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
 from pipelines.launch import LocalRun
 
 _LOG_TAIL = 25
@@ -115,6 +115,8 @@ def _summary(run: Run, command: list[str], console: Console) -> None:
     console.print()
     console.print(results_table(run.config, results))
     console.print(totals_line(results), highlight=False, soft_wrap=True)
+    for warning in run_warnings(results):
+        console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
     report = f"{run.layout.report}/index.html"
     lines = [
         f"report:        {run.store.local_path(report) or run.store.locate(report)}",

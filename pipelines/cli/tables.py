@@ -3,7 +3,8 @@
 from rich.table import Table
 
 from components.contract.config import RunConfig
-from components.results import IterationResult, RoundResult, RunResults
+from components.contract.schemas import STATUSES
+from components.results import Breakdown, IterationResult, RoundResult, RunResults, reward_warnings
 
 STAGES = ("rollout", "reward", "train")
 
@@ -45,13 +46,7 @@ def results_table(config: RunConfig, results: RunResults) -> Table:
     on them, effective sample share, seconds per stage, share of the wall clock spent sampling or updating.
     """
     ks = _pass_names(config)
-    table = Table(
-        title=f"Run {config.run.name}",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = _plain(f"Run {config.run.name}")
     names = ["policy", "held-out", *(f"pass@{k}" for k in ks), "sampled", "steps", "ESS", *STAGES, "comp."]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
@@ -85,3 +80,55 @@ def totals_line(results: RunResults) -> str:
     computing = f"; the iterations spent {share:.0%} of theirs sampling or updating" if share is not None else ""
     completions = sum(result.completions for result in results.rounds)
     return f"{completions:,} completions, {results.seconds:.0f} s since prepare began{computing}"
+
+
+def run_warnings(results: RunResults) -> list[str]:
+    """Rewards that a person should look at, over all rounds."""
+    return [warning for result in results.rounds for warning in reward_warnings(result)]
+
+
+def status_table(results: RunResults) -> Table:
+    """A row per round: how grading went.
+
+    Columns: completions per status, mean rewards of training and held-out completions, grading seconds, version of
+    the graders.
+    """
+    table = _plain("Rewards by round")
+    for name in ("round", *STATUSES, "sampled", "held-out", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("graders", overflow="fold")
+    for result in results.rounds:
+        table.add_row(
+            str(result.at),
+            *(f"{result.status[status]:,}" if result.status[status] else "-" for status in STATUSES),
+            _number(result.train_reward),
+            _number(result.eval_reward),
+            f"{sum(timings.compute for timings in result.reward):.1f}",
+            result.grader_version,
+        )
+    return table
+
+
+def breakdown_table(title: str, column: str | None, entries: list[Breakdown]) -> Table:
+    """A row per subject: prompts, mean reward, pass@k, majority vote, completions that could not be graded."""
+    passes = sorted({k for entry in entries for k in entry.pass_at_k})
+    majorities = sorted({k for entry in entries for k in entry.majority_at_k})
+    table = _plain(title)
+    table.add_column(column or "")
+    names = ["prompts", "reward", *(f"pass@{k}" for k in passes), *(f"maj@{k}" for k in majorities), "failed"]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            entry.subject,
+            str(entry.prompts),
+            _number(entry.reward),
+            *(_number(entry.pass_at_k.get(k)) for k in passes),
+            *(_number(entry.majority_at_k.get(k)) for k in majorities),
+            str(entry.failed) if entry.failed else "-",
+        )
+    return table
+
+
+def _plain(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))

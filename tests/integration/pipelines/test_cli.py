@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from arithmetic_run import write_config
-from fake_run import finished_run
+from fake_run import finished_run, prepared_run
 from tiny_policy import tiny_model
 
+from components.contract.layout import Round
 from pipelines.demo.arithmetic import tokenizer
 
 
@@ -44,7 +45,7 @@ def config(tmp_path: Path) -> Path:
 def test_help_names_every_command_and_teaches_run() -> None:
     done = rapid("--help")
     assert done.returncode == 0
-    for command in ("run", "status", "report", "trajectories", "compile", "doctor", "demo"):
+    for command in ("run", "status", "report", "trajectories", "rewards", "rescore", "compile", "doctor", "demo"):
         assert f" {command} " in done.stdout
     assert "train.learning_rate=5e-7" in rapid("run", "--help").stdout
 
@@ -150,6 +151,47 @@ def test_status_report_and_trajectories_of_a_run(tmp_path: Path) -> None:
     rewards = [float(line.split("reward ")[1].split()[0]) for line in read.stdout.splitlines() if "reward " in line]
     assert rewards == sorted(rewards, reverse=True)
     assert len(rewards) == 3
+
+
+def test_rewards_tell_statuses_and_subjects(tmp_path: Path) -> None:
+    where = str(finished_run(tmp_path).run.store.local_path("runs/demo"))
+    done = rapid("rewards", where)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["iteration-0001", "44", "-", "-", "-"] in [line[:5] for line in lines]
+    assert "pass@4" in done.stdout
+    assert "policy 2" in done.stdout
+    assert "no column 'topic'" in refused("rewards", where, "--by", "topic")
+
+
+def test_a_broken_grader_is_seen_at_once(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    fake.round(Round.iteration(1), status="timeout")
+    where = str(fake.run.store.local_path("runs/demo"))
+    for command in ("status", "rewards"):
+        assert "Grading failed for 100% of the completions of the training prompts" in rapid(command, where).stdout
+
+
+def test_rescore_prints_what_changed_and_refuses_what_is_not_grading(tmp_path: Path) -> None:
+    where = str(finished_run(tmp_path).run.store.local_path("runs/demo"))
+    done = rapid(
+        "rescore", where, "--iteration", "all", "--examples", "1", "reward=[{name: regex, options: {pattern: y}}]"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith(("iteration-", "evaluation-"))]
+    assert [row[:3] for row in rows] == [
+        ["iteration-0001", "train", "24"],
+        ["iteration-0001", "eval", "20"],
+        ["iteration-0002", "train", "24"],
+        ["iteration-0002", "eval", "20"],
+        ["evaluation-0002", "eval", "20"],
+    ]
+    assert all(row[6] == "1.000" for row in rows)
+    assert "0 -> 1" in done.stdout
+    assert "'rollout.temperature=2' does not concern grading" in refused("rescore", where, "rollout.temperature=2")
+    assert "iteration-0009 has no rewards yet" in refused("rescore", where, "--iteration", "9")
+    assert "--iteration is 'some'" in refused("rescore", where, "--iteration", "some")
+    assert "there is no grader 'maths'" in refused("rescore", where, "reward=maths")
 
 
 def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:

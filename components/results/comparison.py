@@ -1,0 +1,84 @@
+"""What other graders say of the same completions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.contract.layout import Round
+from components.results.rounds import read_completions
+from components.store import Run
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A completion whose reward changed."""
+
+    group_id: str
+    sample_index: int
+    text: str
+    answer: str | None
+    before: float
+    after: float
+    detail: str | None
+    """Why it could not be graded, where that is so now."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One split of one round under the run's graders and under others."""
+
+    at: Round
+    split: str
+    completions: int
+    changed: int
+    reward: tuple[float, float]
+    """Mean over completions, before and after."""
+    passed: tuple[float, float]
+    """Share of completions that pass (`evaluate.pass_threshold`)."""
+    failed: tuple[int, int]
+    """Completions that could not be graded."""
+    grader_version: tuple[str, str]
+    examples: list[Changed]
+    """The largest changes first."""
+
+
+def compare(run: Run, at: Round, rescored: str, examples: int) -> list[Comparison]:
+    """Committed rewards of a round against those of a re-scoring, per split.
+
+    Raises:
+        InputError: the round's rewards are not complete, or a file is missing or corrupted.
+    """
+    before, after = read_completions(run, at), read_completions(run, at, rescored)
+    of_split = ((split, pc.equal(before["split"], split)) for split in ("train", "eval"))
+    return [
+        _of_split(run, at, split, before.filter(mask), after.filter(mask), examples)
+        for split, mask in of_split
+        if pc.any(mask).as_py()
+    ]
+
+
+def _of_split(run: Run, at: Round, split: str, before: pa.Table, after: pa.Table, examples: int) -> Comparison:
+    tables = (before, after)
+    old, new = (table["reward"].to_numpy().astype(np.float64) for table in tables)
+    change = np.abs(new - old)
+    threshold = np.float32(run.config.evaluate.pass_threshold)
+    largest = np.argsort(-change, kind="stable")[: min(examples, int((change > 0).sum()))]
+    return Comparison(
+        at=at,
+        split=split,
+        completions=before.num_rows,
+        changed=int((change > 0).sum()),
+        reward=(float(old.mean()), float(new.mean())),
+        passed=(float((old >= threshold).mean()), float((new >= threshold).mean())),
+        failed=tuple(table.num_rows - pc.sum(pc.equal(table["status"], "ok")).as_py() for table in tables),
+        grader_version=tuple(", ".join(sorted(table["grader_version"].unique().to_pylist())) for table in tables),  # type: ignore[arg-type]
+        examples=[_example(after.slice(row, 1).to_pylist()[0], float(old[row])) for row in largest.tolist()],
+    )
+
+
+def _example(row: dict, before: float) -> Changed:
+    return Changed(
+        row["group_id"], row["sample_index"], row["text"], row["answer"], before, row["reward"], row["detail"]
+    )
