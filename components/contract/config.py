@@ -59,11 +59,14 @@ class ModelSection(Section):
 
 
 class DataSection(Section):
-    """Prompts: JSONL or Parquet with plain, TRL or verl columns."""
+    """Prompts: JSONL or Parquet with plain, TRL or verl columns, or `reasoning_gym:<name>`."""
 
     shorthand = "train"
-    train: str = Field(min_length=1, description="file of training prompts")
-    eval: str | None = Field(default=None, description="file of held-out prompts; else split off from train")
+    train: str = Field(min_length=1, description="file of training prompts, or reasoning_gym:<name>")
+    eval: str | None = Field(default=None, description="source of held-out prompts; else split off from train")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="settings of a generator: size, and what makes its tasks hard"
+    )
     eval_prompts: int = Field(default=64, ge=0, description="held-out prompts kept; 0 switches evaluation off")
     max_bad_share: Fraction = Field(default=0.01, description="share of malformed rows that is tolerated")
     chat: Literal["auto", "always", "never"] = Field(

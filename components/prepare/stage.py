@@ -21,6 +21,7 @@ from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Manifest, Output, policy_digests
 from components.contract.resolve import binding_differences, config_json, parse_config, stage_digest
+from components.prepare.generated import generator_seed, is_generated, source_digest
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, locate_policy
 from components.runtime.clock import Clock
 from components.runtime.progress import note
@@ -185,12 +186,15 @@ def _stored_config(current: Run) -> RunConfig | None:
 
 
 def _data_digests(config: RunConfig) -> dict[str, str]:
-    """Digest of each data file, by its configuration key. Raises InputError where one cannot be read."""
+    """Digest of each data source, by its configuration key. Raises InputError where one cannot be read."""
     files = {"data.train": config.data.train}
     if config.data.eval is not None and config.data.eval_prompts:
         files["data.eval"] = config.data.eval
     digests = {}
     for key, name in files.items():
+        if is_generated(name):
+            digests[key] = source_digest(name, config.data.options, generator_seed(config.run.seed, key))
+            continue
         with reading(Path(name)):
             digests[key] = file_digest(Path(name))
     return digests
@@ -212,4 +216,4 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return path if is_generated(path) else str(Path(path).expanduser().absolute())

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.schemas import PROMPTS, validate, with_metadata
+from components.prepare.generated import generate_rows, generator_seed, is_generated
 from components.prepare.prompts import Prompt, parse_prompts
 from components.prepare.rows import BadRow, describe_bad, read_rows
 from components.prepare.split import Prompts, hold_out
@@ -53,10 +54,10 @@ class PromptTables:
 
 @dataclass(frozen=True)
 class DataFile:
-    """What has been read of one data file."""
+    """What has been read of one data file, or has been generated."""
 
     key: str
-    path: Path
+    source: str
     rows: int
     prompts: list[Prompt]
     bad: list[BadRow]
@@ -69,9 +70,11 @@ def read_data(config: RunConfig) -> list[DataFile]:
         InputError: a file cannot be used, or more of its rows are malformed than `data.max_bad_share`.
     """
     data = config.data
-    files = [_read(Path(data.train), "", "data.train")]
+    if data.options and not any(map(is_generated, filter(None, (data.train, data.eval)))):
+        raise InputError("data.options are those of a generator (reasoning_gym:<name>), and the data are files")
+    files = [_read(config, data.train, "", "data.train")]
     if data.eval is not None and data.eval_prompts:
-        files.append(_read(Path(data.eval), "eval-", "data.eval"))
+        files.append(_read(config, data.eval, "eval-", "data.eval"))
     for file in files:
         _check_share(file, file.bad, data.max_bad_share)
     return files
@@ -105,17 +108,20 @@ def encode(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _read(path: Path, prefix: str, key: str) -> DataFile:
-    rows, unreadable = read_rows(path)
-    prompts, malformed = parse_prompts(rows, path, prefix)
+def _read(config: RunConfig, source: str, prefix: str, key: str) -> DataFile:
+    if is_generated(source):
+        rows, unreadable = generate_rows(source, config.data.options, generator_seed(config.run.seed, key), key)
+    else:
+        rows, unreadable = read_rows(Path(source))
+    prompts, malformed = parse_prompts(rows, Path(source), prefix)
     bad = sorted([*unreadable, *malformed], key=lambda row: row.number)
-    return DataFile(key, path, len(rows) + len(unreadable), prompts, bad)
+    return DataFile(key, source, len(rows) + len(unreadable), prompts, bad)
 
 
 def _check_share(file: DataFile, bad: list[BadRow], max_bad_share: float) -> None:
     if len(bad) > max_bad_share * file.rows or len(bad) == file.rows:
         raise InputError(
-            f"{file.key}: {len(bad)} of {file.rows} rows of {file.path} are bad ({len(bad) / file.rows:.1%}, "
+            f"{file.key}: {len(bad)} of {file.rows} rows of {file.source} are bad ({len(bad) / file.rows:.1%}, "
             f"data.max_bad_share is {max_bad_share:.1%}): {describe_bad(bad)}"
         )
 

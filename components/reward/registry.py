@@ -28,6 +28,7 @@ BUILT_IN = {
     "length": "components.reward.graders.text:length",
     "math": "components.reward.graders.symbolic:math",
     "numeric": "components.reward.graders.numeric:numeric",
+    "reasoning_gym": "components.reward.graders.generated:reasoning_gym",
     "regex": "components.reward.graders.text:regex",
 }
 

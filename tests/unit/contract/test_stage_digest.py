@@ -21,6 +21,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "model.max_length": ("4096", "prepare rollout"),
     "data.train": ("dd", ""),  # what counts is the content, an input of the stage
     "data.eval": ("ee", ""),
+    "data.options": ("{size: 3}", ""),  # of a generator: an input of the stage, as a file's content is
     "data.eval_prompts": ("3", "prepare"),
     "data.max_bad_share": ("0.5", ""),
     "data.chat": ("never", "prepare"),
