@@ -1,5 +1,6 @@
 """The configuration of a run: one pydantic model, a section per stage."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -9,6 +10,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+
+_CREDENTIALS = {"api_key", "apikey", "authorization", "password", "secret"}
+_USER_IN_URL = re.compile(r"\w+://[^/?#]*@")
 
 
 class Section(BaseModel):
@@ -127,6 +131,20 @@ class GraderSpec(Section):
     name: str = Field(min_length=1, description="built-in grader, or package.module:function")
     weight: float = 1.0
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the grader")
+
+    @field_validator("options")
+    @classmethod
+    def _no_credentials(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # The configuration is stored in the run, compiled into pipelines and logged.
+        named = _CREDENTIALS & {name.lower() for name in value}
+        in_url = [name for name, text in value.items() if isinstance(text, str) and _USER_IN_URL.match(text)]
+        if wrong := sorted([*named, *in_url]):
+            raise PydanticCustomError(
+                "credentials",
+                "{names} must not hold a credential; put it into an environment variable and name that one (key_env)",
+                {"names": ", ".join(wrong)},
+            )
+        return value
 
 
 class RewardSection(Section):

@@ -119,7 +119,7 @@ class GraderPool:
         if idle and not self._waiting:
             self._steal()
         for worker in idle:
-            chunk = self._chunk(self._batch_size if worker.together else _CHUNK)
+            chunk = self._chunk(worker.together)
             if not chunk:
                 return
             rows = [(i, t.prompt, t.completion, t.answer, t.metadata) for i, t in ((i, tasks[i]) for i in chunk)]
@@ -129,9 +129,10 @@ class GraderPool:
                 worker.assigned.clear()
                 self._replace(worker, died=True)
 
-    def _chunk(self, most: int) -> list[int]:
+    def _chunk(self, together: bool) -> list[int]:
         """The next tasks for one process; chunks shrink towards the end, so that none is kept from the others."""
-        size = min(most, math.ceil(len(self._waiting) / (2 * self._count)))
+        share = len(self._waiting) / self._count
+        size = min(self._batch_size, math.ceil(share)) if together else min(_CHUNK, math.ceil(share / 2))
         chunk: list[int] = []
         while self._waiting and len(chunk) < size and not (chunk and self._waiting[0] in self._alone):
             chunk.append(self._waiting.popleft())

@@ -24,7 +24,10 @@ from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 
 BUILT_IN = {
+    "classifier": "components.reward.graders.classifier:classifier",
     "exact": "components.reward.graders.text:exact",
+    "judge": "components.reward.graders.judge:judge",
+    "lean": "components.reward.graders.lean:lean",
     "length": "components.reward.graders.text:length",
     "math": "components.reward.graders.symbolic:math",
     "numeric": "components.reward.graders.numeric:numeric",

@@ -71,7 +71,7 @@ class Row:
         if isinstance(value, Late):
             self.status, self.detail = "timeout", f"no result after {time_limit:g} s"
         elif isinstance(value, BaseException):
-            self.status, self.detail = "error", describe(value)
+            self.status, self.detail = "timeout" if isinstance(value, TimeoutError) else "error", describe(value)
         elif (score := _number(value)) is None:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:

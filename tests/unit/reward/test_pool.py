@@ -159,9 +159,11 @@ def test_unknown_names_are_answered_with_the_known_ones():
         resolve_graders([GraderSpec(name="maths")])
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - {"lean"}))  # it asks its server for its version
 def test_every_built_in_grader_loads(name):
-    needed = {"regex": {"pattern": "x"}}.get(name, {})
+    server = {"url": "http://127.0.0.1:9", "timeout": 0.1}
+    options = {"regex": {"pattern": "x"}, "judge": {"model": "m", **server}, "classifier": server}
+    needed = options.get(name, {})
     with GraderPool(resolve_graders([GraderSpec(name=name, options=needed)]), 1, 1.0) as pool:
         assert len(pool.versions) == 1
 

@@ -1,0 +1,160 @@
+"""Lean 4 source to be verified: a given statement with the proof of a completion.
+
+The statement that is submitted is always the given one, and a theorem that a completion states must equal it. The rest
+is searched for everything that could make Lean accept without a proof, or accept something else; what remains is for
+the axioms that Lean reports. Comments are taken out and strings refused, so that what is searched is exactly what is
+submitted.
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
+
+_FENCE = re.compile(r"```[ \t]*(?:lean4?|Lean4?)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_SORRY = re.compile(r":=\s*(?:by\s+)?sorry\s*\Z")
+_NAME = re.compile(r"\s*(?:theorem|lemma)\s+([^\s:({\[]+)")
+_WORD = re.compile(r"[^\W\d][\w.'!?\u2080-\u2089]*")
+# Limits of the elaborator, which cannot make it accept more.
+_LIMITS = re.compile(r"\bset_option\s+(?:maxHeartbeats|maxRecDepth|synthInstance\.maxHeartbeats)\s+\d+(?:\s+in\b)?")
+_GIVES_UP = {"sorry", "sorryAx", "admit", "stop"}
+_COMPILER_WORDS = """
+    native_decide native ofReduceBool ofReduceNat reduceBool reduceNat trustCompiler implemented_by extern csimp unsafe
+    unsafeCast
+"""
+_COMMAND_WORDS = """
+    axiom axioms constant opaque macro macro_rules syntax declare_syntax_cat elab elab_rules by_elab notation notation3
+    infix infixl infixr prefix postfix binder_predicate instance attribute local scoped open export namespace section
+    end variable universe include omit set_option import def abbrev structure class inductive coinductive mutual
+    example deriving initialize builtin_initialize run_cmd run_tac run_meta run_elab alias private protected
+    noncomputable partial nonrec simproc dsimproc register_simp_attr add_decl_doc suppress_compilation irreducible_def
+    compile_inductive logInfo dbg_trace throwError
+"""
+_NEVER = _GIVES_UP | set(_COMPILER_WORDS.split())
+FORBIDDEN = _NEVER | set(_COMMAND_WORDS.split())
+
+
+class Refused(Exception):
+    """The completion is no honest proof of the statement; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Lean source whose last command prints the axioms of the theorem `name`."""
+
+    name: str
+    code: str
+
+
+def complete(header: str, statement: str, completion: str) -> Source:
+    """The statement with the completion's proof.
+
+    The proof is the last fenced block, or the whole completion where there is none: the theorem with its proof, after
+    helping theorems if need be, or the proof alone.
+
+    Args:
+        statement: a theorem that ends in `:= sorry` or `:= by sorry`.
+
+    Raises:
+        Refused: there is no proof, or it does what no proof has to do.
+        ValueError: the statement itself does not have that form.
+    """
+    end, named = _SORRY.search(statement), _NAME.match(statement)
+    if end is None or named is None:
+        raise ValueError("the formal statement is not a theorem that ends in sorry")
+    name, head = named[1], statement[: end.start()].strip()
+    fenced = _FENCE.findall(completion)
+    helpers, proof = _divided(
+        _without_header(_without_comments(fenced[-1] if fenced else completion), header), name, head
+    )
+    for part in (helpers, proof):
+        _check(part)
+    if helpers and not re.match(r"(?:theorem|lemma)\s", helpers):
+        raise Refused("something other than theorems stands before the statement")
+    if re.search(r"^\s*(?:theorem|lemma)\s", proof, re.MULTILINE):
+        raise Refused("another theorem follows the proof")
+    parts = [header.strip(), helpers, f"{head} := {proof}", f"#print axioms {name}"]
+    return Source(name, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _without_comments(code: str) -> str:
+    """Comments, which nest, become a space."""
+    kept: list[str] = []
+    place = 0
+    while place < len(code):
+        if code.startswith("--", place):
+            line_end = code.find("\n", place)
+            place = line_end if line_end >= 0 else len(code)
+        elif code.startswith("/-", place):
+            place = _comment_end(code, place)
+            kept.append(" ")
+        elif code[place] in '"\u00ab\u00bb':
+            raise Refused("strings and quoted names have no place in a proof")
+        else:
+            kept.append(code[place])
+            place += 1
+    return "".join(kept)
+
+
+def _comment_end(code: str, place: int) -> int:
+    depth = 0
+    for match in re.compile(r"/-|-/").finditer(code, place):
+        depth += 1 if match.group() == "/-" else -1
+        if depth == 0:
+            return match.end()
+    raise Refused("a comment is never closed")
+
+
+def _without_header(code: str, header: str) -> str:
+    """Lines of the header that the completion repeats are left out."""
+    known = {line.strip() for line in header.splitlines()} | {"import Mathlib", "import Aesop"}
+    lines = code.splitlines()
+    while lines and (not (line := lines[0].strip()) or line in known or _LIMITS.fullmatch(line)):
+        lines.pop(0)
+    return "\n".join(lines).rstrip()
+
+
+def _divided(code: str, name: str, head: str) -> tuple[str, str]:
+    """What stands before the statement, and the proof behind it."""
+    stated = list(re.finditer(rf"\b(?:theorem|lemma)\s+{re.escape(name)}(?![\w.'])", code))
+    if len(stated) > 1:
+        raise Refused("the theorem is stated twice")
+    if stated:
+        proof = _behind(code[stated[0].start() :], _without_comments(head))
+        helpers = code[: stated[0].start()].strip()
+    elif re.match(r"\s*(?:theorem|lemma|example)\b", code):
+        raise Refused("another theorem is proved")
+    else:
+        helpers, proof = "", textwrap.dedent(code).strip().removeprefix(":=").strip()
+        if proof and not re.match(r"by\b", proof):
+            proof = "by\n" + proof
+    if not proof.strip():
+        raise Refused("there is no proof")
+    # Indented, no line of it can begin a command.
+    first, *others = proof.strip().splitlines()
+    return helpers, "\n".join([first, *(f"  {line}" for line in others)])
+
+
+def _behind(text: str, head: str) -> str:
+    """What follows the statement and `:=`, white space aside."""
+    place = 0
+    for character in "".join(head.split()) + ":=":
+        while place < len(text) and text[place].isspace():
+            place += 1
+        if place == len(text) or text[place] != character:
+            raise Refused("the statement was changed")
+        place += 1
+    return text[place:]
+
+
+def _check(code: str) -> None:
+    rest = _LIMITS.sub(" ", code)
+    for word in _WORD.findall(rest):
+        parts = {word, *word.rstrip(".").split(".")}
+        # The parts of a longer name count only where they name what must not be used at all.
+        wrong = ({word} & FORBIDDEN) or (parts & _NEVER) or (parts & {"Lean", "IO"})
+        if wrong:
+            raise Refused(f"{min(wrong)} is not allowed in a proof")
+    if match := re.search(r"#[a-zA-Z]\w+", rest):
+        raise Refused(f"the command {match.group()} is not allowed in a proof")
+    if "@[" in rest or "`" in rest:
+        raise Refused("attributes and syntax quotations are not allowed in a proof")

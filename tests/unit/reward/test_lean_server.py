@@ -1,0 +1,185 @@
+"""The `lean` grader against a server that speaks kimina-lean-server's protocol. It runs no Lean: it knows words."""
+
+import json
+import re
+
+import pytest
+from json_server import json_server
+
+from components.contract.config import GraderSpec
+from components.contract.errors import InputError
+from components.reward.graders.lean import is_proved
+from components.reward.pool import GraderPool, Task
+from components.reward.registry import resolve_graders
+
+HEADER = "import Mathlib\n"
+STATEMENT = "theorem two : 1 + 1 = 2 := by sorry"
+METADATA = json.dumps({"header": HEADER, "formal_statement": STATEMENT})
+PLACE = {"pos": {"line": 1, "column": 0}, "endPos": {"line": 1, "column": 1}}
+
+
+def message(severity, data):
+    return {"severity": severity, "data": data, **PLACE}
+
+
+def told(code):
+    """What Lean's REPL would answer, by the words in the proof."""
+    if "versionString" in code:
+        return {"env": 1, "messages": [message("info", '"4.9.0"')]}
+    if "crash" in code:
+        return {"message": "Unknown environment."}
+    name = re.search(r"#print axioms (\S+)", code)[1]
+    if "wrong" in code:
+        return {
+            "env": 1,
+            "messages": [message("error", "unsolved goals"), message("info", f"'{name}' depends on axioms: []")],
+        }
+    axioms = {
+        "plain": "does not depend on any axioms",
+        "classical": "depends on axioms: [propext,\n Classical.choice,\n Quot.sound]",
+        "compiled": "depends on axioms: [propext, Lean.ofReduceBool]",
+        "hidden": "depends on axioms: [sorryAx]",
+    }
+    word = next(word for word in axioms if word in code)
+    return {"env": 1, "messages": [message("warning", "unused variable"), message("info", f"'{name}' {axioms[word]}")]}
+
+
+def check(path, body):
+    assert path == "/api/check"
+    assert body["timeout"] == 60
+    results = []
+    for snippet in body["snippets"]:
+        if "slow" in snippet["code"]:
+            results.append({"id": snippet["id"], "time": 60.0, "error": "Lean REPL command timed out in 60.0 seconds"})
+        elif "lost" in snippet["code"]:
+            continue
+        else:
+            results.append({"id": snippet["id"], "time": 0.1, "response": told(snippet["code"])})
+    return 200, {"results": results[::-1]}
+
+
+def verify(path, body):
+    assert path == "/verify"
+    return 200, {
+        "results": [{"custom_id": c["custom_id"], "response": {**told(c["proof"]), "time": 0.1}} for c in body["codes"]]
+    }
+
+
+def pool(server, **options):
+    given = {"url": server.url, "mathlib": "v4.9.0", "request_timeout": 70, "retries": 1, **options}
+    return GraderPool(resolve_graders([GraderSpec(name="lean", options=given)]), 1, 200.0, 32)
+
+
+def outcomes(server, proofs, metadata=METADATA, **options):
+    with pool(server, **options) as grading:
+        found = dict(grading.grade([Task("p", f"```lean4\n{proof}\n```", None, metadata) for proof in proofs]))
+        return [found[i] for i in range(len(proofs))], grading.versions
+
+
+def test_lean_decides_and_its_axioms_are_looked_at():
+    proofs = [
+        "by plain",
+        "by classical",
+        "by compiled",
+        "by hidden",
+        "by wrong",
+        "by sorry",
+        "by slow",
+        "by crash",
+        "by lost",
+    ]
+    with json_server(check) as server:
+        results, versions = outcomes(server, proofs)
+    assert [(r.status, r.reward) for r in results] == [
+        ("ok", 1.0), ("ok", 1.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0),
+        ("timeout", 0.0), ("error", 0.0), ("error", 0.0),
+    ]  # fmt: skip
+    assert "timed out in 60.0 seconds" in results[6].detail
+    assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
+    sent = [snippet["code"] for body in server.bodies[1:] for snippet in body["snippets"]]
+    assert f"{HEADER}\ntheorem two : 1 + 1 = 2 := by plain\n\n#print axioms two\n" in sent
+    assert not any("sorry" in code for code in sent)
+
+
+def test_proofs_go_in_batches():
+    with json_server(check) as server:
+        results, _ = outcomes(server, [f"by plain -- {i}" for i in range(20)], per_request=8)
+    assert {r.reward for r in results} == {1.0}
+    assert sorted(len(body["snippets"]) for body in server.bodies[1:]) == [4, 8, 8]
+
+
+def test_the_first_versions_protocol():
+    with json_server(verify) as server:
+        results, versions = outcomes(server, ["by plain", "by wrong"], protocol="verify")
+    assert [r.reward for r in results] == [1.0, 0.0]
+    assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
+
+
+def test_a_busy_server_is_asked_again():
+    busy = []
+
+    def answer(path, body):
+        if "plain" in str(body) and not busy:
+            busy.append(1)
+            return 429, {"detail": "No available REPLs"}
+        return check(path, body)
+
+    with json_server(answer) as server:
+        results, _ = outcomes(server, ["by plain"])
+    assert [r.reward for r in results] == [1.0]
+
+
+def test_a_broken_server_is_an_error_of_its_own_batch():
+    def answer(path, body):
+        return (500, {"detail": "broken"}) if "break" in str(body) else check(path, body)
+
+    with json_server(answer) as server:
+        results, _ = outcomes(server, ["by plain", "by break plain"], per_request=1)
+    assert [r.status for r in results] == ["ok", "error"]
+    assert "answered 500" in results[1].detail
+
+
+def test_a_prompt_that_is_none_of_lean():
+    with json_server(check) as server:
+        ((result,), _) = outcomes(server, ["by plain"], metadata="{}")
+    assert (result.status, result.detail) == ("error", "ValueError: the prompt has no formal_statement")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "words"),
+    [
+        (lambda *_: (404, {}), {}, "answered 404"),
+        (lambda *_: (200, {"status": "ok"}), {}, "none of a kimina-lean-server"),
+        (lambda *_: (200, {"results": [{"id": "version", "error": "no header"}]}), {}, "does not tell its version"),
+        (check, {"protocol": "http"}, "it is check or verify"),
+        (check, {"request_timeout": 150}, "do not fit into reward.time_limit"),
+        (check, {"timeout": 70}, "request_timeout must exceed timeout"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_told_before_anything_is_graded(answer, options, words):
+    with json_server(answer) as server, pytest.raises(InputError) as caught, pool(server, **options):
+        pass
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("messages", "sorries", "expected"),
+    [
+        ([message("info", "'two' does not depend on any axioms")], [], True),
+        ([message("info", "'two' depends on axioms: [propext]")], [], True),
+        ([message("info", "'two' depends on axioms: [propext, cheat]")], [], False),
+        ([message("info", "'two' depends on axioms: [propext]")], [{"goal": "⊢ False"}], False),
+        ([message("info", "'two' does not depend on any axioms")] * 2, [], False),
+        (
+            [message("warning", "declaration uses 'sorry'"), message("info", "'two' depends on axioms: [propext]")],
+            [],
+            False,
+        ),
+        ([message("info", "'other' does not depend on any axioms")], [], False),
+        ([message("warning", "'two' does not depend on any axioms")], [], False),
+        ([], [], False),
+        (None, None, False),
+    ],
+)
+def test_what_counts_as_proved(messages, sorries, expected):
+    assert is_proved({"env": 0, "messages": messages, "sorries": sorries}, "two") is expected
