@@ -1,0 +1,94 @@
+"""The examples of docs/rewards.md, as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from json_server import json_server
+
+from components.contract.config import RunConfig
+from components.contract.resolve import validate_config
+from components.reward.pool import GraderPool, Outcome, Task
+from components.reward.registry import resolve_graders
+
+TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
+CONFIGURATIONS = [block for language, block in BLOCKS if language == "yaml"]
+
+
+def configuration(mentioning: str) -> RunConfig:
+    (block,) = [block for block in CONFIGURATIONS if mentioning in block]
+    return validate_config({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)})
+
+
+def outcomes(config: RunConfig, completions: list[str], answer: str | None = "42") -> list[Outcome]:
+    reward = config.reward
+    with GraderPool(resolve_graders(reward.graders), 1, reward.time_limit, reward.batch_size) as pool:
+        tasks = [Task("What is 6 x 7?", text, answer, '{"completion_tokens": 900}') for text in completions]
+        found = dict(pool.grade(tasks))
+    return [found[i] for i in range(len(completions))]
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS)
+def test_every_configuration_is_valid_and_names_graders_there_are(block):
+    config = validate_config({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)})
+    assert resolve_graders(config.reward.graders)
+
+
+def test_a_weighted_sum_of_built_in_graders():
+    (result,) = outcomes(configuration("buffer: 256"), ["so \\boxed{42}"])
+    assert result.components == {"math": 1.0, "length": pytest.approx(-132 / 256)}
+    assert result.reward == pytest.approx(1.0 - 0.5 * 132 / 256)
+
+
+def test_functions_of_ones_own(tmp_path, monkeypatch):
+    (code,) = [block for language, block in BLOCKS if language == "python"]
+    (tmp_path / "my_graders.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    results = outcomes(configuration("my_graders:short_and_right"), ["42", "42", "it is 42", "no", ""])
+    names = [f"my_graders:{name}" for name in ("short_and_right", "rarest_first_word", "looked_up")]
+    assert results[0].components == dict(zip(names, [1.0, 0.5, 1.0], strict=True))
+    assert results[2].components == dict(zip(names, [1.0, 1.0, 0.0], strict=True))
+    assert results[3].reward == pytest.approx(0.1)
+    assert (results[4].status, results[4].detail) == ("error", "ValueError: empty completion")
+
+
+def served(config: RunConfig, url: str) -> RunConfig:
+    """The configuration with the server's real address."""
+    (grader,) = config.reward.graders
+    options = {**grader.options, "url": url, **({"cache": None} if "cache" in grader.options else {})}
+    reward = config.reward.model_copy(update={"graders": (grader.model_copy(update={"options": options}),)})
+    return config.model_copy(update={"reward": reward})
+
+
+def test_a_judge(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "planted")
+
+    def answer(path, body):
+        assert path == "/v1/chat/completions"
+        right = "graded:\n42" in body["messages"][0]["content"]
+        return 200, {"choices": [{"message": {"content": f"Well.\nScore: {10 if right else 3}"}}]}
+
+    with json_server(answer) as server:
+        results = outcomes(served(configuration("name: judge"), f"{server.url}/v1"), ["42", "43"])
+    assert [result.reward for result in results] == [1.0, 0.3]
+    assert server.requests[0][1]["Authorization"] == "Bearer planted"
+
+
+def test_a_classifier():
+    def answer(path, body):
+        assert path == "/predict"
+        return 200, [[{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}] for _ in body["inputs"]]
+
+    with json_server(answer) as server:
+        (result,) = outcomes(served(configuration("name: classifier"), f"{server.url}/predict"), ["42"])
+    assert result.reward == 0.75
+
+
+def test_generated_tasks():
+    from components.prepare.generated import generate_rows
+
+    config = configuration("reasoning_gym:chain_sum")
+    rows, bad = generate_rows(config.data.train, {**config.data.options, "size": 20}, 0, "data.train")
+    assert (len(rows), bad) == (20, [])
