@@ -137,9 +137,10 @@ class TrainingRun:
 def training_run(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., TrainingRun]:
     """`training_run("train.updates=2", ...)`: with the base policy committed."""
 
-    def make(*overrides: str) -> TrainingRun:
+    def make(*overrides: str, base: bool = True) -> TrainingRun:
         made = TrainingRun(make_run(*overrides), tmp_path / "tiny")
-        made.base()
+        if base:
+            made.base()
         return made
 
     return make
