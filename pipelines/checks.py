@@ -14,8 +14,8 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
 from components.contract.resolve import load_config
-from components.prepare.generated import is_generated
 from components.prepare.policy import is_hub_name
+from components.prepare.sources import is_generated
 from components.store import Run, Store, open_store
 from components.tracking.server import tracking_uri, without_credentials
 

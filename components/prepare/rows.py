@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.contract.errors import InputError
 from components.store.files import reading
+from components.store.parquet import read_parquet
 
 _SHOWN = 10
 
@@ -61,7 +61,7 @@ def describe_bad(bad: list[BadRow]) -> str:
 
 def _parquet(data: bytes, path: Path) -> list[Row]:
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = read_parquet(data)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a whole Parquet file: {error}") from None
     return [Row(number, columns) for number, columns in enumerate(table.to_pylist(), start=1)]

@@ -21,8 +21,8 @@ from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Manifest, Output, policy_digests
 from components.contract.resolve import binding_differences, config_json, parse_config, stage_digest
-from components.prepare.generated import generator_seed, is_generated, source_digest
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, locate_policy
+from components.prepare.sources import generator_seed, is_generated, source_digest
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, open_store

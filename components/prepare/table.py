@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.schemas import PROMPTS, validate, with_metadata
-from components.prepare.generated import generate_rows, generator_seed, is_generated
+from components.prepare.generated import generate_rows
 from components.prepare.prompts import Prompt, parse_prompts
 from components.prepare.rows import BadRow, describe_bad, read_rows
+from components.prepare.sources import generator_seed, is_generated
 from components.prepare.split import Prompts, hold_out
 from components.prepare.tokens import Renderer
 

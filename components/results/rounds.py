@@ -166,7 +166,8 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
     threshold of a pass; not the number of samples, which only changes the noise.
     """
     assert evaluation.eval is not None
-    held_out = prompts(run).filter(pc.field("split") == "eval").select(["prompt", "answer", "metadata"])
+    known = prompts(run)
+    held_out = known.filter(pc.equal(known["split"], "eval")).select(["prompt", "answer", "metadata"])
     evaluate, rollout = run.config.evaluate, run.config.rollout
     return json_digest(
         {

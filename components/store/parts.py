@@ -13,6 +13,7 @@ from components.contract.manifest import Manifest, Output
 from components.contract.schemas import read_facts, validate
 from components.store.base import ObjectExists, ObjectMissing
 from components.store.commit import OutputDirectory
+from components.store.parquet import read_parquet
 
 ROW_GROUP_ROWS = 4096
 
@@ -129,7 +130,7 @@ def _row_groups(table: pa.Table, group_rows: int) -> list[tuple[int, int]]:
 def decode(data: bytes, where: str) -> pa.Table:
     """Raises InputError where the bytes are no Parquet of this program."""
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = read_parquet(data)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{where} is not a Parquet file: {error}") from None
     read_facts(table.schema, where)

@@ -230,7 +230,7 @@ def spoil_nothing(model, data): ...
 
 
 def drop_prompt_column(model, data):  # noqa: ARG001
-    data.write_text('{"question": "1+1=", "answer": 2}\n')
+    data.write_text('{"query": "1+1=", "answer": 2}\n')
 
 
 def outgrow_the_vocabulary(model, data):  # noqa: ARG001
@@ -241,7 +241,7 @@ def outgrow_the_vocabulary(model, data):  # noqa: ARG001
 @pytest.mark.parametrize(
     ("spoil", "words", "message"),
     [
-        (drop_prompt_column, (), "no column 'prompt'; its columns are answer, question"),
+        (drop_prompt_column, (), "no column 'prompt'; its columns are answer, query"),
         (outgrow_the_vocabulary, (), "does not fit the model: its ids go up to 97, and vocab_size is 50"),
         (spoil_nothing, ("data.train=absent.jsonl",), "absent.jsonl does not exist"),
         (spoil_nothing, ("store=prompts.jsonl",), "prompts.jsonl"),
