@@ -19,14 +19,29 @@ from components.reward.graders.notation import Written, conversion, number, plai
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
-_BASE = re.compile(r"\(?(?P<digits>[0-9A-Za-z]+)\)?_\{?\s*(?P<base>\d+)\s*\}?")
-_ASSIGNMENT = re.compile(r"(?P<left>[a-zA-Z](?:\([a-zA-Z]\))?(?:_\{?\w\}?)?)\s*=(?P<right>[^=]+)")
+_BASE = re.compile(r"\(?(?P<digits>[0-9][0-9A-Za-z]*)\)?_\{?[\s(]*(?P<base>\w+)[\s)]*\}?")
+_BASES = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "sixteen": 16,
+}
+_ASSIGNMENT = re.compile(
+    r"(?P<left>[a-zA-Z](?:\([a-zA-Z]\))?(?:_\{?\w\}?)?|\((?:\s*\\?[a-zA-Z]+\s*,?)+\))\s*=(?P<right>[^=]+)"
+)
 _MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(.+)")
-_BUILDER = re.compile(r"\\\{\s*[a-zA-Z]\s*(?:\\mid|\||:)(.+)\\\}", re.DOTALL)
+_BUILDER = re.compile(r"\\\{\s*[a-zA-Z]\s*(?:\\in(?![a-zA-Z])[^|:]*?)?(?:\\mid|\||:)(.+)\\\}", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{[pbv]?matrix\}(.*)\\end\{[pbv]?matrix\}", re.DOTALL)
 _SIGN = r"(<=|>=|<|>|\\leq?(?![a-z])|\\geq?(?![a-z])|\\lt(?![a-z])|\\gt(?![a-z])|\u2264|\u2265)"
 _PLAIN_SIGN = {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\lt": "<", "\\gt": ">",
                "\u2264": "<=", "\u2265": ">="}  # fmt: skip
+_OR = re.compile(r"\s+or\s+")
 _AND = re.compile(r"\s*,?\s+(?:and|or)\s+|\s*,?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*\}\s*")
 
 
@@ -48,11 +63,13 @@ def _same(found: Written, expected: Written) -> bool:
         return _same_number(values[0] * scale, values[1], found.percent, expected.percent)
     if found.text == expected.text:
         return scale == 1
-    bases = _BASE.fullmatch(expected.text), _BASE.fullmatch(found.text)
-    if bases[0] and _is_numeral(bases[0]):
-        return bases[1] is not None and bases[0].groups() == bases[1].groups()
+    numerals = _numeral(found.text), _numeral(expected.text)
+    if numerals[1]:
+        return numerals[0] == numerals[1]
+    if numerals[0]:
+        return Fraction(int(*numerals[0])) == values[1]
     mine, theirs = _assigned(found.text), _assigned(expected.text)
-    if mine[0] and theirs[0] and mine[0] != theirs[0]:
+    if mine[0] and theirs[0] and mine[0] != theirs[0] and "(" not in mine[0] + theirs[0]:
         return _verified(found.text, expected.text)
     if (mine[0] or theirs[0]) and "=" not in mine[1] + theirs[1]:
         return _same(plain(mine[1]), plain(theirs[1]))
@@ -106,6 +123,9 @@ def _same_number(found: Fraction, expected: Fraction, found_percent: bool, expec
 
 def _interval(text: str) -> str:
     """`x > 2`, `2 < x \\le 4`, `x \\in (2, 4]` and `\\{x : x > 2\\}` as the interval they describe."""
+    choices = [side.strip() for side in _OR.split(text)]
+    if len(choices) > 1 and all(_interval(choice) != choice for choice in choices):
+        return " \\cup ".join(map(_interval, choices))
     if built := _BUILDER.fullmatch(text):
         return _interval(built[1].strip())
     if member := _MEMBER.fullmatch(text):
@@ -174,12 +194,17 @@ def _assigned(text: str) -> tuple[str, str]:
     return (match["left"].replace(" ", ""), match["right"].strip()) if match else ("", text)
 
 
-def _is_numeral(match: re.Match[str]) -> bool:
-    base = int(match["base"])
+def _numeral(text: str) -> tuple[str, int] | None:
+    """Digits and base of `204_5`."""
+    match = _BASE.fullmatch(text)
+    base = _BASES.get(match["base"]) or (int(match["base"]) if match["base"].isdecimal() else 0) if match else 0
+    if match is None or not 2 <= base <= 36:
+        return None
     try:
-        return 2 <= base <= 36 and int(match["digits"], base) >= 0
+        int(match["digits"], base)
     except ValueError:
-        return False
+        return None
+    return match["digits"].lower(), base
 
 
 def _letters(answer: Written) -> str:

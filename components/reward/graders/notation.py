@@ -22,14 +22,16 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mat
 _SPACING = re.compile(
     r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])\s*|(?<!\\)\\[!,;:> ]\s*|\\q?quad(?![a-zA-Z])"
 )
-_UNIT_TEXT = re.compile(
-    rf"(?P<value>.*[\d)}}])\s*(?:\\text\{{\s*(?P<text>{_WORD}[^{{}}]*)\}}|(?<![a-zA-Z\\])\s(?P<plain>{_WORD}(?:\s{_WORD})*))"
-    r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*",
-    re.DOTALL,
-)
+_POWER = r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*"
+_UNIT_TEXT = re.compile(rf"(?P<value>.*\S)\s*\\text\{{[\s(]*(?P<unit>{_WORD}[^{{}}]*)\}}{_POWER}", re.DOTALL)
+# Behind a bare number alone: in `6 + 9 i` the letter is no unit.
+_UNIT_WORD = re.compile(rf"(?P<value>[-+]?[\d./]*\d)\s+(?P<unit>{_WORD}(?:\s{_WORD})*){_POWER}")
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\u00b0)")
-_NUMBER = re.compile(r"([-+]?)(?:(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
-                     r"\(?([-+]?(?:\d+\.?\d*|\.\d+))\)?(?:/\(?([-+]?(?:\d+\.?\d*|\.\d+))\)?)?)")  # fmt: skip
+_DECIMAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
+_NUMBER = re.compile(
+    r"([-+]?)(?:(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
+    rf"\(?({_DECIMAL})\)?(?:/\(?({_DECIMAL})\)?)?)"
+)
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)(?!,\d)")
 
 
@@ -49,9 +51,12 @@ def plain(answer: str) -> Written:
     text = _THOUSANDS.sub(lambda m: re.sub(r"[^\d]", "", m.group()), answer.strip().strip("$").strip())
     text = text.removeprefix("\\[").removesuffix("\\]").removeprefix("\\(").removesuffix("\\)").rstrip(".").strip()
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
+    text = text.replace("\\bigcup", "\\cup").replace("\\leqslant", "\\le").replace("\\geqslant", "\\ge")
+    text = re.sub(r"\\\\\[[\w.]+\]", r"\\\\", text).replace("\u00a2", "\\text{cent}").replace(";", ",")
     text = re.sub(r"\\?\binfinity\b|\u221e", r"\\infty", text.replace("\u2212", "-"))
     text = _SPACING.sub(_space, text).replace("~", " ").replace("\\{", "\\lbrace ")
     text = text.replace("\\}", "\\rbrace ").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
+    text = re.sub(r"(?<=[\d)])\s+(?=i(?![a-zA-Z]))", "", text)
     unit, words = None, _as_words(text)
     if words is not None:
         return Written(words, None, False, True)
@@ -62,8 +67,8 @@ def plain(answer: str) -> Written:
     percent = re.search(r"(?:\\?%|\s*(?:\\text\{\s*)?(?:percent|pct)\s*\}?)\s*$", text)
     if percent:
         text = text[: percent.start()].strip()
-    elif found := _UNIT_TEXT.fullmatch(text):
-        unit = _singular(found["text"] or found["plain"]) + (f"^{found['power']}" if found["power"] else "")
+    elif found := _UNIT_TEXT.fullmatch(text) or _UNIT_WORD.fullmatch(text):
+        unit = _singular(found["unit"]) + (f"^{found['power']}" if found["power"] else "")
         text = found["value"].strip()
     text = _TEXT.sub(lambda m: m.group(1), text)
     return Written(_braced(text.strip()), "dollar" if money else unit, bool(percent), False)
