@@ -20,18 +20,8 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
 _BASE = re.compile(r"\(?(?P<digits>[0-9][0-9A-Za-z]*)\)?_\{?[\s(]*(?P<base>\w+)[\s)]*\}?")
-_BASES = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "sixteen": 16,
-}
+_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+          "sixteen": 16}  # fmt: skip
 _ASSIGNMENT = re.compile(
     r"(?P<left>[a-zA-Z](?:\([a-zA-Z]\))?(?:_\{?\w\}?)?|\((?:\s*\\?[a-zA-Z]+\s*,?)+\))\s*=(?P<right>[^=]+)"
 )

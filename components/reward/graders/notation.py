@@ -23,10 +23,19 @@ _SPACING = re.compile(
     r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])\s*|(?<!\\)\\[!,;:> ]\s*|\\q?quad(?![a-zA-Z])"
 )
 _POWER = r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*"
-_UNIT_TEXT = re.compile(rf"(?P<value>.*\S)\s*\\text\{{[\s(]*(?P<unit>{_WORD}[^{{}}]*)\}}{_POWER}", re.DOTALL)
+# `8 \text{ or nine}` is no unit but another answer.
+_NAME = rf"(?!(?:[^{{}}]*[\s(])?(?:or|and|not)\b)(?P<unit>{_WORD}[^{{}}\d]*)"
+_UNIT_TEXT = re.compile(rf"(?P<value>.*\S)\s*\\text\{{[\s(]*{_NAME}\}}{_POWER}", re.DOTALL)
 # Behind a bare number alone: in `6 + 9 i` the letter is no unit.
-_UNIT_WORD = re.compile(rf"(?P<value>[-+]?[\d./]*\d)\s+(?P<unit>{_WORD}(?:\s{_WORD})*){_POWER}")
+_UNIT_WORD = re.compile(rf"(?P<value>[-+]?[\d./]*\d)\s+(?!.*\b(?:or|and|not)\b)(?P<unit>{_WORD}(?:\s{_WORD})*){_POWER}")
+_RESPELLED = {
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\bigcup": "\\cup", "\\leqslant": "\\le",
+    "\\geqslant": "\\ge", "\u2212": "-", "\u221e": "\\infty", "\u00a2": "\\text{cent}", ";": ",", "~": " ",
+    # A space behind braces that are written, so that they stay apart from what follows.
+    "\\{": "\\lbrace ", "\\}": "\\rbrace ",
+}  # fmt: skip
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\u00b0)")
+_PERCENT = re.compile(r"(?:\\?%|\s*(?:\\text\{\s*)?(?:percent|pct)\s*\}?)\s*$")
 _DECIMAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
 _NUMBER = re.compile(
     r"([-+]?)(?:(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
@@ -48,30 +57,37 @@ class Written:
 
 def plain(answer: str) -> Written:
     """Bring an answer into one spelling."""
-    text = _THOUSANDS.sub(lambda m: re.sub(r"[^\d]", "", m.group()), answer.strip().strip("$").strip())
-    text = text.removeprefix("\\[").removesuffix("\\]").removeprefix("\\(").removesuffix("\\)").rstrip(".").strip()
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
-    text = text.replace("\\bigcup", "\\cup").replace("\\leqslant", "\\le").replace("\\geqslant", "\\ge")
-    text = re.sub(r"\\\\\[[\w.]+\]", r"\\\\", text).replace("\u00a2", "\\text{cent}").replace(";", ",")
-    text = re.sub(r"\\?\binfinity\b|\u221e", r"\\infty", text.replace("\u2212", "-"))
-    text = _SPACING.sub(_space, text).replace("~", " ").replace("\\{", "\\lbrace ")
-    text = text.replace("\\}", "\\rbrace ").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
-    text = re.sub(r"(?<=[\d)])\s+(?=i(?![a-zA-Z]))", "", text)
-    unit, words = None, _as_words(text)
+    text = _spelled(answer)
+    words = _as_words(text)
     if words is not None:
         return Written(words, None, False, True)
+    unit = None
     if _DEGREES.search(text):
         text, unit = _DEGREES.sub("", text).strip(), "degree"
-    money = text.startswith(("\\$", "$"))
+    if text.startswith(("\\$", "$")):
+        unit = "dollar"
     text = text.replace("\\$", "").replace("$", "").strip()
-    percent = re.search(r"(?:\\?%|\s*(?:\\text\{\s*)?(?:percent|pct)\s*\}?)\s*$", text)
+    percent = _PERCENT.search(text)
     if percent:
         text = text[: percent.start()].strip()
     elif found := _UNIT_TEXT.fullmatch(text) or _UNIT_WORD.fullmatch(text):
-        unit = _singular(found["unit"]) + (f"^{found['power']}" if found["power"] else "")
+        unit = unit or _singular(found["unit"]) + (f"^{found['power']}" if found["power"] else "")
         text = found["value"].strip()
-    text = _TEXT.sub(lambda m: m.group(1), text)
-    return Written(_braced(text.strip()), "dollar" if money else unit, bool(percent), False)
+    text = _TEXT.sub(lambda match: match.group(1), text)
+    return Written(_braced(text.strip()), unit, bool(percent), False)
+
+
+def _spelled(answer: str) -> str:
+    """Without the marks of formulas, and with one command for each thing."""
+    text = _THOUSANDS.sub(lambda match: re.sub(r"[^\d]", "", match.group()), answer.strip().strip("$").strip())
+    text = text.removeprefix("\\[").removesuffix("\\]").removeprefix("\\(").removesuffix("\\)").rstrip(".").strip()
+    text = re.sub(r"\\\\\[[\w.]+\]", r"\\\\", text)
+    text = _SPACING.sub(_space, text)
+    for old, new in _RESPELLED.items():
+        text = text.replace(old, new)
+    text = text.replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
+    text = re.sub(r"\\?\binfinity\b", r"\\infty", text)
+    return re.sub(r"(?<=[\d)])\s+(?=i(?![a-zA-Z]))", "", text)
 
 
 def _space(match: re.Match[str]) -> str:
