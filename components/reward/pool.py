@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import selectors
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any, Self
 from components.contract.errors import InputError
 from components.reward.process import START_SECONDS, GradingProcess
 from components.reward.registry import Grader
+from components.runtime.cores import usable_cores
 
 _CHUNK = 16
 _LOOK_SECONDS = 0.5
@@ -59,7 +59,7 @@ class GraderPool:
         self.versions: list[str] = []
         self._time_limit = time_limit
         self._batch_size = batch_size
-        self._count = workers or len(os.sched_getaffinity(0))
+        self._count = workers or usable_cores()
         greeting = {"graders": [asdict(grader) for grader in graders], "time_limit": time_limit}
         self._greeting = json.dumps(greeting).encode() + b"\n"
         self._selector = selectors.DefaultSelector()
