@@ -1,4 +1,4 @@
-"""This project's training step on stored trajectories: the one place of the benchmarks that calls `components.train`."""
+"""This project's training step on stored trajectories; the benchmarks know nothing else of `components.train`."""
 
 import time
 from pathlib import Path

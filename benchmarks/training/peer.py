@@ -27,23 +27,30 @@ SETTINGS: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "optim": "adamw_torch_fused",
 }
-"""With one generation per optimiser step TRL skips old log-probabilities (it reuses the new ones), and without a KL term
-the reference model: its fastest correct settings. Its default, gradient checkpointing, saves memory and costs time."""
+"""With one generation per optimiser step TRL skips old log-probabilities (it reuses the new ones), and without a KL
+term the reference model: its fastest correct settings. Gradient checkpointing, its default, saves memory and costs
+time.
+"""
 
 
 def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take one warm-up step and `steps` timed ones; the answer is that of `ours.measure`.
+    """Take warm-up steps, one or those of one generation, and `steps` timed ones; the answer is that of `ours.measure`.
 
-    A step lasts from its first micro-batch to the end of the optimiser's step.
+    A step lasts from its first micro-batch to the end of the optimiser's step. With `steps_per_generation` above
+    `gradient_accumulation_steps` one call of the rollout function serves several steps: `steps` must be a multiple of
+    how many, and each is given the mean of its generation's.
     """
     os.environ |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, TrainerCallback
+    from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     stored = read(directory)
     chosen = {**SETTINGS, **settings}
+    accumulation = chosen["gradient_accumulation_steps"]
+    updates = chosen.get("steps_per_generation", accumulation) // accumulation
+    groups = len(stored.prompt_ids)
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -65,7 +72,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
             reward_funcs=lambda stored_reward, **_: stored_reward,
             args=GRPOConfig(
                 output_dir=scratch,
-                max_steps=steps + 1,
+                max_steps=updates + steps,
                 num_generations=stored.group_size,
                 max_completion_length=int(stored.lengths.max()),
                 use_cpu=device == "cpu",
@@ -75,15 +82,15 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
                 disable_tqdm=True,
                 **chosen,
             ),
-            train_dataset=Dataset.from_dict({"prompt": [str(group) for group in range(len(stored.prompt_ids))]}),
-            processing_class=_tokenizer(trained_vocabulary=int(_vocabulary(directory))),
+            train_dataset=Dataset.from_dict({"prompt": [str(row % groups) for row in range(updates * groups)]}),
+            processing_class=_tokenizer(AutoConfig.from_pretrained(directory).vocab_size),
             rollout_func=lambda prompts, _: answer(stored, [int(prompt) for prompt in prompts]),
             callbacks=[clock],
         )
         trainer.train()
     first = next(entry for entry in trainer.state.log_history if "grad_norm" in entry)
     return {
-        "seconds": clock.seconds[1:],
+        "seconds": [sum(clock.seconds[i : i + updates]) / updates for i in range(updates, updates + steps, updates)],
         "warm_up_seconds": clock.seconds[0],
         "loss": first["loss"],
         "gradient_norm": float(first["grad_norm"]),
@@ -95,12 +102,15 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
 
 
 def answer(stored: Stored, groups: list[int]) -> dict[str, list[Any]]:
-    """Completions of `groups`, each named once for every completion wanted, as a `rollout_func` returns them."""
+    """Completions of `groups`, each named once for every completion wanted, as a `rollout_func` returns them.
+
+    A group named more often than it has completions gives them again from the first.
+    """
     completions = stored.completions()
     taken = [0] * len(stored.prompt_ids)
     rows = []
     for group in groups:
-        rows.append(group * stored.group_size + taken[group])
+        rows.append(group * stored.group_size + taken[group] % stored.group_size)
         taken[group] += 1
     return {
         "prompt_ids": [stored.prompt_ids[group].tolist() for group in groups],
@@ -110,17 +120,11 @@ def answer(stored: Stored, groups: list[int]) -> dict[str, list[Any]]:
     }
 
 
-def _vocabulary(directory: Path) -> int:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(directory).vocab_size
-
-
-def _tokenizer(trained_vocabulary: int) -> Any:
+def _tokenizer(vocabulary: int) -> Any:
     """One word per token id: TRL decodes completions before it scores them."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    words = {f"w{i}": i for i in range(trained_vocabulary)}
+    words = {f"w{i}": i for i in range(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="w0", eos_token="w1")

@@ -1,4 +1,4 @@
-"""Seeded trajectories and a randomly initialised policy to train on them, stored so that several programs read the same.
+"""Seeded trajectories and a random policy to train on them, stored so that several programs read the same.
 
 Speed and memory do not depend on what the tokens say, so they are drawn uniformly; lengths, groups and rewards are what
 a rollout of a small policy looks like.
