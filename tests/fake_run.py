@@ -204,11 +204,16 @@ class FakeRun:
                 reward=0.5,
                 effective_sample_share=1.0 / (1 + 0.05 * i),
                 weight_mean=1.0,
+                chi_squared=0.01 * i,
                 clip_fraction=0.02 * i,
+                mask_fraction=0.0,
                 log_ratio_mean=0.01 * i,
+                log_ratio_p50=0.005 * i,
                 log_ratio_p95=0.03 * i,
+                log_ratio_p99=0.035 * i,
                 log_ratio_max=0.1 * i,
                 kl=0.001 * i,
+                kl_k1=0.001 * i,
                 entropy=1.2,
             )
             for i in range(updates)

@@ -1,34 +1,13 @@
 """The configuration of a run: one pydantic model, a section per stage."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses unknown keys.
-
-    A section with a `shorthand` may be written as that one value: `store: s3://bucket/runs` means
-    `store: {uri: s3://bucket/runs}`. A section left empty has its defaults.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
-    shorthand: ClassVar[str | None] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_shorthand(cls, value: Any) -> Any:
-        if value is None:
-            return {}
-        if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
-            return {cls.shorthand: value}
-        return value
+from components.contract.section import Count, Fraction, Positive, Section
+from components.contract.train_config import TrainSection
 
 
 class RunSection(Section):
@@ -95,6 +74,9 @@ class RolloutSection(Section):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="strings that end a completion"
     )
+    oversampling: float = Field(
+        default=1.0, ge=1.0, description="prompts drawn per prompt trained on, where groups without signal are dropped"
+    )
     shards: Annotated[int, Field(ge=1, le=256)] = Field(default=1, description="rollout tasks side by side")
     part_groups: Count = Field(default=256, description="groups per Parquet part: the unit that resumes")
     engine: EngineSection = EngineSection()
@@ -149,43 +131,6 @@ class RewardSection(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"a grader is named twice: {', '.join(names)}; merge the two and add their weights")
         return value
-
-
-class ObjectiveSection(Section):
-    """The policy-gradient objective; formulas stand in `components.train.objectives`."""
-
-    shorthand = "name"
-    name: Literal["rapid", "rapid_clip", "pg", "grpo"] = "rapid"
-    truncation: Positive | None = Field(default=2.0, description="bound C on the importance weight; null: none")
-    clip: Positive = Field(default=0.2, description="epsilon of the clipped surrogates")
-
-
-class TrainSection(Section):
-    """Policy updates on one batch of trajectories."""
-
-    objective: ObjectiveSection = ObjectiveSection()
-    updates: Count = Field(default=16, description="k: optimiser steps, one mini-batch each, per iteration")
-    mini_batch_prompts: Count = Field(default=8, description="groups per mini-batch")
-    learning_rate: Positive = 1e-6
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    schedule_steps: Count | None = Field(
-        default=None, description="optimiser steps the schedule spans; null: iterations x updates"
-    )
-    warmup_steps: int = Field(default=0, ge=0)
-    min_learning_rate: float = Field(default=0.0, ge=0.0, description="where linear and cosine end")
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    max_grad_norm: Positive = 1.0
-    micro_batch_tokens: Count = Field(default=4096, description="padded tokens per forward pass")
-    logprob_chunk: Count = Field(default=1024, description="completion tokens whose logits exist at a time")
-    compute_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="autocast of the trainer")
-    gradient_checkpointing: bool = False
-    min_effective_sample_share: Fraction = Field(
-        default=0.1, description="end the pass when (sum w)^2 / (N sum w^2) of a mini-batch falls below"
-    )
-    max_logprob_gap: Positive = Field(
-        default=0.1, description="refuse to train when engine and trainer differ by more nats a token (mean)"
-    )
 
 
 class EvaluateSection(Section):
@@ -257,8 +202,8 @@ class RunConfig(Section):
 
     @property
     def prompts_per_iteration(self) -> int:
-        """Groups one iteration samples: k mini-batches."""
-        return self.train.updates * self.train.mini_batch_prompts
+        """Groups one iteration samples: k mini-batches, times `rollout.oversampling`."""
+        return math.ceil(self.train.updates * self.train.mini_batch_prompts * self.rollout.oversampling)
 
     @property
     def total_steps(self) -> int:
@@ -280,7 +225,12 @@ class RunConfig(Section):
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "
-                f"({self.prompts_per_iteration} = train.updates x train.mini_batch_prompts)"
+                f"({self.prompts_per_iteration} = train.updates x train.mini_batch_prompts x rollout.oversampling)"
+            )
+        if self.rollout.oversampling > 1.0 and self.train.zero_signal_groups == "keep":
+            raise ValueError(
+                "rollout.oversampling draws prompts to replace groups without signal, which "
+                "train.zero_signal_groups=keep does not drop; set it to drop, or oversampling to 1"
             )
         if self.loop.target_reward is not None and self.data.eval_prompts == 0:
             raise ValueError("loop.target_reward is measured on held-out prompts: data.eval_prompts must not be 0")

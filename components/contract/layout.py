@@ -113,6 +113,14 @@ class RunLayout:
     def train(self, iteration: int) -> str:
         return f"{self._round(Round.iteration(iteration))}/train"
 
+    def checkpoints(self, iteration: int) -> str:
+        """Directory of the checkpoints inside that iteration's pass."""
+        return f"{self.train(iteration)}/checkpoints"
+
+    def checkpoint(self, iteration: int, mini_batches: int) -> str:
+        """After so many mini-batches."""
+        return f"{self.checkpoints(iteration)}/{mini_batches:06d}"
+
     @property
     def report(self) -> str:
         return f"{self.root}/report"

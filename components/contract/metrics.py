@@ -21,13 +21,18 @@ class StepMetrics(BaseModel):
     reward: float = Field(description="mean of the mini-batch")
     effective_sample_share: float = Field(description="(sum w)^2 / (N sum w^2) of the truncated sequence weights w")
     weight_mean: float = Field(description="mean importance weight after truncation")
-    clip_fraction: float = Field(description="share of sequences (or tokens, for clipped surrogates) at the bound")
+    chi_squared: float = Field(description="mean of rho^2, less 1: chi-squared divergence of pi from mu")
+    clip_fraction: float = Field(description="share of sequences (or tokens, for bounded surrogates) at the bound")
+    mask_fraction: float = Field(description="share of completion tokens that are not trained, as truncated")
     log_ratio_mean: float = Field(description="mean |log rho| of a sequence, nats")
+    log_ratio_p50: float
     log_ratio_p95: float
+    log_ratio_p99: float
     log_ratio_max: float
     kl: float = Field(
         description="estimate of KL(mu || pi) per token, nats: mean of exp(d) - 1 - d, d = log pi - log mu"
     )
+    kl_k1: float = Field(description="the same by the mean of log mu - log pi: no bias, more noise")
     entropy: float = Field(description="of pi per completion token, nats")
 
 
@@ -45,4 +50,8 @@ class TrainMetrics(BaseModel):
     logprob_gap_max: float | None = None
     groups: int = 0
     zero_signal_groups: int = Field(default=0, description="groups whose rewards are all equal")
+    dropped_groups: int = Field(default=0, description="of those, left out by train.zero_signal_groups=drop")
+    bad_groups: int = Field(default=0, description="left out because of bad rows, within train.max_bad_group_share")
+    skipped: int = Field(default=0, description="mini-batches whose loss or gradient was not finite")
+    ended_at: int | None = Field(default=None, description="mini-batch at which the pass ended early, from 1")
     ended_early: str | None = Field(default=None, description="why the pass ended before its last mini-batch")

@@ -4,14 +4,16 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from components.contract.config import RunConfig, Section
+from components.contract.config import RunConfig
 from components.contract.digests import json_digest
 from components.contract.errors import InputError, explain_validation
+from components.contract.section import Section
 from components.contract.yaml_text import load_yaml
 
 StageName = Literal["prepare", "rollout", "reward", "train", "publish"]
@@ -41,6 +43,7 @@ _DEPENDS: dict[StageName, tuple[str, ...]] = {
         "rollout.temperature",
         "rollout.stop",
         "rollout.shards",
+        "rollout.oversampling",
         "train.updates",
         "train.mini_batch_prompts",
         "evaluate.samples",
@@ -54,6 +57,11 @@ _DEPENDS: dict[StageName, tuple[str, ...]] = {
         "rollout.temperature",
         "model.dtype",
         "train.objective",
+        "train.cloning",
+        "train.kl_coefficient",
+        "train.entropy_coefficient",
+        "train.overlong",
+        "train.zero_signal_groups",
         "train.updates",
         "train.mini_batch_prompts",
         "train.learning_rate",
@@ -66,6 +74,9 @@ _DEPENDS: dict[StageName, tuple[str, ...]] = {
         "train.max_grad_norm",
         "train.compute_dtype",
         "train.min_effective_sample_share",
+        "train.max_kl",
+        "train.max_bad_group_share",
+        "train.lora",
     ),
     "publish": ("evaluate.pass_k", "evaluate.pass_threshold"),
 }
@@ -214,8 +225,10 @@ def _expand(path: Sequence[str], value: Any) -> dict[str, Any] | None:
     section: type[Section] = RunConfig
     for name in path:
         field = section.model_fields.get(name)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
+        annotation = field.annotation if field else None
+        kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+        if inner is None:
             return None
         section = inner
     return None if section.shorthand is None or isinstance(value, dict) else {section.shorthand: value}

@@ -90,6 +90,19 @@ def validate(table: pa.Table, kind: str, where: str) -> None:
     Raises:
         InputError: names the file, the column and the first bad row.
     """
+    validate_columns(table, kind, where)
+    if kind == "prompts":
+        _validate_prompts(table, where)
+    elif kind == "trajectories":
+        _unique(table, ("group_id", "sample_index"), where)
+        for row, reason in trajectory_problems(table):
+            raise InputError(f"{where}, row {row}: {reason}")
+    elif kind == "rewards":
+        _validate_rewards(table, where)
+
+
+def validate_columns(table: pa.Table, kind: str, where: str) -> None:
+    """Check names, types and nulls of a table's columns. Raises InputError as `validate` does."""
     schema = _BY_NAME[kind]
     if not table.schema.remove_metadata().equals(schema):
         missing = [f.name for f in schema if f.name not in table.column_names]
@@ -99,42 +112,32 @@ def validate(table: pa.Table, kind: str, where: str) -> None:
         if not field.nullable and table[field.name].null_count:
             row = pc.index(pc.is_null(table[field.name]), True).as_py()
             raise InputError(f"{where}, row {row}: {field.name} is missing")
-    if kind == "prompts":
-        _validate_prompts(table, where)
-    elif kind == "trajectories":
-        _validate_trajectories(table, where)
-    elif kind == "rewards":
-        _validate_rewards(table, where)
+
+
+def trajectory_problems(table: pa.Table) -> list[tuple[int, str]]:
+    """(row, reason) of rows of a trajectories table that cannot be right by themselves, by row."""
+    tokens, logprobs = (table[name].combine_chunks() for name in ("completion_token_ids", "behaviour_logprobs"))
+    token_lengths = pc.list_value_length(tokens).to_numpy(zero_copy_only=False)
+    logprob_lengths = pc.list_value_length(logprobs).to_numpy(zero_copy_only=False)
+    flat = logprobs.flatten().to_numpy(zero_copy_only=False)
+    impossible = np.flatnonzero(~np.isfinite(flat) | (flat > 1e-6))
+    rows = np.searchsorted(np.cumsum(logprob_lengths), impossible, side="right")
+    _, first = np.unique(rows, return_index=True)
+    found = [(int(rows[i]), f"behaviour_logprobs holds {flat[impossible[i]]}, not a log-probability") for i in first]
+    for bad, reason in (
+        (token_lengths != logprob_lengths, "behaviour_logprobs and completion_token_ids differ in length"),
+        (token_lengths == 0, "completion_token_ids is empty"),
+        (~np.isin(table["split"].to_pylist(), SPLITS), f"split is none of {SPLITS}"),
+        (~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS), f"finish_reason not in {FINISH_REASONS}"),
+    ):
+        found += [(int(row), reason) for row in np.flatnonzero(bad)]
+    return sorted(found)
 
 
 def _validate_prompts(table: pa.Table, where: str) -> None:
     _unique(table, ("prompt_id",), where)
     _refuse(pc.list_value_length(table["prompt_token_ids"]).to_numpy() == 0, where, "prompt_token_ids is empty")
     _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is none of {SPLITS}")
-
-
-def _validate_trajectories(table: pa.Table, where: str) -> None:
-    _unique(table, ("group_id", "sample_index"), where)
-    tokens, logprobs = (table[name].combine_chunks() for name in ("completion_token_ids", "behaviour_logprobs"))
-    token_lengths = pc.list_value_length(tokens).to_numpy(zero_copy_only=False)
-    logprob_lengths = pc.list_value_length(logprobs).to_numpy(zero_copy_only=False)
-    _refuse(
-        token_lengths != logprob_lengths,
-        where,
-        "behaviour_logprobs and completion_token_ids differ in length",
-    )
-    _refuse(token_lengths == 0, where, "completion_token_ids is empty")
-    flat = logprobs.flatten().to_numpy(zero_copy_only=False)
-    bad = ~np.isfinite(flat) | (flat > 1e-6)
-    if bad.any():
-        row = int(np.searchsorted(np.cumsum(logprob_lengths), np.argmax(bad), side="right"))
-        raise InputError(f"{where}, row {row}: behaviour_logprobs holds {flat[np.argmax(bad)]}, not a log-probability")
-    _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is none of {SPLITS}")
-    _refuse(
-        ~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS),
-        where,
-        f"finish_reason not in {FINISH_REASONS}",
-    )
 
 
 def _validate_rewards(table: pa.Table, where: str) -> None:

@@ -1,6 +1,6 @@
 """Which sequences are trained together: mini-batches of whole groups, micro-batches within a token budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,153 +8,144 @@ from torch import Tensor
 
 from components.contract.digests import derive_seed
 from components.contract.errors import InputError
+from components.contract.train_config import OverlongSection
+from components.train.microbatch import MicroBatch, build_micro_batch
+from components.train.partition import partition, plan_cost
+from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 
 FIRST_PASS_COST = 1.0 / 3.0
 """A forward pass without gradient, as a share of forward and backward."""
 
-PASS_OVERHEAD = 128
-"""What one more forward and backward pass costs whatever its size, in tokens."""
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Sequences of one forward pass, padded on the right.
-
-    The last token of a sequence predicts nothing and is left out. Under causal attention no token sees what
-    stands right of it, so real tokens have their own positions 0, 1, 2, ... and padding changes nothing.
-
-    Attributes:
-        rows_N: int64, the sequences' places in their mini-batch.
-        input_ids_BT, attention_mask_BT: int64.
-        predictors_T: int64, places in the flattened [B * T] that predict the completion tokens.
-        targets_T: int64, the completion tokens.
-        behaviour_logprobs_T: float32.
-        sequence_T: int64, the token's sequence in this micro-batch.
-    """
-
-    rows_N: Tensor
-    input_ids_BT: Tensor
-    attention_mask_BT: Tensor
-    predictors_T: Tensor
-    targets_T: Tensor
-    behaviour_logprobs_T: Tensor
-    sequence_T: Tensor
-
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """Sequences of one optimiser step.
+    """Sequences of one optimiser step, and this process's share of their micro-batches.
 
     Attributes:
         rewards_N: float32.
         group_N: int64, from 0 within the mini-batch.
-        micro_batches: together every sequence once.
+        lengths_N: int64, completion tokens that are trained; 0 for a masked sequence.
+        micro_batches: over all processes every sequence once.
+        counted: whether a micro-batch counts; one that does not keeps this process in step with the others.
         whole_groups: whether no group is spread over micro-batches.
-        tokens: prompt and completion tokens, padding not counted.
+        tokens: prompt and completion tokens of all sequences, padding not counted.
+        completion_tokens: of all sequences.
     """
 
     rewards_N: Tensor
     group_N: Tensor
+    lengths_N: Tensor
     micro_batches: tuple[MicroBatch, ...]
+    counted: tuple[bool, ...]
     whole_groups: bool
     tokens: int
+    completion_tokens: int
 
 
-def group_order(groups: int, updates: int, per_update: int, seed: int, iteration: int) -> np.ndarray:
-    """Group numbers of every mini-batch, int64 [updates, per_update]; the same for equal arguments.
+@dataclass(frozen=True)
+class MicroBatchLimits:
+    """Attributes:
+    tokens: of one forward pass, padding counted.
+    packed: sequences one after the other in a row instead of padded side by side.
+    """
+
+    tokens: int
+    packed: bool
+
+
+@dataclass(frozen=True)
+class Order:
+    """Attributes:
+    mini_batches: group numbers of each, int64.
+    without_signal: groups whose rewards are all equal.
+    dropped: how many of those were left out.
+    """
+
+    mini_batches: list[np.ndarray]
+    without_signal: int
+    dropped: int
+
+
+def shape_rewards(data: Trajectories, overlong: OverlongSection) -> Trajectories:
+    """Rewards from which the penalty on truncated completions is subtracted, where the configuration says so."""
+    if overlong.handling != "penalise":
+        return data
+    return replace(data, rewards=(data.rewards - overlong.penalty * data.truncated).astype(np.float32))
+
+
+def group_order(
+    data: Trajectories, updates: int, per_update: int, drop_zero_signal: bool, seed: int, iteration: int
+) -> Order:
+    """Mini-batches of whole groups; the same for equal arguments.
+
+    Groups that are dropped leave the order of the others alone. Where some are missing (dropped, or left out for
+    bad rows) there are fewer mini-batches, all full; a single one may be smaller.
 
     Raises:
-        InputError: fewer groups than the mini-batches need.
+        InputError: fewer groups than the mini-batches need, with none missing.
     """
-    if groups < updates * per_update:
+    by_group = data.rewards.reshape(-1, data.group_size)
+    flat = by_group.max(axis=1) == by_group.min(axis=1)
+    order = np.random.default_rng(derive_seed(seed, "mini-batches", iteration)).permutation(data.groups)
+    if drop_zero_signal:
+        order = order[~flat[order]]
+    dropped = data.groups - len(order)
+    needed = updates * per_update
+    if len(order) < needed and not dropped and not data.bad_groups:
         raise InputError(
-            f"iteration {iteration} has {groups} groups, but train.updates {updates} x train.mini_batch_prompts "
-            f"{per_update} need {updates * per_update}; lower one of them or sample more prompts"
+            f"iteration {iteration} has {data.groups} groups, but train.updates {updates} x train.mini_batch_prompts "
+            f"{per_update} need {needed}; lower one of them or sample more prompts"
         )
-    order = np.random.default_rng(derive_seed(seed, "mini-batches", iteration)).permutation(groups)
-    return order[: updates * per_update].reshape(updates, per_update)
+    count = min(updates, max(1, len(order) // per_update)) if len(order) else 0
+    batches = [order[i * per_update : (i + 1) * per_update] for i in range(count)]
+    return Order(batches, int(flat.sum()), dropped)
 
 
 def build_mini_batch(
-    data: Trajectories, groups: np.ndarray, budget: int, credit_uses_ratio: bool, device: torch.device
+    data: Trajectories,
+    groups: np.ndarray,
+    limits: MicroBatchLimits,
+    credit_uses_ratio: bool,
+    mask_truncated: bool,
+    processes: Processes,
 ) -> MiniBatch:
-    """Mini-batch of the given groups, in micro-batches of at most `budget` padded tokens.
+    """Mini-batch of the given groups, in micro-batches within the limits.
 
-    A sequence longer than the budget is a micro-batch of its own. Where the objective's credit needs the
+    A sequence longer than the limit is a micro-batch of its own. Where the objective's credit needs the
     log-ratios of whole groups, groups are kept together unless their padding costs more than the extra forward
     pass that a finer split needs.
     """
     rows = (groups[:, None] * data.group_size + np.arange(data.group_size)).ravel()
-    lengths = (data.starts[rows + 1] - data.starts[rows]) - 1
-    by_length = partition([[i] for i in range(len(rows))], lengths, budget)
-    whole_groups = False
-    plan = by_length
+    lengths = np.diff(data.starts)[rows] - 1
+    # So that every process has something to do.
+    budget = min(limits.tokens, -(-int(lengths.sum()) // processes.world))
+    single = [[i] for i in range(len(rows))]
+    plan, whole_groups = partition(single, lengths, budget, limits.packed), False
     if credit_uses_ratio:
         units = np.arange(len(rows)).reshape(-1, data.group_size).tolist()
-        by_group = partition(units, lengths, budget)
-        fits = all(_padded(part, lengths) <= budget for part in by_group)
-        if fits and _cost(by_group, lengths) <= _cost(by_length, lengths) * (1.0 + FIRST_PASS_COST):
+        by_group = partition(units, lengths, limits.tokens, limits.packed)
+        costs = [plan_cost(parts, lengths, limits.packed) for parts in (by_group, plan)]
+        if _fits(by_group, lengths, limits) and costs[0] <= costs[1] * (1.0 + FIRST_PASS_COST):
             plan, whole_groups = by_group, True
+    completion_lengths = np.diff(data.behaviour_starts)[rows]
+    trained = completion_lengths * ~data.truncated[rows] if mask_truncated else completion_lengths
+    device = processes.device
+    shares = processes.share(plan)
     return MiniBatch(
         rewards_N=torch.from_numpy(data.rewards[rows]).to(device),
         group_N=torch.arange(len(groups), device=device).repeat_interleave(data.group_size),
-        micro_batches=tuple(build_micro_batch(data, rows, np.array(part), device) for part in plan),
+        lengths_N=torch.from_numpy(trained).to(device),
+        micro_batches=tuple(build_micro_batch(data, rows, np.array(part), limits.packed, device) for part, _ in shares),
+        counted=tuple(counts for _, counts in shares),
         whole_groups=whole_groups,
         tokens=int((lengths + 1).sum()),
+        completion_tokens=int(completion_lengths.sum()),
     )
 
 
-def build_micro_batch(data: Trajectories, rows: np.ndarray, part: np.ndarray, device: torch.device) -> MicroBatch:
-    """Pad the sequences `rows[part]` of `data` into one rectangle."""
-    chosen = rows[part]
-    starts, lengths = data.starts[chosen], np.diff(data.starts)[chosen] - 1
-    prompts = data.prompt_lengths[chosen]
-    place = np.arange(int(lengths.max()))
-    real_BT = place < lengths[:, None]
-    input_ids_BT = np.zeros(real_BT.shape, dtype=np.int64)
-    input_ids_BT[real_BT] = data.tokens[(starts[:, None] + place)[real_BT]]
-    predicts_BT = real_BT & (place >= prompts[:, None] - 1)
-    behaviour = data.behaviour_starts[chosen][:, None] + place - (prompts[:, None] - 1)
-    return MicroBatch(
-        rows_N=torch.from_numpy(part).to(device),
-        input_ids_BT=torch.from_numpy(input_ids_BT).to(device),
-        attention_mask_BT=torch.from_numpy(real_BT.astype(np.int64)).to(device),
-        predictors_T=torch.from_numpy(np.flatnonzero(predicts_BT)).to(device),
-        targets_T=torch.from_numpy(data.tokens[(starts[:, None] + place + 1)[predicts_BT]]).to(device),
-        behaviour_logprobs_T=torch.from_numpy(data.behaviour_logprobs[behaviour[predicts_BT]]).to(device),
-        sequence_T=torch.from_numpy(np.nonzero(predicts_BT)[0]).to(device),
-    )
+def _fits(parts: list[list[int]], lengths: np.ndarray, limits: MicroBatchLimits) -> bool:
+    def size(part: list[int]) -> int:
+        return int(lengths[part].sum()) if limits.packed else len(part) * int(lengths[part].max())
 
-
-def partition(units: list[list[int]], lengths: np.ndarray, budget: int) -> list[list[int]]:
-    """Put units (sequences that stay together) into parts of at most `budget` padded tokens.
-
-    Units go in order of their longest sequence, and the cuts are those that cost least in padded tokens and
-    forward passes (dynamic programming from the end).
-    """
-    units = sorted(units, key=lambda unit: -int(lengths[unit].max()))
-    widths = np.array([lengths[unit].max() for unit in units])
-    filled = np.concatenate([[0], np.cumsum([len(unit) for unit in units])])
-    least = np.zeros(len(units) + 1)
-    cut = np.zeros(len(units), dtype=np.int64)
-    for begin in reversed(range(len(units))):
-        padded = widths[begin] * (filled[begin + 1 :] - filled[begin])
-        ends = max(1, int(np.searchsorted(padded, budget, side="right")))
-        cost = padded[:ends] + PASS_OVERHEAD + least[begin + 1 : begin + 1 + ends]
-        cut[begin] = begin + 1 + int(np.argmin(cost))
-        least[begin] = cost.min()
-    parts: list[list[int]] = []
-    begin = 0
-    while begin < len(units):
-        parts.append([i for unit in units[begin : cut[begin]] for i in unit])
-        begin = int(cut[begin])
-    return parts
-
-
-def _cost(parts: list[list[int]], lengths: np.ndarray) -> int:
-    return sum(_padded(part, lengths) + PASS_OVERHEAD for part in parts)
-
-
-def _padded(part: list[int], lengths: np.ndarray) -> int:
-    return len(part) * int(lengths[part].max())
+    return all(size(part) <= limits.tokens for part in parts)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from components.train.objectives import LOG_RATIO_BOUND, importance_weights
+from components.train.objectives.ratios import LOG_RATIO_BOUND, importance_weights
+from components.train.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,65 @@ class OffPolicy:
 
     effective_sample_share: float
     weight_mean: float
+    chi_squared: float
     clip_fraction: float
+    mask_fraction: float
     log_ratio_mean: float
+    log_ratio_p50: float
     log_ratio_p95: float
+    log_ratio_p99: float
     log_ratio_max: float
     kl: float
+    kl_k1: float
     entropy: float
+
+
+class TokenSums:
+    """Sums over completion tokens, which add up over micro-batches and processes.
+
+    `add` takes detached tensors of one micro-batch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        # tokens, |gap|, gap, k3, entropy, at a bound
+        self._sums = torch.zeros(6, dtype=torch.float64, device=device)
+        self._largest = torch.zeros((), dtype=torch.float64, device=device)
+
+    def add(self, gap_T: Tensor, entropy_T: Tensor, at_bound_T: Tensor) -> None:
+        """`gap_T` is log pi - log mu."""
+        bounded_T = gap_T.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+        parts = (torch.ones_like(gap_T), gap_T.abs(), gap_T, bounded_T.expm1() - bounded_T, entropy_T, at_bound_T)
+        self._sums += torch.stack([part.double().sum() for part in parts])
+        self._largest = torch.maximum(self._largest, gap_T.abs().max().double())
+
+    def over(self, processes: Processes) -> "TokenMeans":
+        """Means over all processes."""
+        sums = processes.sum_(self._sums).tolist()
+        largest = processes.max_(self._largest).item()
+        tokens, *means = sums[0], *(value / sums[0] for value in sums[1:])
+        absolute, signed, k3, entropy, bound = means
+        return TokenMeans(int(tokens), absolute, largest, -signed, k3, entropy, bound)
+
+
+@dataclass(frozen=True)
+class TokenMeans:
+    """Means over the completion tokens of a mini-batch.
+
+    Attributes:
+        gap_mean, gap_max: |log pi - log mu|, nats.
+        kl_k1, kl_k3: estimates of KL(mu || pi) from mu's samples: the mean of log mu - log pi, and of exp(d) - 1 - d
+            with d = log pi - log mu, which is never negative (Schulman 2020, "Approximating KL divergence").
+        entropy: of pi, nats.
+        bound_fraction: tokens whose gradient a bound has stopped or capped.
+    """
+
+    tokens: int
+    gap_mean: float
+    gap_max: float
+    kl_k1: float
+    kl_k3: float
+    entropy: float
+    bound_fraction: float
 
 
 def effective_sample_share(log_ratio_N: Tensor, truncation: float | None) -> Tensor:
@@ -29,39 +83,33 @@ def effective_sample_share(log_ratio_N: Tensor, truncation: float | None) -> Ten
 
 
 def off_policy(
-    log_ratio_N: Tensor,
-    gap_T: Tensor,
-    entropy_T: Tensor,
-    at_bound_T: Tensor,
-    truncation: float | None,
-    clips_tokens: bool,
+    log_ratio_N: Tensor, tokens: TokenMeans, lengths_N: Tensor, truncation: float | None, bounds_tokens: bool
 ) -> OffPolicy:
     """Diagnostics from detached tensors.
 
     Args:
         log_ratio_N: log rho of every sequence, nats, not clamped.
-        gap_T: log pi - log mu of every token.
-        at_bound_T: tokens whose gradient clipping has stopped.
+        lengths_N: trained tokens of every sequence.
         truncation: the bound C on sequence weights.
-        clips_tokens: whether `clip_fraction` counts tokens at their bound, else sequences at C.
+        bounds_tokens: whether `clip_fraction` counts tokens at their bound, else sequences at C.
     """
     weights_N = importance_weights(log_ratio_N, truncation)
-    if clips_tokens:
-        clipped = at_bound_T.float().mean()
-    elif truncation is not None:
-        clipped = (weights_N >= truncation).float().mean()
-    else:
-        clipped = torch.zeros(())
-    # exp(d) - 1 - d under samples from mu: the k3 estimator of KL(mu || pi), never negative (Schulman 2020).
-    bounded_T = gap_T.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    clipped = 0.0 if truncation is None else (weights_N >= truncation).double().mean().item()
     distance_N = log_ratio_N.abs()
+    p50, p95, p99 = torch.quantile(distance_N, torch.tensor([0.5, 0.95, 0.99], device=distance_N.device)).tolist()
     return OffPolicy(
         effective_sample_share=effective_sample_share(log_ratio_N, truncation).item(),
         weight_mean=weights_N.mean().item(),
-        clip_fraction=clipped.item(),
+        # E_mu[rho^2] - 1, the divergence that bounds the variance of importance sampling.
+        chi_squared=importance_weights(log_ratio_N.double(), None).square().mean().item() - 1.0,
+        clip_fraction=tokens.bound_fraction if bounds_tokens else clipped,
+        mask_fraction=1.0 - int(lengths_N.sum()) / tokens.tokens,
         log_ratio_mean=distance_N.mean().item(),
-        log_ratio_p95=distance_N.quantile(0.95).item(),
+        log_ratio_p50=p50,
+        log_ratio_p95=p95,
+        log_ratio_p99=p99,
         log_ratio_max=distance_N.max().item(),
-        kl=(bounded_T.expm1() - bounded_T).mean().item(),
-        entropy=entropy_T.mean().item(),
+        kl=tokens.kl_k3,
+        kl_k1=tokens.kl_k1,
+        entropy=tokens.entropy,
     )

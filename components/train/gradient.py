@@ -1,102 +1,154 @@
-"""Loss and gradient of one mini-batch, whatever its micro-batches."""
+"""Loss and gradient of one mini-batch, whatever its micro-batches and processes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from components.train.batching import MicroBatch, MiniBatch
-from components.train.logprobs import completion_logprobs
-from components.train.objectives import Objective, sequence_log_ratio
+from components.contract.config import RunConfig
+from components.train.batching import MiniBatch
+from components.train.diagnostics import TokenMeans, TokenSums
+from components.train.logprobs import Scorer
+from components.train.microbatch import MicroBatch
+from components.train.objectives import Objective, build_objective
+from components.train.objectives.ratios import sequence_log_ratio
+from components.train.objectives.surrogate import kl_to_reference
+from components.train.processes import Processes
 
 
 @dataclass(frozen=True)
-class Forward:
-    """How log-probabilities are computed.
+class Terms:
+    """What a mini-batch is trained on: the objective, and what a configuration adds to it.
 
     Attributes:
-        temperature: the sampling temperature.
-        chunk: completion tokens whose logits exist at a time.
-        compute_dtype: autocast of matrix products; weights stay float32.
+        cloning: coefficient of behaviour cloning on completions whose reward exceeds `cloning_threshold`, mean over
+            their tokens.
+        kl: coefficient of the KL to `reference`, normalised as the objective is.
+        entropy: coefficient of the entropy bonus, mean over trained tokens.
+        reference: the base policy; needed for `kl` only.
     """
 
-    temperature: float
-    chunk: int
-    compute_dtype: torch.dtype
+    objective: Objective
+    cloning: float = 0.0
+    cloning_threshold: float = 0.5
+    kl: float = 0.0
+    entropy: float = 0.0
+    reference: Scorer | None = None
 
-    def __call__(self, model: nn.Module, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """logprobs_T and entropy_T of a micro-batch, float32."""
-        mixed = self.compute_dtype != torch.float32
-        with torch.autocast(batch.input_ids_BT.device.type, self.compute_dtype, enabled=mixed):
-            return completion_logprobs(model, batch, self.temperature, self.chunk)
+    @classmethod
+    def of(cls, config: RunConfig, reference: Scorer | None = None) -> "Terms":
+        train = config.train
+        return cls(
+            build_objective(train.objective, config.rollout.max_tokens, train.cloning.threshold),
+            train.cloning.coefficient,
+            train.cloning.threshold,
+            train.kl_coefficient,
+            train.entropy_coefficient,
+            reference,
+        )
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A mini-batch after forward and backward; everything detached.
+    """A mini-batch after forward and backward; everything detached and over all processes.
 
     Attributes:
-        loss: scalar, (1/N) sum_i loss_i.
+        loss: scalar.
         log_ratio_N: log rho, not clamped.
-        gap_T: log pi - log mu of every completion token, in the order of the micro-batches.
-        entropy_T, at_bound_T: in the same order.
+        tokens: means over completion tokens.
     """
 
     loss: Tensor
     log_ratio_N: Tensor
-    gap_T: Tensor
-    entropy_T: Tensor
-    at_bound_T: Tensor
+    tokens: TokenMeans
 
 
-def accumulate(model: nn.Module, batch: MiniBatch, objective: Objective, forward: Forward) -> Evaluated:
+@dataclass(frozen=True)
+class _Scales:
+    """Per sequence, what the loss of each of its tokens is multiplied by; 0 for masked sequences."""
+
+    objective_N: Tensor
+    entropy_N: Tensor
+    cloning_N: Tensor
+
+    @classmethod
+    def of(cls, batch: MiniBatch, terms: Terms) -> "_Scales":
+        trained_N = (batch.lengths_N > 0).to(torch.float32)
+        verified_N = trained_N * (batch.rewards_N > terms.cloning_threshold)
+        verified_tokens = (verified_N * batch.lengths_N).sum().clamp(min=1.0)
+        return cls(
+            trained_N * terms.objective.normalise(batch.lengths_N),
+            terms.entropy * trained_N / batch.lengths_N.sum().clamp(min=1),
+            terms.cloning * verified_N / verified_tokens,
+        )
+
+
+def accumulate(scorer: Scorer, batch: MiniBatch, terms: Terms, processes: Processes) -> Evaluated:
     """Add the mini-batch's gradient to the parameters'.
 
     Credit needs the log-ratios of whole groups. Where micro-batches hold whole groups it is computed on the way;
     where they do not, a forward pass over the mini-batch without gradient comes first.
     """
-    rewards_N, group_N = batch.rewards_N, batch.group_N
+    objective, rewards_N, group_N = terms.objective, batch.rewards_N, batch.group_N
     credit_N = None
     if not batch.whole_groups:
         log_ratio_N = torch.zeros_like(rewards_N)
         if objective.credit_uses_ratio:
-            log_ratio_N = _log_ratios(model, batch, forward)
+            log_ratio_N = _log_ratios(scorer, batch, processes)
         credit_N = objective.credit(log_ratio_N, rewards_N, group_N)
+    scales = _Scales.of(batch, terms)
     loss = torch.zeros((), device=rewards_N.device)
     log_ratio_N = torch.zeros_like(rewards_N)
-    gaps, entropies, bounds = [], [], []
-    for micro in batch.micro_batches:
+    sums = TokenSums(rewards_N.device)
+    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
         rows = micro.rows_N
-        logprobs_T, entropy_T = forward(model, micro)
-        gap_T = logprobs_T.detach() - micro.behaviour_logprobs_T
-        log_ratio_N[rows] = sequence_log_ratio(
-            logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows)
-        )
+        logprobs_T, entropy_T = scorer(micro, entropy_gradient=terms.entropy > 0)
+        ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
         if credit_N is None:
-            credit = objective.credit(log_ratio_N[rows], rewards_N[rows], group_N[rows])
+            micro_credit_N = objective.credit(ratio_N, rewards_N[rows], group_N[rows])
         else:
-            credit = credit_N[rows]
-        loss_N, at_bound_T = objective.surrogate(logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, credit)
-        share = loss_N.sum() / len(rewards_N)
-        share.backward()  # type: ignore[no-untyped-call]
-        loss += share.detach()
-        gaps.append(gap_T)
-        entropies.append(entropy_T)
-        bounds.append(at_bound_T)
-    return Evaluated(loss, log_ratio_N, *(_cat(parts) for parts in (gaps, entropies, bounds)))
+            micro_credit_N = credit_N[rows]
+        loss_T, at_bound_T = objective.surrogate(
+            logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, micro_credit_N
+        )
+        share = _weighed(loss_T, logprobs_T, entropy_T, micro, scales, terms)
+        # FSDP averages gradients over processes, and every process has only its share of the sum.
+        (share * (processes.world if counts else 0.0)).backward()  # type: ignore[no-untyped-call]
+        if counts:
+            loss += share.detach()
+            log_ratio_N[rows] = ratio_N
+            sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
+    return Evaluated(processes.sum_(loss), processes.sum_(log_ratio_N), sums.over(processes))
 
 
-def _log_ratios(model: nn.Module, batch: MiniBatch, forward: Forward) -> Tensor:
+def _weighed(
+    loss_T: Tensor, logprobs_T: Tensor, entropy_T: Tensor, micro: MicroBatch, scales: _Scales, terms: Terms
+) -> Tensor:
+    """The micro-batch's share of the loss."""
+
+    def scaled(scale_N: Tensor, value_T: Tensor) -> Tensor:
+        return (scale_N[micro.rows_N][micro.sequence_T] * value_T).sum()
+
+    share = scaled(scales.objective_N, loss_T)
+    if terms.kl:
+        assert terms.reference is not None
+        with torch.no_grad():
+            reference_T, _ = terms.reference(micro)
+        share = share + terms.kl * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
+    if terms.entropy:
+        share = share - scaled(scales.entropy_N, entropy_T)
+    if terms.cloning:
+        share = share - scaled(scales.cloning_N, logprobs_T)
+    return share
+
+
+@torch.no_grad()
+def _log_ratios(scorer: Scorer, batch: MiniBatch, processes: Processes) -> Tensor:
+    """log_ratio_N of the whole mini-batch."""
     log_ratio_N = torch.zeros_like(batch.rewards_N)
-    with torch.no_grad():
-        for micro in batch.micro_batches:
-            logprobs_T, _ = forward(model, micro)
-            log_ratio_N[micro.rows_N] = sequence_log_ratio(
-                logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N)
-            )
-    return log_ratio_N
-
-
-def _cat(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts))
+    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+        logprobs_T, _ = scorer(micro)
+        ratio_N = sequence_log_ratio(logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N))
+        if counts:
+            log_ratio_N[micro.rows_N] = ratio_N
+    return processes.sum_(log_ratio_N)

@@ -2,53 +2,128 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from components.train.batching import MicroBatch
+from components.contract.errors import InputError
+from components.train.fused_head import linear_logprobs
+from components.train.microbatch import MicroBatch
 
 _NO_TOKENS = torch.zeros(1, 1, dtype=torch.int64)
+_PROBES = 4
 
 
-def completion_logprobs(model: nn.Module, batch: MicroBatch, temperature: float, chunk: int) -> tuple[Tensor, Tensor]:
-    """log pi of every completion token, and the entropy of pi there.
+class Scorer(nn.Module):
+    """The policy as training sees it: a micro-batch in, log-probabilities and entropies of its completions out.
 
-    The decoder runs once; its output head runs over `chunk` tokens at a time and is computed again in the
-    backward pass, so memory for logits is chunk x vocabulary whatever the batch.
+    It is the module that FSDP takes as its root, so that embeddings and output head are gathered once per pass.
 
     Args:
         model: any Hugging Face causal language model.
         temperature: the sampling temperature, by which logits are divided.
+        chunk: completion tokens whose logits exist at a time.
+        compute_dtype: of matrix products; weights stay float32.
+        head: `fused` needs an output head that is one projection, `chunked` runs the model's own code, `auto` picks.
 
-    Returns:
-        logprobs_T: float32 nats, with gradient where gradients are enabled.
-        entropy_T: float32 nats, without gradient.
+    Raises:
+        InputError: `fused` with a model whose head is more than a projection.
     """
-    decoder = model.get_decoder()  # type: ignore[operator]
-    outputs = decoder(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False)
-    hidden_TD = outputs.last_hidden_state.flatten(0, 1).index_select(0, batch.predictors_T)
 
-    def head(hidden_TD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
-        logits_TV = _head_logits(model, decoder, outputs, hidden_TD).float()
-        if temperature != 1.0:
-            logits_TV = logits_TV / temperature
-        log_softmax_TV = torch.log_softmax(logits_TV, dim=-1)
-        logprobs_T = log_softmax_TV.gather(1, targets_T[:, None]).squeeze(1)
-        # Last, because recomputation stops once the tensors that backward needs are there.
-        with torch.no_grad():
-            entropy_T = -(log_softmax_TV.exp() * log_softmax_TV).sum(-1)
-        return logprobs_T, entropy_T
+    def __init__(
+        self,
+        model: nn.Module,
+        temperature: float,
+        chunk: int,
+        compute_dtype: torch.dtype,
+        head: Literal["auto", "fused", "chunked"] = "auto",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.chunk = chunk
+        self.compute_dtype = compute_dtype
+        self.fused = head != "chunked" and _head_is_projection(model)
+        if head == "fused" and not self.fused:
+            raise InputError(
+                f"train.logprobs=fused: the output head of {type(model).__name__} is more than one projection "
+                "(a soft cap or a scale); use train.logprobs=auto"
+            )
 
-    pieces = list(zip(torch.split(hidden_TD, chunk), torch.split(batch.targets_T, chunk), strict=True))
-    if len(pieces) == 1 or not torch.is_grad_enabled():
-        results = [head(*piece) for piece in pieces]
-    else:
-        results = [checkpoint(head, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
-    logprobs, entropies = zip(*results, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    def forward(self, batch: MicroBatch, entropy_gradient: bool = False) -> tuple[Tensor, Tensor]:
+        """log pi of every completion token, and the entropy of pi there.
+
+        Returns:
+            logprobs_T: float32 nats, with gradient where gradients are enabled.
+            entropy_T: float32 nats, with gradient only where `entropy_gradient` asks for it.
+        """
+        decoder = self.model.get_decoder()  # type: ignore[operator]
+        with torch.autocast(
+            batch.targets_T.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
+        ):
+            outputs = decoder(**batch.inputs, use_cache=False)
+            hidden_TD = outputs.last_hidden_state.flatten(0, 1).index_select(0, batch.predictors_T)
+            if self.fused:
+                head = cast(nn.Linear, self.model.get_output_embeddings())  # type: ignore[operator]
+                return linear_logprobs(
+                    hidden_TD.to(self.compute_dtype),
+                    head.weight,
+                    head.bias,
+                    batch.targets_T,
+                    self.temperature,
+                    self.chunk,
+                    entropy_gradient,
+                )
+            return self._chunked(decoder, outputs, hidden_TD, batch.targets_T, entropy_gradient)
+
+    def _chunked(
+        self, decoder: nn.Module, outputs: Any, hidden_TD: Tensor, targets_T: Tensor, entropy_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The model's own head over `chunk` tokens at a time, computed again in the backward pass."""
+
+        def head(hidden_TD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
+            logits_TV = _head_logits(self.model, decoder, outputs, hidden_TD).float()
+            if self.temperature != 1.0:
+                logits_TV = logits_TV / self.temperature
+            log_softmax_TV = torch.log_softmax(logits_TV, dim=-1)
+            logprobs_T = log_softmax_TV.gather(1, targets_T[:, None]).squeeze(1)
+            # Last, because recomputation stops once the tensors that backward needs are there.
+            with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+                entropy_T = -(log_softmax_TV.exp() * log_softmax_TV).sum(-1)
+            return logprobs_T, entropy_T
+
+        pieces = list(zip(torch.split(hidden_TD, self.chunk), torch.split(targets_T, self.chunk), strict=True))
+        if len(pieces) == 1 or not torch.is_grad_enabled():
+            results = [head(*piece) for piece in pieces]
+        else:
+            results = [checkpoint(head, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+        logprobs, entropies = zip(*results, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+
+@torch.no_grad()
+def _head_is_projection(model: nn.Module) -> bool:
+    """Whether logits are the output embedding's projection and nothing else, which the model itself is asked."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    # Wide enough that a soft cap bends them.
+    hidden_TD = 30.0 * torch.randn(_PROBES, head.in_features, generator=draw)
+    hidden_TD = hidden_TD.to(head.weight.device, head.weight.dtype)
+    try:
+        logits_TV = _head_logits(
+            model,
+            model.get_decoder(),  # type: ignore[operator]
+            BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_TD[None]),  # type: ignore[arg-type]
+            hidden_TD,
+        )
+    except AttributeError:  # the model's decoder answers in a form of its own
+        return False
+    return torch.allclose(logits_TV, head(hidden_TD), rtol=1e-3, atol=1e-3)
 
 
 def _head_logits(model: nn.Module, decoder: nn.Module, outputs: Any, hidden_TD: Tensor) -> Tensor:

@@ -1,16 +1,11 @@
-"""AdamW with its schedule, carried from one iteration to the next."""
+"""AdamW with its schedule."""
 
 import math
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from components.contract.config import TrainSection
-
-_STATE = "adamw.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+from components.contract.train_config import TrainSection
 
 
 def build_optimiser(model: nn.Module, section: TrainSection) -> torch.optim.AdamW:
@@ -46,26 +41,3 @@ def learning_rate(section: TrainSection, total_steps: int, step: int) -> float:
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
-
-
-def save_optimiser(directory: Path, model: nn.Module, optimiser: torch.optim.AdamW, step: int) -> None:
-    """Write both moments of every parameter (float32, by the parameter's name) and the global step."""
-    tensors = {"step": torch.tensor(step)}
-    for name, parameter in model.named_parameters():
-        if state := optimiser.state.get(parameter):
-            tensors |= {f"{moment}/{name}": state[moment].cpu() for moment in _MOMENTS}
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, directory / _STATE)
-
-
-def load_optimiser(directory: Path, model: nn.Module, optimiser: torch.optim.AdamW) -> int:
-    """Restore what `save_optimiser` wrote; returns the global step."""
-    tensors = load_file(directory / _STATE)
-    step = int(tensors["step"])
-    for name, parameter in model.named_parameters():
-        if f"exp_avg/{name}" in tensors:
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(step), device=parameter.device),
-                **{moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS},
-            }
-    return step

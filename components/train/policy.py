@@ -1,51 +1,72 @@
-"""The policy: loaded from and saved to the Hugging Face format."""
+"""The policy in memory: loaded from the Hugging Face format, with what a configuration adds to it."""
 
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from components.contract.config import ModelSection
 from components.contract.errors import InputError
-
-_MASTER = "master.safetensors"
-_WEIGHTS = (".safetensors", ".bin", ".index.json")
-
-
-def choose_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from components.contract.train_config import LoraSection, TrainSection
+from components.train.packing import PACKED_ATTENTION, packing_unfit, register_packed_attention
 
 
-def load_policy(directory: Path, gradient_checkpointing: bool, device: torch.device) -> nn.Module:
-    """A causal language model with float32 master weights and no dropout.
+def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
+    """A causal language model with float32 master weights and no dropout, still without adapters.
+
+    Under adapters the frozen weights are kept in `compute_dtype`.
 
     Raises:
-        InputError: the directory holds no model that transformers can load.
+        InputError: the directory holds no model that transformers can load, or `train.packing=on` does not fit it.
     """
     with _without_sklearn():
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.modeling_layers import GradientCheckpointingLayer
         from transformers.utils import logging
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    register_packed_attention()
+    dtype = getattr(torch, section.compute_dtype) if section.lora else torch.float32
     try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        attention = PACKED_ATTENTION if choose_packing(config, section, device) else "sdpa"
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+            directory, dtype=dtype, attn_implementation=attention, local_files_only=True
         )
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the policy in {directory}: {' '.join(str(error).split())}") from None
     # Dropout would make log pi random and every ratio with it.
     model.eval()
-    if gradient_checkpointing:
+    if section.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # the layer alone: its parts, dropout among them, stay in evaluation
     return model.to(device)
+
+
+def choose_packing(config: Any, section: TrainSection, device: torch.device) -> bool:
+    """Whether sequences are packed: where variable-length flash attention runs, unless the configuration decides.
+
+    Raises:
+        InputError: `train.packing=on` with a model whose attention cannot be packed.
+    """
+    unfit = packing_unfit(config)
+    if section.packing == "on" and unfit:
+        raise InputError(f"train.packing=on does not fit this model: {unfit}; use train.packing=off")
+    flash = device.type == "cuda" and section.compute_dtype == "bfloat16"
+    return section.packing == "on" or (section.packing == "auto" and flash and not unfit)
+
+
+def is_packed(model: nn.Module) -> bool:
+    """Whether the model takes packed micro-batches."""
+    return model.config._attn_implementation == PACKED_ATTENTION  # type: ignore[union-attr]
 
 
 def vocabulary(model: nn.Module) -> int:
@@ -54,39 +75,53 @@ def vocabulary(model: nn.Module) -> int:
     return size
 
 
-def save_policy(model: nn.Module, incoming: Path, files: Iterable[str], directory: Path, section: ModelSection) -> None:
-    """Write weights and config.json in `model.dtype`, and beside them everything else of the incoming policy.
+def layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder layers, which are sharded and compiled one by one."""
+    names = set(model._no_split_modules or ())  # type: ignore[arg-type]
+    return [module for module in model.modules() if type(module).__name__ in names]
 
-    Tokenizer files, chat template and generation_config.json are copied byte for byte. The model is cast in
-    place (tied weights stay tied): save master weights first and use it no more.
+
+def compile_layers(model: nn.Module) -> None:
+    """torch.compile every decoder layer, for shapes that vary.
+
+    Raises:
+        InputError: there is no C++ compiler, which torch.compile needs on the CPU.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if next(model.parameters()).device.type == "cpu" and not shutil.which(compiler):
+        raise InputError(f"train.compile=true needs a C++ compiler on the CPU, and there is no {compiler}; install one")
+    for layer in layers(model):
+        layer.compile(dynamic=True)
+
+
+def add_adapters(model: nn.Module, section: LoraSection, saved: Path | None, seed: int) -> Any:
+    """Put low-rank adapters into a model, in place, and freeze everything else.
 
     Args:
-        files: the incoming policy's files, relative to `incoming`.
+        saved: adapters of the iteration before, in peft's format; None to begin with new ones, which change nothing.
+
+    Returns:
+        peft's wrapper, which saves and merges them.
+
+    Raises:
+        InputError: `targets` names no module of this model.
     """
-    model.to(getattr(torch, section.dtype))
-    model.save_pretrained(directory)  # type: ignore[operator]
-    # save_pretrained makes one up where there was none, and engines would take sampling defaults from it.
-    (directory / "generation_config.json").unlink(missing_ok=True)
-    for name in files:
-        if name != "config.json" and not name.endswith(_WEIGHTS):
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(incoming / name, directory / name)
+    from peft import LoraConfig, PeftModel, get_peft_model
 
-
-def save_master(directory: Path, model: nn.Module) -> None:
-    """Write the float32 weights, which a policy published in fewer bits does not hold."""
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}, directory / _MASTER)
-
-
-def load_master(directory: Path, model: nn.Module) -> None:
-    """Put the float32 weights back, where an earlier iteration left some."""
-    if not (directory / _MASTER).is_file():
-        return
-    tensors = load_file(directory / _MASTER)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[name])
+    if saved is not None:
+        return PeftModel.from_pretrained(model, saved, is_trainable=True)
+    torch.manual_seed(seed)
+    targets = section.targets if isinstance(section.targets, str) else list(section.targets)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=section.rank,
+        lora_alpha=section.alpha or 2 * section.rank,  # type: ignore[arg-type]
+        target_modules=targets,
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"train.lora.targets: {' '.join(str(error).split())[:300]}") from None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The stored completions of one iteration with their rewards, checked, as packed arrays."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +9,10 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import read_facts
+from components.contract.schemas import read_facts, validate_columns
 from components.store import OutputDirectory, Run
-from components.store.parts import read_parts
+from components.store.parts import decode, read_parts
+from components.train.screening import flatten, keep_good_groups
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Trajectories:
         behaviour_logprobs: float32, log mu of all completion tokens in the order of `tokens`.
         behaviour_starts: int64 [N + 1], where a row begins in `behaviour_logprobs`.
         rewards: float32 [N].
+        truncated: bool [N], completions that were cut off at the longest length.
         group_size: completions per group.
+        bad_groups: groups left out because of bad rows.
     """
 
     tokens: np.ndarray
@@ -35,17 +37,13 @@ class Trajectories:
     behaviour_logprobs: np.ndarray
     behaviour_starts: np.ndarray
     rewards: np.ndarray
+    truncated: np.ndarray
     group_size: int
+    bad_groups: int = 0
 
     @property
     def groups(self) -> int:
         return len(self.rewards) // self.group_size
-
-    @property
-    def zero_signal_groups(self) -> int:
-        """Groups whose rewards are all equal."""
-        by_group = self.rewards.reshape(-1, self.group_size)
-        return int((by_group.max(axis=1) == by_group.min(axis=1)).sum())
 
 
 def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirectory, OutputDirectory]]:
@@ -60,13 +58,16 @@ def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirecto
 def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: int) -> Trajectories:
     """Read, join and check the training rows of all shards.
 
+    Groups with bad rows are left out as far as `train.max_bad_group_share` allows.
+
     Args:
         policy: manifest of the policy about to be trained; its facts name weights and tokenizer.
         vocabulary: rows of the policy's embedding.
 
     Raises:
         InputError: naming the file and row: sampled from another policy, tokenizer or temperature; rewards
-            missing or of other trajectories; groups not whole; token ids outside the vocabulary.
+            missing or of other trajectories; groups not whole; empty completions; log-probabilities or token ids
+            that are none.
     """
     tables = []
     for _, rollout, reward in shard_directories(run, iteration):
@@ -75,23 +76,14 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
     if table.num_rows == 0:
         raise InputError(f"iteration {iteration} of {run.uri} has no training trajectories")
     table = table.take(pc.sort_indices(table, [("group_id", "ascending"), ("sample_index", "ascending")]))
-    size = run.config.rollout.group_size
-    _check_groups(table, size)
-    prompts, prompt_lengths = _flat(table["prompt_token_ids"])
-    completions, completion_lengths = _flat(table["completion_token_ids"])
-    _check_rows(table, prompt_lengths == 0, "prompt_token_ids is empty")
-    for name, flat, lengths in (
-        ("prompt_token_ids", prompts, prompt_lengths),
-        ("completion_token_ids", completions, completion_lengths),
-    ):
-        outside = np.flatnonzero((flat < 0) | (flat >= vocabulary))
-        if len(outside):
-            row = int(np.searchsorted(np.cumsum(lengths), outside[0], side="right"))
-            raise InputError(
-                f"{_where(table, row)}: {name} holds {flat[outside[0]]}, outside the policy's vocabulary of "
-                f"{vocabulary}; the trajectories come from another tokenizer"
-            )
-    behaviour, _ = _flat(table["behaviour_logprobs"])
+    table, bad_groups = keep_good_groups(
+        table, run.config.rollout.group_size, vocabulary, run.config.train.max_bad_group_share
+    )
+    if table.num_rows == 0:
+        raise InputError(f"iteration {iteration} of {run.uri} has no group whose rows are all good")
+    prompts, prompt_lengths = flatten(table["prompt_token_ids"])
+    completions, completion_lengths = flatten(table["completion_token_ids"])
+    behaviour, _ = flatten(table["behaviour_logprobs"])
     starts = _starts(prompt_lengths + completion_lengths)
     tokens = np.empty(starts[-1], dtype=np.int64)
     offset = np.arange(len(tokens)) - np.repeat(starts[:-1], np.diff(starts))
@@ -104,30 +96,32 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
         behaviour_logprobs=behaviour.astype(np.float32),
         behaviour_starts=_starts(completion_lengths),
         rewards=table["reward"].to_numpy().astype(np.float32),
-        group_size=size,
+        truncated=pc.equal(table["finish_reason"], "length").to_numpy(),
+        group_size=run.config.rollout.group_size,
+        bad_groups=bad_groups,
     )
 
 
 def _read_shard(run: Run, rollout: OutputDirectory, reward: OutputDirectory, policy: Manifest) -> list[pa.Table]:
+    """Training rows with `file`, `row` (in that file), `reward` (null where there is none), `rewards` (its place)."""
     rollout_manifest, reward_manifest = rollout.require(), reward.require()
     if reward_manifest.inputs.get("trajectories") != rollout_manifest.digest:
         raise InputError(f"{reward.uri} was graded from other trajectories than {rollout.uri} holds; grade them again")
     rewards: dict[tuple[str, int], float] = {}
     for part in read_parts(reward, "rewards", reward_manifest):
-        rewards |= zip(_keys(part), part["reward"].to_pylist(), strict=True)
+        keys = zip(part["group_id"].to_pylist(), part["sample_index"].to_pylist(), strict=True)
+        rewards |= zip(keys, part["reward"].to_pylist(), strict=True)
     tables = []
-    for output, part in zip(
-        rollout_manifest.outputs, read_parts(rollout, "trajectories", rollout_manifest), strict=True
-    ):
+    for output in rollout_manifest.outputs:
         where = f"{rollout.uri}/{output.path}"
+        part = decode(rollout.read(output.path, rollout_manifest), where)
+        validate_columns(part, "trajectories", where)
         _check_origin(run, part, where, policy)
         part = part.append_column("row", pa.array(np.arange(part.num_rows)))
         part = part.append_column("file", pa.repeat(where, part.num_rows)).filter(pc.equal(part["split"], "train"))
-        keys = _keys(part)
-        for index, key in enumerate(keys):
-            if key not in rewards:
-                raise InputError(f"{_where(part, index)}: completion {key} has no reward in {reward.uri}")
-        part = part.append_column("reward", pa.array([rewards[key] for key in keys], pa.float32()))
+        keys = zip(part["group_id"].to_pylist(), part["sample_index"].to_pylist(), strict=True)
+        part = part.append_column("reward", pa.array([rewards.get(key) for key in keys], pa.float32()))
+        part = part.append_column("rewards", pa.repeat(reward.uri, part.num_rows))
         tables.append(part.replace_schema_metadata(None))
     return tables
 
@@ -144,41 +138,6 @@ def _check_origin(run: Run, part: pa.Table, where: str, policy: Manifest) -> Non
                 f"{where} was sampled with {name} {facts.get(name)}, but the policy to be trained has {wanted}; "
                 "importance weights need the policy, tokenizer and temperature that sampled"
             )
-
-
-def _check_groups(table: pa.Table, size: int) -> None:
-    group_ids = table["group_id"].to_numpy()
-    _, first, counts = np.unique(group_ids, return_index=True, return_counts=True)
-    for row, count in zip(first[counts != size], counts[counts != size], strict=True):
-        alone = "; a group of one has no baseline" if count == 1 else ""
-        raise InputError(
-            f"{_where(table, int(row))}: group {group_ids[row]} has {count} completions, "
-            f"rollout.group_size is {size}{alone}"
-        )
-    keys = _keys(table)
-    for index, (one, other) in enumerate(pairwise(keys)):
-        if one == other:
-            raise InputError(f"{_where(table, index + 1)}: completion {one} is in another part already")
-
-
-def _check_rows(table: pa.Table, bad: np.ndarray, reason: str) -> None:
-    if bad.any():
-        raise InputError(f"{_where(table, int(np.argmax(bad)))}: {reason}")
-
-
-def _where(table: pa.Table, index: int) -> str:
-    return f"{table['file'][index].as_py()}, row {table['row'][index].as_py()}"
-
-
-def _keys(table: pa.Table) -> list[tuple[str, int]]:
-    return list(zip(table["group_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
-
-
-def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a list column one after the other, and the length of each list."""
-    whole = column.combine_chunks()
-    values = whole.flatten().to_numpy(zero_copy_only=False)
-    return values, pc.list_value_length(whole).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_policy import plain_logprobs, random_completions, save_tiny_policy
 
-from components.contract.layout import Round
+from components.contract.layout import Round, part_name
 from components.contract.manifest import Manifest, policy_digests
 from components.contract.resolve import stage_digest
 from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
 from components.runtime.clock import Clock
 from components.store import Run
-from components.store.parts import PartWriter
+from components.store.parts import encode
 
 Rows = list[dict[str, Any]]
 
@@ -89,7 +89,7 @@ class TrainingRun:
                 {
                     "group_id": row["group_id"],
                     "sample_index": row["sample_index"],
-                    "reward": row["completion_token_ids"].count(5) / len(row["completion_token_ids"])
+                    "reward": row["completion_token_ids"].count(5) / max(1, len(row["completion_token_ids"]))
                     if row["split"] == "train"
                     else 0.5,
                     "components": {"exact": 0.0},
@@ -104,9 +104,9 @@ class TrainingRun:
         )
         for shard in range(config.rollout.shards):
             mine = {row["group_id"] for row in made if int(row["group_id"][:5]) % config.rollout.shards == shard}
-            rollout = self._parts("trajectories", layout.rollout(at, shard), made, mine, TRAJECTORIES, metadata, {})
+            rollout = self._parts("rollout", layout.rollout(at, shard), made, mine, TRAJECTORIES, metadata, {})
             inputs = reward_inputs({"trajectories": rollout.digest})
-            self._parts("rewards", layout.reward(at, shard), scores, mine, REWARDS, {}, inputs)
+            self._parts("reward", layout.reward(at, shard), scores, mine, REWARDS, {}, inputs)
 
     def policy(self, version: int) -> Manifest:
         return self.run.directory(self.run.layout.policy_commit(version)).require()
@@ -117,15 +117,17 @@ class TrainingRun:
         return path
 
     def _parts(
-        self, kind: str, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
+        self, stage: str, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
     ) -> Manifest:
+        """Two parts. Written without the stages' own checks, so that a test can spoil them."""
         directory = self.run.directory(key)
-        writer = PartWriter(directory, kind, with_metadata(schema, facts))
         chosen = [row for row in rows if row["group_id"] in groups]
         half = len(chosen) // 2
-        for part in (chosen[:half], chosen[half:]):
-            writer.append(pa.Table.from_pylist(part, schema))
-        return self._commit("rollout" if kind == "trajectories" else "reward", directory, writer.outputs, inputs)
+        outputs = []
+        for index, part in enumerate((chosen[:half], chosen[half:])):
+            table = pa.Table.from_pylist(part, with_metadata(schema, facts))
+            outputs.append(directory.write(part_name(index), encode(table), rows=len(part)))
+        return self._commit(stage, directory, outputs, inputs)
 
     def _commit(self, stage: Any, directory: Any, outputs: Any, inputs: Any, **more: Any) -> Manifest:
         config = self.run.config
@@ -137,9 +139,10 @@ class TrainingRun:
 def training_run(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., TrainingRun]:
     """`training_run("train.updates=2", ...)`: with the base policy committed."""
 
-    def make(*overrides: str) -> TrainingRun:
+    def make(*overrides: str, base: bool = True) -> TrainingRun:
         made = TrainingRun(make_run(*overrides), tmp_path / "tiny")
-        made.base()
+        if base:
+            made.base()
         return made
 
     return make

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from checkpoint_state import assert_same_state, state
+
+from components.contract.metrics import TrainMetrics
 from components.train.stage import run as train
 
 Make = Callable[..., Any]
@@ -24,44 +28,69 @@ def start(uri: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_pass_makes_the_same_policy_when_started_again(training_run: Make) -> None:
-    made = training_run(*SETTINGS)
+def kill_after(process: subprocess.Popen[str], steps: int) -> None:
+    """SIGKILL once so many steps are reported."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["rapid"] == "progress" and event["done"] >= steps:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("checkpoint_every", [0, 3])
+def test_a_killed_pass_makes_the_same_policy_when_started_again(training_run: Make, checkpoint_every: int) -> None:
+    """Bit for bit: with checkpoints it goes on after the last one, without it begins again."""
+    made = training_run(*SETTINGS, f"train.checkpoint_every={checkpoint_every}")
     made.sample(groups=40)
     directory = made.run.directory(made.run.layout.train(1))
 
-    killed = start(made.run.uri)
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        event = json.loads(line)
-        if event["rapid"] == "progress" and event["done"] >= 1:
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.wait()
-    assert killed.returncode == -signal.SIGKILL
+    kill_after(start(made.run.uri), steps=10 if checkpoint_every else 1)
     assert directory.manifest() is None
 
     again = start(made.run.uri)
     output, _ = again.communicate()
     assert again.returncode == 0, output
+    went_on = "the pass goes on after mini-batch " in output
+    assert went_on == bool(checkpoint_every)
     interrupted = directory.require()
     assert interrupted.facts["step"] == 40
+    metrics = TrainMetrics.model_validate_json(directory.read("metrics.json"))
+    assert [step.step for step in metrics.steps] == list(range(1, 41))
+    assert not made.run.store.list(made.run.layout.checkpoints(1))
+    interrupted_state = state(made.run, 1)
 
     # The same work in a run that nobody interrupts.
     for info in made.run.store.list(directory.key):
         made.run.store.delete(info.key)
     undisturbed = train(made.run.uri, 1)
-    for below in ("policy/", "optimizer/"):
-        one, other = (
-            {o.path: o.sha256 for o in manifest.outputs if o.path.startswith(below)}
-            for manifest in (interrupted, undisturbed)
-        )
-        assert one == other
+    assert_same_state(interrupted_state, state(made.run, 1))
+    one, other = (
+        {o.path: o.sha256 for o in manifest.outputs if o.path.startswith("policy/")}
+        for manifest in (interrupted, undisturbed)
+    )
+    assert one == other
+
+
+def test_a_checkpoint_of_other_settings_is_passed_over(training_run: Make) -> None:
+    made = training_run(*SETTINGS, "train.checkpoint_every=1")
+    made.sample(groups=40)
+    kill_after(start(made.run.uri), steps=3)
+    assert made.run.store.list(made.run.layout.checkpoints(1))
+    again = training_run(*SETTINGS, "train.checkpoint_every=1", "train.learning_rate=1e-4", base=False)
+    manifest = train(again.run.uri, 1)
+    metrics = TrainMetrics.model_validate_json(
+        again.run.directory(again.run.layout.train(1)).read("metrics.json", manifest)
+    )
+    assert {step.learning_rate for step in metrics.steps} == {1e-4}
 
 
 def test_leftovers_of_a_killed_upload_are_replaced(training_run: Make) -> None:
     made = training_run()
     made.sample()
-    for name in ("policy/model.safetensors", "optimizer/adamw.safetensors"):
+    for name in ("policy/model.safetensors", "optimizer/__0_0.distcp"):
         made.run.store.write(f"{made.run.layout.train(1)}/{name}", b"half a file")
     train(made.run.uri, 1)
     made.sample(2)

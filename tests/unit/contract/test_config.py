@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from components.contract.config import GraderSpec, RunConfig
 from components.contract.errors import InputError
 from components.contract.resolve import config_json, known_keys, load_config, parse_config
+from components.contract.train_config import ObjectiveSection
 
 MINIMAL = "run: demo\nmodel: /models/tiny\ndata: prompts.jsonl\n"
 
@@ -52,7 +53,14 @@ def test_a_section_left_empty_has_its_defaults() -> None:
         ("train.updates=32", "train.updates", 32),
         ("train.betas=[0.9, 0.95]", "train.betas", (0.9, 0.95)),
         ("evaluate.pass_k=[1,2,4]", "evaluate.pass_k", (1, 2, 4)),
-        ("train.objective.truncation=null", "train.objective.truncation", None),
+        ("train.objective.truncation=null", "train.objective.truncation", 2.0),
+        ("train.objective.truncation=off", "train.objective.truncation", "off"),
+        ("train.objective.truncation=3", "train.objective.truncation", 3.0),
+        ("train.lora=8", "train.lora.rank", 8),
+        ("train.lora.rank=8", "train.lora.targets", "all-linear"),
+        ("train.lora=null", "train.lora", None),
+        ("train.overlong=mask", "train.overlong.handling", "mask"),
+        ("train.cloning=0.1", "train.cloning.coefficient", 0.1),
         ("tracking.enabled=false", "tracking.enabled", False),
         ("tracking.enabled=off", "tracking.enabled", False),
         ("rollout.stop=['\\n', ' no']", "rollout.stop", ("\\n", " no")),
@@ -109,6 +117,24 @@ def test_a_short_form_and_other_keys_of_the_section_go_together() -> None:
     assert parse_config(MINIMAL, ["model.dtype=float32"]).model.path == "/models/tiny"
 
 
+def test_an_objective_has_its_own_values_unless_others_are_given() -> None:
+    def objective(*words: str) -> ObjectiveSection:
+        return parse_config(MINIMAL, list(words)).train.objective
+
+    assert (objective("train.objective=dapo").clip, objective("train.objective=dapo").clip_high) == (0.2, 0.28)
+    assert objective("train.objective=pg").clip is None
+    # A clip of one's own is symmetric unless the other side is given as well.
+    assert objective("train.objective=dapo", "train.objective.clip=0.1").clip_high == 0.1
+    assert objective("train.objective={name: gspo, clip: 0.1, clip_high: 0.3}").clip_high == 0.3
+    assert objective("train.objective.truncation=off").bound is None
+    assert objective().bound == 2.0
+
+
+def test_cloning_is_not_added_to_itself() -> None:
+    with pytest.raises(InputError, match=r"train: cloning.coefficient adds cloning to another objective; sft is"):
+        parse_config(MINIMAL, ["train.objective=sft", "train.cloning=0.1"])
+
+
 def test_later_words_win() -> None:
     assert parse_config(MINIMAL, ["train.updates=2", "train.updates=4"]).train.updates == 4
 
@@ -132,7 +158,14 @@ def test_later_words_win() -> None:
         ("train.learning_rate=.inf", "train.learning_rate: Input should be a finite number"),
         ("train.betas=[0.9]", r"train.betas.1: Field required"),
         ("train.betas=[0.9,1.0]", "train.betas.1: Input should be less than 1"),
-        ("train.objective=ppo", "train.objective.name: Input should be 'rapid', 'rapid_clip', 'pg' or 'grpo'"),
+        (
+            "rollout.oversampling=1.5",
+            "rollout.oversampling draws prompts to replace groups without signal, which train.z",
+        ),
+        ("train.objective=ppo", "train.objective.name: Input should be 'rapid', 'rapid_clip', 'pg', 'rloo', 'grpo'"),
+        ("train.objective.clip=0.1", "train.objective: the objective rapid has no clip; it has truncation, ratio"),
+        ("train.objective.truncation=on", "train.objective.truncation"),
+        ("train.lora.alpha=8", "train.lora.rank: Field required"),
         ("rollout.top_p=0.9", "rollout.top_p: training rollouts need top_p = 1"),
         ("rollout.top_k=40", "rollout.top_k: training rollouts need top_k off"),
         ("rollout.group_size=1", "rollout.group_size: Input should be greater than or equal to 2"),
@@ -252,7 +285,7 @@ def test_known_keys_name_every_leaf() -> None:
     assert len(keys) == len(set(keys))
     tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
     for key in keys:
-        if not key.startswith("reward.graders."):
+        if not key.startswith(("reward.graders.", "train.lora.")):
             node = tree
             for name in key.split("."):
                 node = node[name]

@@ -35,6 +35,7 @@ def make_trajectories() -> Callable[..., Trajectories]:
             behaviour_logprobs=np.concatenate([plain_logprobs(model, p, c) for p, c in pairs]),
             behaviour_starts=np.concatenate([[0], np.cumsum([len(c) for _, c in pairs])]),
             rewards=np.random.default_rng(seed).random(len(pairs)).astype(np.float32),
+            truncated=np.arange(len(pairs)) % 5 == 1,
             group_size=group_size,
         )
 

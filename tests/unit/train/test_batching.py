@@ -1,44 +1,103 @@
 """Mini-batches of whole groups, micro-batches within a budget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
 
 from components.contract.errors import InputError
-from components.train.batching import PASS_OVERHEAD, build_micro_batch, build_mini_batch, group_order, partition
+from components.contract.train_config import OverlongSection
+from components.train.batching import MicroBatchLimits, build_mini_batch, group_order, shape_rewards
+from components.train.microbatch import build_micro_batch
+from components.train.partition import PASS_OVERHEAD, partition
+from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 
 CPU = torch.device("cpu")
 Make = Callable[..., Trajectories]
 
 
-def test_order_is_seeded_and_uses_each_group_at_most_once() -> None:
-    order = group_order(12, 4, 3, seed=1, iteration=2)
-    assert order.shape == (4, 3)
-    assert sorted(order.ravel()) == list(range(12))
-    np.testing.assert_array_equal(order, group_order(12, 4, 3, seed=1, iteration=2))
-    assert (order != group_order(12, 4, 3, seed=1, iteration=3)).any()
-    assert (order != group_order(12, 4, 3, seed=2, iteration=2)).any()
+def order(data: Trajectories, updates: int, per_update: int, drop: bool = False, seed: int = 1, iteration: int = 2):
+    return group_order(data, updates, per_update, drop, seed, iteration)
 
 
-def test_too_few_groups_are_refused() -> None:
+def mini_batch(data: Trajectories, groups: Sequence[int], budget: int, by_group: bool, packed: bool = False):
+    limits = MicroBatchLimits(budget, packed)
+    return build_mini_batch(data, np.array(groups), limits, by_group, False, Processes(0, 1, CPU))
+
+
+def test_order_is_seeded_and_uses_each_group_at_most_once(make_trajectories: Make) -> None:
+    data = make_trajectories(groups=12)
+    first = np.array(order(data, 4, 3).mini_batches)
+    assert first.shape == (4, 3)
+    assert sorted(first.ravel()) == list(range(12))
+    np.testing.assert_array_equal(first, order(data, 4, 3).mini_batches)
+    assert (first != np.array(order(data, 4, 3, iteration=3).mini_batches)).any()
+    assert (first != np.array(order(data, 4, 3, seed=2).mini_batches)).any()
+
+
+def test_too_few_groups_are_refused(make_trajectories: Make) -> None:
     with pytest.raises(InputError, match=r"iteration 2 has 11 groups, but train.updates 4 .* need 12"):
-        group_order(11, 4, 3, seed=1, iteration=2)
+        order(make_trajectories(groups=11), 4, 3)
+
+
+def test_groups_without_signal_are_counted_and_dropped_where_asked(make_trajectories: Make) -> None:
+    data = make_trajectories(groups=12)
+    data.rewards.reshape(12, 4)[[2, 5, 7]] = 0.25
+    kept, dropped = order(data, 4, 3), order(data, 4, 3, drop=True)
+    assert (kept.without_signal, kept.dropped, len(kept.mini_batches)) == (3, 0, 4)
+    assert (dropped.without_signal, dropped.dropped, len(dropped.mini_batches)) == (3, 3, 3)
+    # The others keep their order.
+    whole = [g for g in np.concatenate(kept.mini_batches) if g not in (2, 5, 7)]
+    assert np.concatenate(dropped.mini_batches).tolist() == whole
+    # Drawn in excess, they fill all mini-batches; too few for one make a smaller one; none make none.
+    assert len(order(data, 3, 3, drop=True).mini_batches) == 3
+    assert [len(batch) for batch in order(data, 1, 10, drop=True).mini_batches] == [9]
+    data.rewards[:] = 1.0
+    assert order(data, 4, 3, drop=True).mini_batches == []
+
+
+def test_truncated_completions_are_penalised_where_asked(make_trajectories: Make) -> None:
+    data = make_trajectories()
+    assert data.truncated.any()
+    shaped = shape_rewards(data, OverlongSection(handling="penalise", penalty=0.5))
+    np.testing.assert_allclose(shaped.rewards, data.rewards - 0.5 * data.truncated)
+    assert shape_rewards(data, OverlongSection(handling="mask")) is data
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_processes_share_every_sequence_once(make_trajectories: Make, world: int, packed: bool) -> None:
+    data, limits = make_trajectories(groups=5), MicroBatchLimits(40, packed)
+    shares = [
+        build_mini_batch(data, np.arange(5), limits, False, False, Processes(rank, world, CPU)) for rank in range(world)
+    ]
+    assert len({len(share.micro_batches) for share in shares}) == 1
+    rows = [
+        row
+        for share in shares
+        for micro, counts in zip(share.micro_batches, share.counted, strict=True)
+        if counts
+        for row in micro.rows_N.tolist()
+    ]
+    assert sorted(rows) == list(range(20))
 
 
 @pytest.mark.parametrize("budget", [1, 20, 60, 10_000])
 @pytest.mark.parametrize("by_group", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
 def test_micro_batches_hold_every_sequence_once_within_the_budget(
-    make_trajectories: Make, budget: int, by_group: bool
+    make_trajectories: Make, budget: int, by_group: bool, packed: bool
 ) -> None:
     data = make_trajectories()
-    batch = build_mini_batch(data, np.array([3, 1]), budget, by_group, CPU)
+    batch = mini_batch(data, [3, 1], budget, by_group, packed)
     rows = torch.cat([micro.rows_N for micro in batch.micro_batches])
     assert sorted(rows.tolist()) == list(range(8))
     for micro in batch.micro_batches:
-        assert micro.input_ids_BT.numel() <= budget or len(micro.rows_N) == 1
+        ids = micro.inputs["input_ids"]
+        assert isinstance(ids, torch.Tensor)
+        assert ids.numel() <= budget or len(micro.rows_N) == 1
     if batch.whole_groups:
         for micro in batch.micro_batches:
             groups = batch.group_N[micro.rows_N].tolist()
@@ -49,9 +108,9 @@ def test_micro_batches_hold_every_sequence_once_within_the_budget(
 def test_groups_stay_whole_where_they_fit_and_not_where_they_do_not(make_trajectories: Make) -> None:
     data = make_trajectories()
     groups = np.arange(4)
-    assert build_mini_batch(data, groups, 10_000, True, CPU).whole_groups
-    assert not build_mini_batch(data, groups, 20, True, CPU).whole_groups
-    assert not build_mini_batch(data, groups, 10_000, False, CPU).whole_groups
+    assert mini_batch(data, groups, 10_000, True).whole_groups
+    assert not mini_batch(data, groups, 20, True).whole_groups
+    assert not mini_batch(data, groups, 10_000, False).whole_groups
 
 
 def test_groups_are_split_where_keeping_them_whole_wastes_more_than_a_pass(make_trajectories: Make) -> None:
@@ -72,21 +131,25 @@ def test_groups_are_split_where_keeping_them_whole_wastes_more_than_a_pass(make_
         behaviour_logprobs=np.zeros(sum(behaviour), np.float32),
         behaviour_starts=np.concatenate([[0], np.cumsum(behaviour)]),
         rewards=data.rewards,
+        truncated=data.truncated,
         group_size=8,
     )
-    assert not build_mini_batch(stretched, np.arange(4), 400, True, CPU).whole_groups
+    assert not mini_batch(stretched, range(4), 400, True).whole_groups
 
 
 def test_a_micro_batch_predicts_each_completion_token_from_the_one_before(make_trajectories: Make) -> None:
     data = make_trajectories()
     rows, part = np.array([2, 5, 9, 14]), np.array([3, 0, 2])
-    micro = build_micro_batch(data, rows, part, CPU)
-    width = micro.input_ids_BT.shape[1]
+    micro = build_micro_batch(data, rows, part, False, CPU)
+    ids, mask = micro.inputs["input_ids"], micro.inputs["attention_mask"]
+    assert isinstance(ids, torch.Tensor)
+    assert isinstance(mask, torch.Tensor)
+    width = ids.shape[1]
     for place, row in enumerate(rows[part]):
         tokens = data.tokens[data.starts[row] : data.starts[row + 1]]
         mine = micro.sequence_T == place
-        assert micro.input_ids_BT[place, : len(tokens) - 1].tolist() == tokens[:-1].tolist()
-        assert micro.attention_mask_BT[place].tolist() == [1] * (len(tokens) - 1) + [0] * (width - len(tokens) + 1)
+        assert ids[place, : len(tokens) - 1].tolist() == tokens[:-1].tolist()
+        assert mask[place].tolist() == [1] * (len(tokens) - 1) + [0] * (width - len(tokens) + 1)
         assert micro.targets_T[mine].tolist() == tokens[data.prompt_lengths[row] :].tolist()
         assert (micro.predictors_T[mine] - place * width).tolist() == list(
             range(data.prompt_lengths[row] - 1, len(tokens) - 1)
@@ -118,6 +181,6 @@ def test_partition_is_the_cheapest_of_all_cuts(seed: int) -> None:
             else [[first, *rest] for first in range(1, left + 1) for rest in compositions(left - first)]
         )
 
-    parts = partition([[i] for i in range(9)], lengths, budget)
+    parts = partition([[i] for i in range(9)], lengths, budget, packed=False)
     assert sorted(i for part in parts for i in part) == list(range(9))
     assert cost([len(part) for part in parts]) == min(cost(sizes) for sizes in compositions(9))

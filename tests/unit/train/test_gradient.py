@@ -1,4 +1,4 @@
-"""Loss and gradient do not depend on micro-batches, padding or order; pinned values per objective."""
+"""Loss and gradient do not depend on micro-batches, padding, packing or order; pinned values per objective."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,28 +8,67 @@ import pytest
 import torch
 from tiny_policy import tiny_model
 
-from components.contract.config import ObjectiveSection
-from components.train.batching import build_micro_batch, build_mini_batch
-from components.train.gradient import Evaluated, Forward, accumulate
+from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
+from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch
+from components.train.gradient import Evaluated, Terms, accumulate
+from components.train.logprobs import Scorer
+from components.train.microbatch import build_micro_batch
 from components.train.objectives import build_objective
+from components.train.packing import PACKED_ATTENTION, register_packed_attention
+from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 
 CPU = torch.device("cpu")
-NAMES = ("rapid", "rapid_clip", "pg", "grpo")
+ALONE = Processes(0, 1, CPU)
+NAMES = tuple(OBJECTIVE_OPTIONS)
 Make = Callable[..., Trajectories]
+Result = tuple[Evaluated, torch.Tensor]
+
+register_packed_attention()
 
 
-def evaluate(
-    data: Trajectories, name: str, budget: int = 10_000, groups: tuple[int, ...] = (0, 1, 2, 3), chunk: int = 10_000
-) -> tuple[Evaluated, torch.Tensor]:
-    """The mini-batch under a policy other than the behaviour policy, and its whole gradient."""
-    model = tiny_model(0)
+def terms_of(name: str, **more: float | Scorer) -> Terms:
+    return Terms(build_objective(ObjectiveSection(name=name), 7, 0.5), **more)
+
+
+def mini_batch(
+    data: Trajectories,
+    terms: Terms,
+    budget: int = 10_000,
+    groups: tuple[int, ...] = (0, 1, 2, 3),
+    packed: bool = False,
+    mask: bool = False,
+) -> MiniBatch:
+    limits = MicroBatchLimits(budget, packed)
+    return build_mini_batch(data, np.array(groups), limits, terms.objective.credit_uses_ratio, mask, ALONE)
+
+
+def moved_model(architecture: str = "qwen2", packed: bool = False, **settings: object) -> torch.nn.Module:
+    """A policy other than the behaviour policy."""
+    model = tiny_model(0, architecture, **settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.02)
-    objective = build_objective(ObjectiveSection(name=name))
-    batch = build_mini_batch(data, np.array(groups), budget, objective.credit_uses_ratio, CPU)
-    evaluated = accumulate(model, batch, objective, Forward(1.0, chunk, torch.float32))
+    if packed:
+        model.set_attn_implementation(PACKED_ATTENTION)
+    return model
+
+
+def evaluate(
+    data: Trajectories,
+    terms: Terms,
+    budget: int = 10_000,
+    groups: tuple[int, ...] = (0, 1, 2, 3),
+    chunk: int = 10_000,
+    packed: bool = False,
+    head: str = "auto",
+    mask: bool = False,
+    model: torch.nn.Module | None = None,
+) -> Result:
+    """The mini-batch under a policy other than the behaviour policy, and its whole gradient."""
+    model = model or moved_model(packed=packed)
+    batch = mini_batch(data, terms, budget, groups, packed, mask)
+    evaluated = accumulate(Scorer(model, 1.0, chunk, torch.float32, head), batch, terms, ALONE)
     return evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -40,78 +79,151 @@ def assert_same(one: tuple[Evaluated, torch.Tensor], other: tuple[Evaluated, tor
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("budget", [1, 25, 60, 100])
-def test_micro_batches_change_nothing(make_trajectories: Make, name: str, budget: int) -> None:
-    data = make_trajectories()
-    whole = evaluate(data, name)
+@pytest.mark.parametrize("head", ["fused", "chunked"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("budget", [1, 60])
+def test_micro_batches_packing_and_head_change_nothing(
+    make_trajectories: Make, name: str, budget: int, packed: bool, head: str
+) -> None:
+    data, terms = make_trajectories(), terms_of(name)
+    whole = evaluate(data, terms, head="chunked")
     assert whole[0].log_ratio_N.abs().max() > 0.05
-    split = evaluate(data, name, budget, chunk=6)
+    split = evaluate(data, terms, budget, chunk=6, packed=packed, head=head)
     assert_same(whole, split)
     torch.testing.assert_close(split[0].log_ratio_N, whole[0].log_ratio_N, atol=1e-5, rtol=0)
-    assert split[0].entropy_T.mean().item() == pytest.approx(whole[0].entropy_T.mean().item(), abs=1e-5)
+    for field in dataclasses.fields(whole[0].tokens):
+        one, other = (getattr(result[0].tokens, field.name) for result in (whole, split))
+        assert one == pytest.approx(other, abs=1e-5), field.name
+
+
+@pytest.mark.parametrize(("architecture", "settings"), [("llama", {}), ("gemma2", {"sliding_window": 4})])
+def test_packing_changes_nothing_in_other_architectures(
+    make_trajectories: Make, architecture: str, settings: dict
+) -> None:
+    settings = settings | ({"attn_logit_softcapping": None} if architecture == "gemma2" else {})
+    data, terms = make_trajectories(), terms_of("rapid")
+    models = [moved_model(architecture, packed, **settings) for packed in (False, True)]
+    padded, packed = (evaluate(data, terms, packed=packed, model=models[packed]) for packed in (False, True))
+    assert_same(padded, packed)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_groups_changes_nothing(make_trajectories: Make, name: str) -> None:
-    data = make_trajectories()
-    assert_same(evaluate(data, name), evaluate(data, name, groups=(2, 0, 3, 1)))
+    data, terms = make_trajectories(), terms_of(name)
+    assert_same(evaluate(data, terms), evaluate(data, terms, groups=(2, 0, 3, 1)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_nothing(make_trajectories: Make, name: str) -> None:
     """Columns of arbitrary tokens on the right, where the mask is 0."""
-    data = make_trajectories()
+    data, terms = make_trajectories(), terms_of(name)
     rows = np.arange(len(data.rewards))
-    plain = build_micro_batch(data, rows, rows, CPU)
-    height, width = plain.input_ids_BT.shape
+    plain = build_micro_batch(data, rows, rows, False, CPU)
+    ids, mask = plain.inputs["input_ids"], plain.inputs["attention_mask"]
+    assert isinstance(ids, torch.Tensor)
+    assert isinstance(mask, torch.Tensor)
+    height, width = ids.shape
     padded = dataclasses.replace(
         plain,
-        input_ids_BT=torch.cat([plain.input_ids_BT, torch.full((height, 5), 7)], 1),
-        attention_mask_BT=torch.cat([plain.attention_mask_BT, torch.zeros(height, 5, dtype=torch.int64)], 1),
+        inputs={
+            "input_ids": torch.cat([ids, torch.full((height, 5), 7)], 1),
+            "attention_mask": torch.cat([mask, torch.zeros(height, 5, dtype=torch.int64)], 1),
+        },
         predictors_T=plain.predictors_T // width * (width + 5) + plain.predictors_T % width,
     )
-    objective = build_objective(ObjectiveSection(name=name))
     results = []
     for micro in (plain, padded):
         model = tiny_model(2)
-        batch = build_mini_batch(data, np.arange(4), 10_000, True, CPU)
-        batch = dataclasses.replace(batch, micro_batches=(micro,))
-        evaluated = accumulate(model, batch, objective, Forward(1.0, 10_000, torch.float32))
+        batch = dataclasses.replace(mini_batch(data, terms), micro_batches=(micro,), counted=(True,))
+        evaluated = accumulate(Scorer(model, 1.0, 10_000, torch.float32), batch, terms, ALONE)
         results.append((evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])))
     assert_same(results[0], results[1])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_completions_have_no_gradient_and_keep_their_reward(make_trajectories: Make, name: str) -> None:
+    data, terms = make_trajectories(), terms_of(name)
+    masked = evaluate(data, terms, mask=True)
+    whole = evaluate(data, terms)
+    assert (masked[1] - whole[1]).abs().max() > 1e-4
+    batch = mini_batch(data, terms, mask=True)
+    assert (batch.lengths_N == 0).tolist() == data.truncated.tolist()
+    # Only what their tokens add is gone: other behaviour log-probabilities of theirs change nothing but the weights.
+    if name in ("pg", "rloo", "grpo", "dapo", "dr_grpo", "gspo", "cispo", "token_is", "sft"):
+        other = dataclasses.replace(data, behaviour_logprobs=data.behaviour_logprobs.copy())
+        for row in np.flatnonzero(data.truncated):
+            other.behaviour_logprobs[other.behaviour_starts[row] : other.behaviour_starts[row + 1]] -= 0.3
+        torch.testing.assert_close(evaluate(other, terms, mask=True)[1], masked[1])
+    assert_same(masked, evaluate(data, terms, budget=40, mask=True))
+
+
+def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make) -> None:
+    """Cloning, KL and entropy against the same terms written out over one micro-batch."""
+    data = make_trajectories()
+    reference = Scorer(tiny_model(5), 1.0, 10_000, torch.float32).requires_grad_(False)
+    plain = evaluate(data, terms_of("pg"), mask=True)
+    added = terms_of("pg", cloning=0.3, cloning_threshold=0.6, kl=0.2, entropy=0.1, reference=reference)
+    full = evaluate(data, added, budget=50, chunk=6, mask=True)
+
+    model = moved_model()
+    rows = np.arange(len(data.rewards))
+    micro = build_micro_batch(data, rows, rows, False, CPU)
+    logprobs, entropy = Scorer(model, 1.0, 10_000, torch.float32, "chunked")(micro, entropy_gradient=True)
+    with torch.no_grad():
+        other, _ = reference(micro)
+    trained = torch.from_numpy(~data.truncated)[micro.sequence_T]
+    verified = trained & (torch.from_numpy(data.rewards) > 0.6)[micro.sequence_T]
+    gap = other - logprobs
+    expected = (
+        -0.3 * logprobs[verified].mean()
+        + 0.2 * (gap.exp() - 1 - gap)[trained].sum() / len(rows)
+        - 0.1 * entropy[trained].mean()
+    )
+    expected.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert full[0].loss.item() - plain[0].loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    torch.testing.assert_close(full[1] - plain[1], gradient, atol=2e-5, rtol=1e-4)
+
+
 def test_bf16_compute_stays_near_float32(make_trajectories: Make) -> None:
-    data, model = make_trajectories(), tiny_model(0)
-    batch = build_mini_batch(data, np.arange(4), 10_000, True, CPU)
-    exact, _ = Forward(1.0, 8, torch.float32)(model, batch.micro_batches[0])
-    rounded, _ = Forward(1.0, 8, torch.bfloat16)(model, batch.micro_batches[0])
-    difference = (exact - rounded).abs()
-    assert rounded.dtype == torch.float32
-    assert 0 < difference.mean() < 0.05
+    data, model, terms = make_trajectories(), tiny_model(0), terms_of("rapid")
+    batch = mini_batch(data, terms)
+    for head in ("fused", "chunked"):
+        exact, _ = Scorer(model, 1.0, 8, torch.float32, head)(batch.micro_batches[0])
+        rounded, _ = Scorer(model, 1.0, 8, torch.bfloat16, head)(batch.micro_batches[0])
+        difference = (exact - rounded).abs()
+        assert rounded.dtype == torch.float32
+        assert 0 < difference.mean() < 0.05
 
 
 # Loss, gradient norm, loss, gradient norm, ...
 SNAPSHOT = {
-    "rapid": [-0.377057, 2.503023, -1.209439, 3.671103, -1.516167, 1.936116, 0.792693, 1.933414, -0.527152, 1.220882],
-    "rapid_clip": [-0.0, 1.052232, 0.026073, 0.747572, 0.156838, 0.560086, 0.090988, 0.439129, 0.133921, 0.23683],
-    "pg": [-0.377057, 2.503023, -0.315195, 3.152437, -0.643163, 2.159033, -0.477226, 2.61066, -0.815276, 2.26361],
-    "grpo": [-0.0, 3.347469, -0.00261, 3.114286, -0.099266, 1.343152, -0.071251, 1.26891, -0.137609, 0.870302],
+    "rapid": [-0.377056, 2.503023, -1.209442, 3.671104, -1.516169, 1.936117, 0.792694, 1.933414, -0.527152, 1.220882],
+    "rapid_clip": [-0.0, 1.052232, 0.026073, 0.747572, 0.156838, 0.560086, 0.090989, 0.43913, 0.133921, 0.23683],
+    "pg": [-0.377057, 2.503023, -0.315195, 3.152437, -0.643163, 2.159033, -0.477227, 2.61066, -0.815276, 2.26361],
+    "rloo": [-0.502743, 3.337364, -0.420261, 4.20325, -0.857551, 2.878711, -0.636302, 3.48088, -1.087034, 3.018147],
+    "grpo": [-0.0, 3.347472, -0.00261, 3.114285, -0.099265, 1.343152, -0.071251, 1.268909, -0.137609, 0.870303],
+    "dr_grpo": [0.022992, 0.357575, 0.021065, 0.464434, 0.004058, 0.167737, 0.010104, 0.212554, 0.000522, 0.12535],
+    "dapo": [0.096923, 2.05187, 0.144397, 2.853622, -0.045064, 1.280106, 0.072659, 1.30832, -0.04826, 1.474962],
+    "gspo": [-0.0, 3.347472, 0.007315, 0.945527, -0.000292, 0.0, 0.019267, 1.525478, -0.000292, 0.0],
+    "cispo": [-0.182687, 2.05187, -0.329551, 2.853622, 0.21755, 1.881925, -0.126482, 2.123144, 0.462406, 2.563982],
+    "topr": [-0.377057, 2.503023, -0.31034, 3.136409, 0.556011, 1.32356, 0.163865, 1.408856, 0.617718, 1.272549],
+    "token_is": [-0.081526, 0.541194, -0.076109, 0.722453, 0.020618, 0.480734, -0.022476, 0.502035, 0.050272, 0.558605],
+    "sft": [0.444543, 1.076383, 1.47762, 1.917873, 0.34581, 0.810561, 1.352272, 1.403562, 0.290968, 0.649486],
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_five_steps_as_pinned(make_trajectories: Make, name: str) -> None:
     """Loss and gradient norm of five AdamW steps over two mini-batches of a seeded policy, float32 on CPU."""
-    data, model = make_trajectories(), tiny_model(0)
-    objective = build_objective(ObjectiveSection(name=name))
+    data, model, terms = make_trajectories(), tiny_model(0), terms_of(name)
+    scorer = Scorer(model, 1.0, 8, torch.float32)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     measured = []
     for step in range(5):
-        groups = np.array([0, 1]) + 2 * (step % 2)
-        batch = build_mini_batch(data, groups, 40, objective.credit_uses_ratio, CPU)
+        batch = mini_batch(data, terms, 40, (0, 1) if step % 2 == 0 else (2, 3))
         optimiser.zero_grad()
-        evaluated = accumulate(model, batch, objective, Forward(1.0, 8, torch.float32))
+        evaluated = accumulate(scorer, batch, terms, ALONE)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         measured += [evaluated.loss.item(), norm.item()]

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_policy import plain_logprobs, tiny_model
+from tiny_policy import VOCABULARY, plain_logprobs, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from components.train.batching import MicroBatch, build_micro_batch
-from components.train.logprobs import completion_logprobs
+from components.contract.errors import InputError
+from components.train.logprobs import Scorer
+from components.train.microbatch import MicroBatch, build_micro_batch
 from components.train.trajectories import Trajectories
 
 Make = Callable[..., Trajectories]
@@ -16,7 +18,7 @@ Make = Callable[..., Trajectories]
 
 def whole(data: Trajectories) -> MicroBatch:
     rows = np.arange(len(data.rewards))
-    return build_micro_batch(data, rows, rows, torch.device("cpu"))
+    return build_micro_batch(data, rows, rows, False, torch.device("cpu"))
 
 
 def expected(model, data: Trajectories, temperature: float) -> np.ndarray:
@@ -43,7 +45,7 @@ def test_equal_a_plain_forward(make_trajectories: Make, architecture: str, setti
     data = make_trajectories()
     model = tiny_model(1, architecture, **settings)
     for temperature in (1.0, 0.7):
-        logprobs, entropy = completion_logprobs(model, whole(data), temperature, chunk)
+        logprobs, entropy = Scorer(model, temperature, chunk, torch.float32)(whole(data))
         np.testing.assert_allclose(logprobs.detach().numpy(), expected(model, data, temperature), atol=1e-5)
         assert logprobs.requires_grad
         assert not entropy.requires_grad
@@ -52,37 +54,85 @@ def test_equal_a_plain_forward(make_trajectories: Make, architecture: str, setti
 def test_entropy_is_that_of_the_whole_distribution(make_trajectories: Make) -> None:
     data = make_trajectories()
     model = tiny_model(1)
-    _, entropy = completion_logprobs(model, whole(data), 0.7, 10_000)
+    _, entropy = Scorer(model, 0.7, 10_000, torch.float32)(whole(data))
     tokens = torch.tensor(data.tokens[: data.starts[1]])[None]
     distribution = (model(input_ids=tokens).logits[0] / 0.7).softmax(-1)[data.prompt_lengths[0] - 1 : -1]
     wanted = torch.distributions.Categorical(distribution).entropy()
     np.testing.assert_allclose(entropy[: len(wanted)].numpy(), wanted.detach().numpy(), atol=1e-5)
 
 
-def gradient(model, data: Trajectories, chunk: int) -> torch.Tensor:
+def gradient(model, data: Trajectories, chunk: int, head: str = "auto", entropies: bool = False) -> torch.Tensor:
     model.zero_grad()
-    logprobs, _ = completion_logprobs(model, whole(data), 0.7, chunk)
-    (logprobs * torch.linspace(-1, 1, len(logprobs))).sum().backward()
+    scorer = Scorer(model, 0.7, chunk, torch.float32, head)
+    logprobs, entropy = scorer(whole(data), entropy_gradient=entropies)
+    value = (logprobs * torch.linspace(-1, 1, len(logprobs))).sum()
+    (value + (entropy * torch.linspace(1, 2, len(entropy))).sum() if entropies else value).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "gemma2"])
-def test_chunks_leave_the_gradient_alone(make_trajectories: Make, architecture: str) -> None:
+@pytest.mark.parametrize("entropies", [False, True])
+def test_chunks_leave_the_gradient_alone(make_trajectories: Make, architecture: str, entropies: bool) -> None:
     data, model = make_trajectories(), tiny_model(1, architecture)
-    at_once = gradient(model, data, 10_000)
+    at_once = gradient(model, data, 10_000, "chunked", entropies)
     scale = at_once.abs().max()
     assert scale > 0
-    for chunk in (1, 9):
-        torch.testing.assert_close(gradient(model, data, chunk) / scale, at_once / scale, atol=1e-6, rtol=0)
+    for chunk in (1, 9, 10_000):
+        torch.testing.assert_close(
+            gradient(model, data, chunk, entropies=entropies) / scale, at_once / scale, atol=1e-6, rtol=0
+        )
 
 
-def test_logits_never_exceed_the_chunk(make_trajectories: Make) -> None:
+class LargestTensor(TorchDispatchMode):
+    """The most rows of vocabulary width that any operation has made."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor) and tensor.ndim == 2 and tensor.shape[1] == VOCABULARY:
+                self.rows = max(self.rows, tensor.shape[0])
+        return made
+
+
+@pytest.mark.parametrize("head", ["fused", "chunked"])
+def test_logits_never_exceed_the_chunk(make_trajectories: Make, head: str) -> None:
     data, model = make_trajectories(), tiny_model(1)
-    seen: list[int] = []
-    model.get_output_embeddings().register_forward_hook(lambda _, __, logits: seen.append(logits.shape[-2]))
-    gradient(model, data, 5)
-    assert max(seen) == 5
-    assert sum(seen) == 2 * len(data.behaviour_logprobs)  # once forward, once again in backward
+    with LargestTensor() as largest:
+        gradient(model, data, 5, head)
+    # Hidden states times [width, vocabulary]: the transposed weight, and nothing of the batch beside it.
+    assert len(data.behaviour_logprobs) > 32
+    assert largest.rows <= 32
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("gemma2", {"final_logit_softcapping": 2.0}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("granite", {"logits_scaling": 3.0}),
+    ],
+)
+def test_heads_that_are_more_than_a_projection_are_not_fused(architecture: str, settings: dict) -> None:
+    settings = {
+        "gemma2": {"final_logit_softcapping": 2.0},
+        "cohere": {"logit_scale": 0.25},
+        "granite": {"logits_scaling": 3.0},
+    }
+    model = tiny_model(1, architecture, **settings[architecture])
+    assert not Scorer(model, 1.0, 8, torch.float32).fused
+    with pytest.raises(InputError, match=r"train.logprobs=fused: the output head of .* is more than one projection"):
+        Scorer(model, 1.0, 8, torch.float32, "fused")
+
+
+def test_a_frozen_head_gets_no_gradient(make_trajectories: Make) -> None:
+    data, model = make_trajectories(), tiny_model(1)
+    model.get_output_embeddings().weight.requires_grad_(False)
+    logprobs, _ = Scorer(model, 1.0, 5, torch.float32, "fused")(whole(data))
+    logprobs.sum().backward()
+    assert model.get_output_embeddings().weight.grad is None
+    assert all(p.grad is not None for p in model.model.layers.parameters())
 
 
 def test_the_model_forwards_as_before_afterwards(make_trajectories: Make) -> None:

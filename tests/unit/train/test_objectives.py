@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from components.contract.config import ObjectiveSection
-from components.train.objectives import build_objective, importance_weights, objective_loss
+from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
+from components.train.objectives import Objective, build_objective, objective_loss
+from components.train.objectives.ratios import importance_weights
+from components.train.objectives.surrogate import kl_to_reference
 
-NAMES = ("rapid", "rapid_clip", "pg", "grpo")
+NAMES = tuple(OBJECTIVE_OPTIONS)
 GROUPS, SIZE = 3, 4
+LONGEST = 6
+THRESHOLD = 0.5
+
+
+def build(name: str, **options: Any) -> Objective:
+    return build_objective(ObjectiveSection(name=name, **options), LONGEST, THRESHOLD)
 
 
 def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
@@ -34,7 +42,7 @@ def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
 def run(name: str, data: dict[str, np.ndarray], dtype: torch.dtype = torch.float32, **options: Any):
     logprobs = torch.tensor(data["logprobs"], dtype=dtype, requires_grad=True)
     loss, credit = objective_loss(
-        build_objective(ObjectiveSection(name=name, **options)),
+        build(name, **options),
         logprobs,
         torch.tensor(data["behaviour"], dtype=dtype),
         torch.tensor(data["sequence"]),
@@ -45,60 +53,131 @@ def run(name: str, data: dict[str, np.ndarray], dtype: torch.dtype = torch.float
     return loss.item(), logprobs.grad.numpy(), credit.numpy()
 
 
-def reference(name: str, data: dict[str, np.ndarray], truncation: float, clip: float) -> tuple[float, np.ndarray]:
-    """(loss, credit) with loops, straight from the formulas."""
+def reference(name: str, data: dict[str, np.ndarray], **options: Any) -> tuple[float, np.ndarray, np.ndarray]:
+    """(loss, gradient by log-probabilities, credit) in float64 with loops, straight from the papers' formulas."""
+    choice = {**OBJECTIVE_OPTIONS[name], **options}
+    C = np.inf if choice.get("truncation") in (None, "off") else choice["truncation"]
     sequences = len(data["rewards"])
     rows = [np.flatnonzero(data["sequence"] == i) for i in range(sequences)]
     rewards, group = data["rewards"], data["group"]
-    ratio = np.exp(data["logprobs"] - data["behaviour"])
-    weights = np.array(
-        [min(np.exp(np.clip((data["logprobs"] - data["behaviour"])[r].sum(), -20, 20)), truncation) for r in rows]
-    )
-    loss, credits = 0.0, np.zeros(sequences)
+    gap = data["logprobs"] - data["behaviour"]
+    rho = np.array([np.exp(np.clip(gap[r].sum(), -20, 20)) for r in rows])
+    w = np.minimum(rho, C)
+    credit = np.zeros(sequences)
     for i in range(sequences):
         mates = np.flatnonzero(group == group[i])
-        weighted = np.mean(weights[mates] * rewards[mates])
-        plain = np.mean(rewards[mates])
-        credits[i] = {
-            "rapid": weights[i] * (rewards[i] - weighted),
-            "rapid_clip": rewards[i] - weighted,
-            "pg": rewards[i] - plain,
-            "grpo": (rewards[i] - plain) / (np.std(rewards[mates], ddof=1) + 1e-4),
-        }[name]
-        if name in ("rapid", "pg"):
-            loss -= credits[i] * data["logprobs"][rows[i]].sum() / sequences
+        others = mates[mates != i]
+        mean, std = rewards[mates].mean(), rewards[mates].std(ddof=1)
+        base = {
+            "weighted": (w[mates] * rewards[mates]).mean(),
+            "self_normalised": (w[mates] * rewards[mates]).sum() / w[mates].sum(),
+            "mean": mean,
+            "leave_one_out": (w[others] * rewards[others]).sum() / (SIZE - 1),
+        }[choice.get("baseline", "mean")]
+        match name:
+            case "rapid" if choice["ratio"] == "sequence":
+                credit[i] = w[i] * (rewards[i] - base)
+            case "rapid" | "rapid_clip":
+                credit[i] = rewards[i] - base
+            case "rloo":
+                credit[i] = rewards[i] - rewards[others].mean()
+            case "pg" | "dr_grpo" | "token_is":
+                credit[i] = rewards[i] - mean
+            case "topr":
+                credit[i] = (rewards[i] - mean) * (1 if rewards[i] >= mean else min(rho[i], 1))
+            case "sft":
+                credit[i] = float(rewards[i] > THRESHOLD)
+            case _:
+                credit[i] = (rewards[i] - mean) / (std + 1e-4)
+    loss, gradient = 0.0, np.zeros(len(gap))
+    for i, row in enumerate(rows):
+        scale = {
+            "sum": 1 / sequences,
+            "sequence": 1 / (sequences * len(row)),
+            "token": 1 / len(gap),
+            "constant": 1 / (sequences * LONGEST),
+        }[choice["normalisation"]]
+        ratio_kind = "sequence" if name == "gspo" else choice.get("ratio")
+        if "clip" in choice:
+            low, high = 1 - choice["clip"], 1 + choice["clip_high"]
+            if ratio_kind == "sequence":
+                r = np.full(len(row), np.exp(gap[row].mean()))
+                slope = r / len(row) * len(row)  # d/dlogprob of the sum over tokens of one value per sequence
+            else:
+                r = slope = np.exp(gap[row])
+            free, bounded = r * credit[i], np.clip(r, low, high) * credit[i]
+            loss -= scale * np.minimum(free, bounded).sum()
+            open_ = free <= bounded if ratio_kind != "sequence" else np.full(len(row), free[0] <= bounded[0])
+            gradient[row] = -scale * slope * credit[i] * open_
         else:
-            terms = [min(ratio[t] * credits[i], np.clip(ratio[t], 1 - clip, 1 + clip) * credits[i]) for t in rows[i]]
-            loss -= np.mean(terms) / sequences
-    return loss, credits
+            tokens = np.ones(len(row))
+            if name in ("cispo", "token_is") or (name == "rapid" and ratio_kind == "token"):
+                tokens = np.minimum(np.exp(gap[row]), C)
+            loss -= scale * (tokens * credit[i] * data["logprobs"][row]).sum()
+            gradient[row] = -scale * tokens * credit[i]
+    return loss, gradient, credit
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("seed", range(5))
-def test_equals_numpy_reference(name: str, seed: int) -> None:
+CHOICES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NAMES),
+    *(
+        (name, {"baseline": baseline, "truncation": 1.3})
+        for name in ("rapid", "rapid_clip")
+        for baseline in ("weighted", "self_normalised", "mean", "leave_one_out")
+    ),
+    *(
+        (name, {"normalisation": normalisation})
+        for name in ("rapid", "rapid_clip", "grpo")
+        for normalisation in ("sum", "sequence", "token", "constant")
+    ),
+    ("rapid", {"truncation": "off"}),
+    ("rapid", {"ratio": "token", "truncation": 1.1}),
+    ("rapid_clip", {"ratio": "sequence"}),
+    ("rapid_clip", {"clip": 0.05, "clip_high": 0.1}),
+    ("dapo", {"clip": 0.1, "clip_high": 0.5}),
+    ("cispo", {"truncation": 1.1}),
+    ("token_is", {"truncation": 1.1}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CHOICES, ids=lambda value: str(value))
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_numpy_reference(name: str, options: dict[str, Any], seed: int) -> None:
     data = batch(seed)
-    loss, _, credit = run(name, data, truncation=1.3, clip=0.15)
-    wanted, credits = reference(name, data, truncation=1.3, clip=0.15)
+    loss, gradient, credit = run(name, data, **options)
+    wanted, wanted_gradient, credits = reference(name, data, **options)
     assert loss == pytest.approx(wanted, abs=1e-6)
     np.testing.assert_allclose(credit, credits, atol=2e-6)
+    np.testing.assert_allclose(gradient, wanted_gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_equals_finite_differences_with_credit_held(name: str) -> None:
+@pytest.mark.parametrize(("name", "options"), CHOICES, ids=lambda value: str(value))
+def test_gradient_equals_finite_differences_with_credit_and_weights_held(name: str, options: dict[str, Any]) -> None:
     data = batch(1)
-    objective = build_objective(ObjectiveSection(name=name))
-    _, gradient, credit = run(name, data, torch.float64)
+    objective = build(name, **options)
+    _, gradient, credit = run(name, data, torch.float64, **options)
     behaviour, sequence = torch.tensor(data["behaviour"]), torch.tensor(data["sequence"])
+    lengths = torch.bincount(sequence)
+    held = (torch.tensor(data["logprobs"]) - behaviour).exp()
+    held = held.clamp(max=objective.surrogate.keywords["truncation"]) if "truncation" in _options(objective) else None
 
     def loss(logprobs: np.ndarray) -> float:
-        loss_N, _ = objective.surrogate(torch.tensor(logprobs), behaviour, sequence, torch.tensor(credit))
-        return loss_N.mean().item()
+        moved = torch.tensor(logprobs)
+        if held is not None:  # token weights count as constants
+            loss_T = -held * torch.tensor(credit)[sequence] * moved
+        else:
+            loss_T, _ = objective.surrogate(moved, behaviour, sequence, torch.tensor(credit))
+        return (loss_T * objective.normalise(lengths).double()[sequence]).sum().item()
 
     step = 1e-6
     for t in range(len(data["logprobs"])):
         moved = np.eye(len(data["logprobs"]))[t] * step
         slope = (loss(data["logprobs"] + moved) - loss(data["logprobs"] - moved)) / (2 * step)
         assert gradient[t] == pytest.approx(slope, abs=1e-7)
+
+
+def _options(objective: Objective) -> dict[str, Any]:
+    return getattr(objective.surrogate, "keywords", {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -145,7 +224,7 @@ def test_weights_are_truncated_and_finite() -> None:
 
 def test_clipping_stops_the_gradient_where_the_reported_tokens_are() -> None:
     data = batch(5, spread=0.8)
-    objective = build_objective(ObjectiveSection(name="grpo", clip=0.2))
+    objective = build("grpo")
     _, gradient, credit = run("grpo", data)
     _, at_bound = objective.surrogate(
         *(torch.tensor(data[key]).float() for key in ("logprobs", "behaviour")),
@@ -191,7 +270,7 @@ class ToyPolicy:
         chosen = np.random.default_rng(1).choice(9, groups * size, p=behaviour.sum(1).exp().numpy())
         logits = torch.tensor(self.current, requires_grad=True)
         loss, _ = objective_loss(
-            build_objective(ObjectiveSection(name=name, truncation=None)),
+            build(name, **({"truncation": "off"} if name == "rapid" else {})),
             self.token_logprobs(logits)[chosen].flatten(),
             behaviour[chosen].flatten(),
             torch.arange(groups * size).repeat_interleave(2),
@@ -214,6 +293,12 @@ def test_importance_weights_remove_the_bias_of_stale_samples(seed: int) -> None:
 
     assert error("rapid") < 0.05
     assert error("pg") > 0.2
+
+
+def test_kl_to_reference_is_never_negative_and_zero_where_equal() -> None:
+    logprobs = torch.tensor([-1.0, -2.0, -0.5])
+    distance = kl_to_reference(logprobs, torch.tensor([-1.0, -1.0, -3.0]))
+    np.testing.assert_allclose(distance.numpy(), [0.0, np.e - 2.0, np.exp(-2.5) + 1.5], rtol=1e-5)
 
 
 @pytest.mark.parametrize("shift", [lambda r: r, lambda r: r * 1e3], ids=["plain", "large"])

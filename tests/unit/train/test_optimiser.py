@@ -8,8 +8,12 @@ import pytest
 import torch
 from tiny_policy import tiny_model
 
-from components.contract.config import TrainSection
-from components.train.optimiser import build_optimiser, learning_rate, load_optimiser, save_optimiser
+from components.contract.train_config import TrainSection
+from components.train.checkpoint import load_state, save_state
+from components.train.optimiser import build_optimiser, learning_rate
+from components.train.processes import Processes
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def rates(steps: int, total: int, **settings: object) -> list[float]:
@@ -47,15 +51,20 @@ def steps(model: torch.nn.Module, optimiser: torch.optim.Optimizer, count: int) 
         optimiser.step()
 
 
-def test_state_goes_through_files_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_state_goes_through_files_bit_for_bit(tmp_path: Path, with_weights: bool) -> None:
     section = TrainSection(learning_rate=1e-2, weight_decay=0.1)
     model = tiny_model()
     optimiser = build_optimiser(model, section)
     steps(model, optimiser, 3)
-    save_optimiser(tmp_path, model, optimiser, 3)
+    save_state(tmp_path, model, optimiser, 3, with_weights, ALONE)
     resumed = copy.deepcopy(model)
+    if with_weights:
+        with torch.no_grad():
+            for parameter in resumed.parameters():
+                parameter.zero_()
     fresh = build_optimiser(resumed, section)
-    assert load_optimiser(tmp_path, resumed, fresh) == 3
+    assert load_state(tmp_path, resumed, fresh, ALONE) == 3
     steps(model, optimiser, 2)
     steps(resumed, fresh, 2)
     for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
@@ -66,5 +75,7 @@ def test_state_goes_through_files_bit_for_bit(tmp_path: Path) -> None:
 def test_nothing_is_saved_before_the_first_step(tmp_path: Path, make: Callable[[], torch.nn.Module]) -> None:
     model = make()
     optimiser = build_optimiser(model, TrainSection())
-    save_optimiser(tmp_path, model, optimiser, 0)
-    assert load_optimiser(tmp_path, model, build_optimiser(model, TrainSection())) == 0
+    save_state(tmp_path, model, optimiser, 0, False, ALONE)
+    fresh = build_optimiser(model, TrainSection())
+    assert load_state(tmp_path, model, fresh, ALONE) == 0
+    assert not fresh.state

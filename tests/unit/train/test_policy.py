@@ -11,13 +11,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
-from components.train.policy import load_master, load_policy, save_master, save_policy, vocabulary
+from components.contract.train_config import LoraSection, TrainSection
+from components.train.export import export_adapters, export_policy
+from components.train.policy import add_adapters, choose_packing, compile_layers, load_policy, vocabulary
+from components.train.processes import Processes
+from components.train.sharding import full_state, trained_parameters
 
 CPU = torch.device("cpu")
+ALONE = Processes(0, 1, CPU)
 
 
 def files(directory: Path) -> list[str]:
     return sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+
+
+def load(directory: Path, **settings: object) -> torch.nn.Module:
+    return load_policy(directory, TrainSection.model_validate(settings), CPU)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -26,11 +35,12 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     (tmp_path / "in" / "generation_config.json").write_text('{"eos_token_id": [1], "own": 3}')
     (tmp_path / "in" / "extra").mkdir()
     (tmp_path / "in" / "extra" / "chat_template.jinja").write_text("x")
-    model = load_policy(tmp_path / "in", False, CPU)
+    model = load(tmp_path / "in")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert not any(module.training for module in model.modules())
     assert vocabulary(model) == 14
-    save_policy(model, tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", ModelSection(path="x", dtype=dtype))
+    section = ModelSection(path="x", dtype=dtype)
+    export_policy(full_state(model, ALONE), tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", section)
     for name in files(tmp_path / "in"):
         if name not in ("config.json", "model.safetensors"):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes(), name
@@ -45,22 +55,35 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("12+3")["input_ids"] == [3, 4, 12, 5]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [("llama", {"tie_word_embeddings": False}), ("gpt2", {}), ("gemma2", {}), ("cohere", {})],
+)
+def test_other_architectures_survive_the_round_trip(tmp_path: Path, architecture: str, settings: dict) -> None:
+    tiny_model(0, architecture, **settings).save_pretrained(tmp_path / "in")
+    model = load(tmp_path / "in")
+    export_policy(
+        full_state(model, ALONE), tmp_path / "in", [], tmp_path / "out", ModelSection(path="x", dtype="float32")
+    )
+    ids = torch.tensor([[2, 3, 4, 5, 6]])
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(again(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_sharded_safetensors_load(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    for name, parameter in load(tmp_path).named_parameters():
+        assert torch.equal(parameter, dict(model.named_parameters())[name])
+
+
 def test_no_generation_config_is_made_up(tmp_path: Path) -> None:
     save_tiny_policy(tmp_path / "in")
     (tmp_path / "in" / "generation_config.json").unlink()
-    model = load_policy(tmp_path / "in", False, CPU)
-    save_policy(model, tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", ModelSection(path="x"))
+    state = full_state(load(tmp_path / "in"), ALONE)
+    export_policy(state, tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", ModelSection(path="x"))
     assert files(tmp_path / "out") == files(tmp_path / "in")
-
-
-def test_master_weights_keep_what_bf16_rounds_away(tmp_path: Path) -> None:
-    model = tiny_model()
-    before = [p.detach().clone() for p in model.parameters()]
-    save_master(tmp_path, model)
-    model.to(torch.bfloat16).to(torch.float32)
-    assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
-    load_master(tmp_path, model)
-    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_gradient_checkpointing_changes_neither_gradient_nor_dropout(tmp_path: Path) -> None:
@@ -68,7 +91,7 @@ def test_gradient_checkpointing_changes_neither_gradient_nor_dropout(tmp_path: P
     ids = torch.tensor([[2, 3, 4, 5, 6]])
     gradients = []
     for checkpointing in (False, True):
-        model = load_policy(tmp_path, checkpointing, CPU)
+        model = load(tmp_path, gradient_checkpointing=checkpointing)
         assert any(m.training for m in model.modules()) == checkpointing
         model(input_ids=ids, labels=ids).loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
@@ -77,4 +100,62 @@ def test_gradient_checkpointing_changes_neither_gradient_nor_dropout(tmp_path: P
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot load the policy in"):
-        load_policy(tmp_path, False, CPU)
+        load(tmp_path)
+
+
+def test_new_adapters_change_nothing_and_are_all_that_is_trained(tmp_path: Path) -> None:
+    save_tiny_policy(tmp_path)
+    ids = torch.tensor([[2, 3, 4, 5, 6]])
+    model = load(tmp_path, lora=4)
+    before = model(input_ids=ids).logits
+    add_adapters(model, LoraSection(rank=4), None, seed=1)
+    torch.testing.assert_close(model(input_ids=ids).logits, before)
+    trained = trained_parameters(model)
+    assert trained
+    assert all("lora_" in name for name in trained)
+
+
+def test_merged_adapters_are_the_policy_that_was_trained(tmp_path: Path) -> None:
+    save_tiny_policy(tmp_path / "base")
+    section = LoraSection(rank=4, targets=("q_proj", "down_proj"))
+    model = load(tmp_path / "base", lora={"rank": 4})
+    add_adapters(model, section, None, seed=1)
+    with torch.no_grad():
+        for parameter in trained_parameters(model).values():
+            parameter.normal_(0, 0.3)
+    ids = torch.tensor([[2, 3, 4, 5, 6]])
+    merged = export_adapters(full_state(model, ALONE), tmp_path / "base", section, tmp_path / "adapter")
+    settings = ModelSection(path="x", dtype="float32")
+    export_policy(merged, tmp_path / "base", [], tmp_path / "out", settings)
+    published = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(published(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+    # The adapters themselves go on in the next iteration.
+    again = load(tmp_path / "base", lora={"rank": 4})
+    add_adapters(again, section, tmp_path / "adapter", seed=2)
+    torch.testing.assert_close(again(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert trained_parameters(again).keys() == trained_parameters(model).keys()
+
+
+def test_adapter_targets_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    save_tiny_policy(tmp_path)
+    with pytest.raises(InputError, match=r"train.lora.targets: .*no_such_layer"):
+        add_adapters(load(tmp_path, lora=4), LoraSection(rank=4, targets=("no_such_layer",)), None, seed=0)
+
+
+def test_packing_is_for_flash_attention_unless_asked_for() -> None:
+    config = tiny_model().config
+    capped = tiny_model(0, "gemma2", attn_logit_softcapping=50.0).config
+    cuda, section = torch.device("cuda"), TrainSection(compute_dtype="bfloat16")
+    assert choose_packing(config, section, cuda)
+    assert not choose_packing(config, section, CPU)
+    assert not choose_packing(config, TrainSection(), cuda)
+    assert not choose_packing(capped, section, cuda)
+    assert choose_packing(config, TrainSection(packing="on"), CPU)
+    with pytest.raises(InputError, match=r"train.packing=on does not fit this model: it caps attention logits"):
+        choose_packing(capped, TrainSection(packing="on"), CPU)
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"train.compile=true needs a C\+\+ compiler on the CPU"):
+        compile_layers(tiny_model())

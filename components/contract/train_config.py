@@ -1,0 +1,172 @@
+"""Configuration of the training stage."""
+
+from typing import Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from components.contract.section import Count, Decay, Fraction, Positive, Section
+
+ObjectiveName = Literal[
+    "rapid", "rapid_clip", "pg", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "topr", "token_is", "sft"
+]
+Baseline = Literal["weighted", "self_normalised", "mean", "leave_one_out"]
+Normalisation = Literal["sum", "sequence", "token", "constant"]
+
+# The options each objective has, with the values of its paper or, where that gives none, of its reference code.
+OBJECTIVE_OPTIONS: dict[ObjectiveName, dict[str, Any]] = {
+    "rapid": {"truncation": 2.0, "ratio": "sequence", "baseline": "weighted", "normalisation": "sum"},
+    "rapid_clip": {
+        "truncation": 2.0,
+        "clip": 0.2,
+        "clip_high": 0.2,
+        "ratio": "token",
+        "baseline": "weighted",
+        "normalisation": "sequence",
+    },
+    "pg": {"normalisation": "sum"},
+    "rloo": {"normalisation": "sum"},
+    "grpo": {"clip": 0.2, "clip_high": 0.2, "normalisation": "sequence"},
+    "dr_grpo": {"clip": 0.2, "clip_high": 0.2, "normalisation": "constant"},
+    "dapo": {"clip": 0.2, "clip_high": 0.28, "normalisation": "token"},
+    "gspo": {"clip": 3e-4, "clip_high": 4e-4, "normalisation": "sequence"},
+    "cispo": {"truncation": 5.0, "normalisation": "token"},
+    "topr": {"normalisation": "sum"},
+    "token_is": {"truncation": 2.0, "normalisation": "token"},
+    "sft": {"normalisation": "token"},
+}
+
+
+class ObjectiveSection(Section):
+    """The policy-gradient objective; formulas stand in `components.train.objectives`.
+
+    Options left out have the objective's own values; options that an objective does not have are refused.
+    """
+
+    shorthand = "name"
+    name: ObjectiveName = "rapid"
+    truncation: Positive | Literal["off"] | None = Field(
+        default=None, description="bound C on importance weights, or off"
+    )
+    clip: Positive | None = Field(default=None, description="epsilon below 1 of the clipped surrogates")
+    clip_high: Positive | None = Field(default=None, description="epsilon above 1; null: as clip where that is given")
+    ratio: Literal["sequence", "token"] | None = Field(default=None, description="what is weighted or clipped")
+    baseline: Baseline | None = Field(default=None, description="what is subtracted from a reward")
+    normalisation: Normalisation | None = Field(
+        default=None,
+        description="of the loss: sum over a sequence's tokens, mean per sequence, mean over all tokens, or sum "
+        "divided by rollout.max_tokens; then mean over sequences",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_values(cls, value: Any) -> Any:
+        value = {"name": value} if isinstance(value, str) else value or {}
+        name: Any = value.get("name", "rapid") if isinstance(value, dict) else None
+        if name not in get_args(ObjectiveName):
+            return value
+        own = OBJECTIVE_OPTIONS[name]
+        given = {key: option for key, option in value.items() if option is not None}
+        for key in given:
+            if key != "name" and key in cls.model_fields and key not in own:
+                raise ValueError(f"the objective {name} has no {key}; it has {', '.join(own)}")
+        if "clip" in given and given["clip"] != own.get("clip"):
+            given.setdefault("clip_high", given["clip"])
+        return {**own, **given}
+
+    @property
+    def bound(self) -> float | None:
+        """C; None where weights are not truncated."""
+        return self.truncation if isinstance(self.truncation, float) else None
+
+
+class OverlongSection(Section):
+    """Completions cut off at rollout.max_tokens (finish_reason `length`)."""
+
+    shorthand = "handling"
+    handling: Literal["keep", "mask", "penalise"] = Field(
+        default="keep",
+        description="mask: no loss on their tokens, their rewards still count for the baseline; "
+        "penalise: subtract penalty from their reward",
+    )
+    penalty: Positive = Field(default=1.0, description="what penalise subtracts")
+
+
+class CloningSection(Section):
+    """Behaviour cloning on verified completions: the sft objective, or a term added to another one."""
+
+    shorthand = "coefficient"
+    coefficient: float = Field(default=0.0, ge=0.0, description="of the added term; 0: none")
+    threshold: float = Field(default=0.5, description="a completion is verified when its reward is above")
+
+
+class LoraSection(Section):
+    """Low-rank adapters (arXiv 2106.09685) through peft; without this section all weights are trained."""
+
+    shorthand = "rank"
+    rank: Count
+    alpha: Positive | None = Field(default=None, description="scale of the adapter times rank; null: twice the rank")
+    targets: tuple[str, ...] | Literal["all-linear"] = Field(
+        default="all-linear", description="modules that get adapters, by the end of their name"
+    )
+
+
+class TrainSection(Section):
+    """Policy updates on one batch of trajectories."""
+
+    objective: ObjectiveSection = ObjectiveSection()
+    cloning: CloningSection = CloningSection()
+    kl_coefficient: float = Field(default=0.0, ge=0.0, description="KL to the base policy, as in GRPO; 0: none")
+    entropy_coefficient: float = Field(default=0.0, ge=0.0, description="entropy bonus per token; 0: none")
+    overlong: OverlongSection = OverlongSection()
+    zero_signal_groups: Literal["keep", "drop"] = Field(
+        default="keep", description="groups whose rewards are all equal; drop is DAPO's dynamic sampling"
+    )
+    updates: Count = Field(default=16, description="k: optimiser steps, one mini-batch each, per iteration")
+    mini_batch_prompts: Count = Field(default=8, description="groups per mini-batch")
+    learning_rate: Positive = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_steps: Count | None = Field(
+        default=None, description="optimiser steps the schedule spans; null: iterations x updates"
+    )
+    warmup_steps: int = Field(default=0, ge=0)
+    min_learning_rate: float = Field(default=0.0, ge=0.0, description="where linear and cosine end")
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    max_grad_norm: Positive = 1.0
+    min_effective_sample_share: Fraction = Field(
+        default=0.1, description="end the pass when (sum w)^2 / (N sum w^2) of a mini-batch falls below"
+    )
+    max_kl: Positive | None = Field(
+        default=None, description="end the pass when KL(mu || pi) of a mini-batch, nats a token, exceeds this"
+    )
+    max_bad_steps: Count = Field(
+        default=3, description="stop after so many mini-batches in a row whose loss or gradient is not finite"
+    )
+    max_bad_group_share: Fraction = Field(
+        default=0.0, description="share of groups with bad rows that is dropped instead of refused"
+    )
+    max_logprob_gap: Positive = Field(
+        default=0.1, description="refuse to train when engine and trainer differ by more nats a token (mean)"
+    )
+    micro_batch_tokens: Count = Field(default=4096, description="tokens per forward pass, padding counted")
+    packing: Literal["auto", "on", "off"] = Field(
+        default="auto", description="sequences of a micro-batch in one row without padding; auto: on CUDA"
+    )
+    logprobs: Literal["auto", "fused", "chunked"] = Field(
+        default="auto", description="how the output head is computed; auto: fused where the head is one projection"
+    )
+    logprob_chunk: Count = Field(default=1024, description="completion tokens whose logits exist at a time")
+    compute_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of matrix products")
+    gradient_checkpointing: bool = False
+    compile: bool = Field(default=False, description="torch.compile the decoder")
+    lora: LoraSection | None = None
+    checkpoint_every: int = Field(
+        default=0, ge=0, description="optimiser steps between checkpoints inside a pass; 0: none"
+    )
+    processes: Count = Field(default=1, description="training processes on this machine, one per GPU")
+
+    @model_validator(mode="after")
+    def _cloning_has_one_place(self) -> Self:
+        if self.objective.name == "sft" and self.cloning.coefficient:
+            raise ValueError("cloning.coefficient adds cloning to another objective; sft is cloning alone")
+        return self

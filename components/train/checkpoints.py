@@ -1,0 +1,101 @@
+"""Checkpoints inside a pass, kept in the run until the pass is committed."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from components.contract.layout import manifest_key
+from components.contract.manifest import Output
+from components.runtime.clock import Clock
+from components.runtime.progress import note
+from components.store import OutputDirectory, Run
+from components.train.checkpoint import load_state, save_state
+from components.train.processes import Processes
+from components.train.update import Pass
+
+_PASS = "pass.json"
+_STATE = "state"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one iteration's pass.
+
+    Attributes:
+        inputs, digest: what the pass depends on; checkpoints of anything else are passed over.
+    """
+
+    run: Run
+    iteration: int
+    inputs: dict[str, str]
+    digest: str
+    processes: Processes
+
+    def saver(self, model: nn.Module, optimiser: torch.optim.AdamW) -> Callable[[Pass], None]:
+        """What writes a checkpoint of a pass that has come so far."""
+
+        def save(reached: Pass) -> None:
+            directory = self._directory(reached.done)
+            with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
+                save_state(Path(scratch), model, optimiser, reached.step, True, self.processes)
+                outputs = upload_all(directory, Path(scratch), _STATE, self.processes)
+            if self.processes.first:
+                outputs.append(directory.write(_PASS, reached.model_dump_json().encode()))
+                directory.commit(
+                    "train", self.run.layout.run, outputs, self.inputs, self.digest, Clock().timings(), self.iteration
+                )
+                self._remove(all_but=reached.done)
+
+        return save
+
+    def resume(self, model: nn.Module, optimiser: torch.optim.AdamW) -> Pass | None:
+        """Load the newest checkpoint that fits, in place, and remove all others; None where there is none."""
+        done = self.processes.from_first(self._keep_newest() if self.processes.first else None)
+        if not done:
+            return None
+        directory = self._directory(done)
+        with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
+            state = directory.fetch(Path(scratch) / _STATE, _STATE)
+            load_state(state, model, optimiser, self.processes)
+        reached = Pass.model_validate_json(directory.read(_PASS))
+        if self.processes.first:
+            note(f"iteration {self.iteration}: the pass goes on after mini-batch {reached.done}")
+        return reached
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        self._remove(all_but=None)
+
+    def _keep_newest(self) -> int:
+        """The newest that fits, by the mini-batches it has behind it, or 0."""
+        manifests = {done: self._directory(done).manifest() for done in self._all()}
+        fit = (done for done, found in manifests.items() if found and not found.mismatch(self.inputs, self.digest))
+        newest = max(fit, default=0)
+        self._remove(all_but=newest)
+        return newest
+
+    def _all(self) -> set[int]:
+        root = self.run.layout.checkpoints(self.iteration)
+        names = (info.key.removeprefix(f"{root}/").split("/")[0] for info in self.run.store.list(root))
+        return {int(name) for name in names if name.isdecimal()}
+
+    def _remove(self, all_but: int | None) -> None:
+        for done in self._all() - {all_but}:
+            key = self._directory(done).key
+            # First what makes it count, so that a kill in between leaves no checkpoint with files missing.
+            self.run.store.delete(manifest_key(key))
+            for info in self.run.store.list(key):
+                self.run.store.delete(info.key)
+
+    def _directory(self, done: int) -> OutputDirectory:
+        return self.run.directory(self.run.layout.checkpoint(self.iteration, done))
+
+
+def upload_all(directory: OutputDirectory, made: Path, below: str, processes: Processes) -> list[Output]:
+    """Upload what every process has made; all outputs, for every process."""
+    gathered = processes.gather(directory.upload(made, below))
+    return [output for outputs in gathered for output in outputs]

@@ -1,0 +1,161 @@
+"""One iteration's pass: policy and trajectories in, the next policy and what continues from it out."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from components.contract.digests import derive_seed
+from components.contract.layout import manifest_key
+from components.contract.manifest import Manifest, Output, policy_digests
+from components.contract.metrics import TrainMetrics
+from components.runtime.clock import Clock
+from components.train.checkpoint import load_state, save_state
+from components.train.checkpoints import Checkpoints, upload_all
+from components.train.export import export_adapters, export_policy
+from components.train.gradient import Terms
+from components.train.logprobs import Scorer
+from components.train.optimiser import build_optimiser
+from components.train.policy import add_adapters, compile_layers, load_policy, vocabulary
+from components.train.processes import Processes
+from components.train.sharding import full_state, shard
+from components.train.trajectories import read_trajectories
+from components.train.update import Pass, run_pass
+from components.train.work import Facts, Work, commit
+
+POLICY = "policy"
+OPTIMIZER = "optimizer"
+ADAPTER = "adapter"
+
+
+def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
+    """Train, upload and commit; every process of those that train together calls it.
+
+    Args:
+        replaces: whether a manifest that said the target was reached has to go.
+    """
+    processes = Processes.join()
+    with ExitStack() as stack:
+        stack.callback(processes.leave)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rapid-train-")))
+        if replaces and processes.first:
+            work.run.store.delete(manifest_key(work.directory.key))
+        trainer = _Trainer(work, clock, processes, scratch)
+        result = trainer.run()
+        outputs = trainer.save(result)
+        manifest = None
+        if processes.first:
+            manifest = commit(work, trainer.metrics(result), outputs, trainer.facts(result, outputs), clock)
+            trainer.checkpoints.clear()
+        return processes.from_first(manifest)
+
+
+class _Trainer:
+    """The policy of one iteration with its optimiser and data, in this process."""
+
+    def __init__(self, work: Work, clock: Clock, processes: Processes, scratch: Path) -> None:
+        self._work, self._clock, self._processes, self._scratch = work, clock, processes, scratch
+        self._config = work.run.config
+        train = self._config.train
+        self.checkpoints = Checkpoints(work.run, work.iteration, work.inputs, work.digest, processes)
+        self._below = POLICY if work.iteration > 1 else ""
+        carried = None
+        with clock.measure("store"):
+            self._incoming = work.incoming.fetch(scratch / "incoming", self._below)
+            if train.lora or train.kl_coefficient:
+                base = work.run.directory(work.run.layout.policy_commit(0))
+                self._base = base.fetch(scratch / "base") if work.iteration > 1 else self._incoming
+            if work.iteration > 1:
+                carried = work.incoming.fetch(scratch / "carried", OPTIMIZER)
+                if train.lora:
+                    adapter = work.incoming.fetch(scratch / "adapter", ADAPTER)
+        with clock.measure("load"):
+            if train.lora:
+                self._model = load_policy(self._base, train, processes.device)
+                seed = derive_seed(self._config.run.seed, "adapters")
+                add_adapters(self._model, train.lora, adapter if work.iteration > 1 else None, seed)
+            else:
+                self._model = load_policy(self._incoming, train, processes.device)
+            self._scorer = self._make_scorer(self._model)
+            if train.compile:
+                compile_layers(self._model)
+            shard(self._scorer, processes)
+            self._optimiser = build_optimiser(self._model, train)
+            step = load_state(carried, self._model, self._optimiser, processes) if carried else 0
+            self._begun = Pass(step=step)
+            self._terms = Terms.of(self._config, self._reference())
+        with clock.measure("store"):
+            self._data = read_trajectories(work.run, work.iteration, work.policy, vocabulary(self._model))
+            if train.checkpoint_every and (resumed := self.checkpoints.resume(self._model, self._optimiser)):
+                self._begun = resumed
+
+    def run(self) -> Pass:
+        saver = self.checkpoints.saver(self._model, self._optimiser)
+        with self._clock.measure("compute"):
+            return run_pass(
+                self._scorer,
+                self._optimiser,
+                self._data,
+                self._config,
+                self._work.iteration,
+                self._begun,
+                self._processes,
+                self._terms,
+                saver if self._config.train.checkpoint_every else None,
+            )
+
+    def save(self, result: Pass) -> list[Output]:
+        """Upload the next policy and what continues from it; what of it this and all other processes have made."""
+        lora, made = self._config.train.lora, self._scratch / "made"
+        with self._clock.measure("store"):
+            # A float32 policy is its own master copy; adapters are kept beside what they were merged into.
+            own_weights = self._config.model.dtype != "float32" and not lora
+            save_state(made / OPTIMIZER, self._model, self._optimiser, result.step, own_weights, self._processes)
+            state = full_state(self._model, self._processes)
+            if self._processes.first:
+                if lora:
+                    state = export_adapters(state, self._base, lora, made / ADAPTER)
+                prefix = f"{self._below}/" if self._below else ""
+                names = [o.path.removeprefix(prefix) for o in self._work.policy.outputs if o.path.startswith(prefix)]
+                export_policy(state, self._incoming, names, made / POLICY, self._config.model)
+            return upload_all(self._work.directory, made, "", self._processes)
+
+    def metrics(self, result: Pass) -> TrainMetrics:
+        return TrainMetrics(
+            iteration=self._work.iteration,
+            outcome="trained",
+            policy_version=self._work.iteration,
+            steps=tuple(result.steps),
+            logprob_gap_mean=result.gap_mean,
+            logprob_gap_max=result.gap_max,
+            groups=self._data.groups,
+            zero_signal_groups=result.zero_signal_groups,
+            dropped_groups=result.dropped_groups,
+            bad_groups=self._data.bad_groups,
+            skipped=result.skipped,
+            ended_at=result.done + 1 if result.ended_early else None,
+            ended_early=result.ended_early,
+        )
+
+    def facts(self, result: Pass, outputs: list[Output]) -> Facts:
+        return {
+            "step": result.step,
+            "updates": len(result.steps),
+            "skipped": result.skipped,
+            **policy_digests(outputs, POLICY),
+        }
+
+    def _make_scorer(self, model: torch.nn.Module) -> Scorer:
+        train = self._config.train
+        dtype = getattr(torch, train.compute_dtype)
+        return Scorer(model, self._config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
+
+    def _reference(self) -> Scorer | None:
+        """The base policy, where a KL term asks for it."""
+        if not self._config.train.kl_coefficient:
+            return None
+        scorer = self._make_scorer(load_policy(self._base, self._config.train, self._processes.device))
+        scorer.requires_grad_(False)
+        shard(scorer, self._processes)
+        return scorer

@@ -1,0 +1,78 @@
+"""Several training processes on this machine, with the environment that torchrun would give them."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from components.contract.errors import EXIT_BAD_INPUT
+from components.runtime.progress import EVENTS_VARIABLE
+
+_LOOK_SECONDS = 0.2
+
+
+def spawn(run_uri: str, iteration: int, count: int) -> None:
+    """Run `python -m components.train` as `count` processes to their end.
+
+    Not torchrun itself, which buries the one line about bad input under its own account of the failure. What the
+    first process prints goes where this one prints; of the others only what they said before failing by themselves.
+
+    Raises:
+        SystemExit: with the status of the process that failed first.
+    """
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    # Shared out, where torchrun would give each process a single one.
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    words = [sys.executable, "-m", "components.train", run_uri, "--iteration", str(iteration)]
+    with tempfile.TemporaryFile() as others:
+        running = []
+        for rank in range(count):
+            environment = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": threads,
+            }
+            if rank > 0:
+                environment[EVENTS_VARIABLE] = ""
+            output = others if rank > 0 else None
+            running.append(subprocess.Popen(words, env={**os.environ, **environment}, stdout=output, stderr=output))
+        try:
+            failed = _first_failure(running)
+        finally:
+            for process in running:
+                process.kill()
+            for process in running:
+                process.wait()
+        if failed is None:
+            return
+        rank, status = failed
+        if rank > 0:
+            others.seek(0)
+            sys.stderr.write(others.read().decode(errors="replace"))
+        raise SystemExit(status if status == EXIT_BAD_INPUT else 1)
+
+
+def _first_failure(running: "list[subprocess.Popen[bytes]]") -> tuple[int, int] | None:
+    """(rank, exit status) of the first process that fails; None once all have ended well."""
+    while True:
+        states = [process.poll() for process in running]
+        # All that have failed by now: the first process's word on the same mistake goes before the others'.
+        for rank, status in enumerate(states):
+            if status not in (None, 0):
+                if rank > 0 and states[0] is None:
+                    time.sleep(_LOOK_SECONDS)
+                    if running[0].poll():
+                        return 0, running[0].returncode
+                assert status is not None
+                return rank, status
+        if all(status == 0 for status in states):
+            return None
+        time.sleep(_LOOK_SECONDS)

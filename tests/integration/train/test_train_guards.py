@@ -1,0 +1,123 @@
+"""What ends a pass early, leaves groups or completions out, and skips steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.contract.errors import InputError
+from components.contract.metrics import TrainMetrics
+from components.train.stage import run as train
+
+Make = Callable[..., Any]
+
+
+def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
+    directory = made.run.directory(made.run.layout.train(iteration))
+    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
+
+
+def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
+    return load_file(made.policy_path(version) / "model.safetensors")
+
+
+def test_a_low_effective_sample_size_ends_the_pass(training_run: Make) -> None:
+    made = training_run(
+        "train.learning_rate=0.1", "train.max_grad_norm=1000", "train.updates=4", "train.min_effective_sample_share=0.9"
+    )
+    made.sample(groups=8)
+    manifest = train(made.run.uri, 1)
+    metrics = metrics_of(made)
+    assert 1 <= len(metrics.steps) < 4
+    assert manifest.facts["step"] == len(metrics.steps)
+    assert metrics.ended_early is not None
+    assert metrics.ended_early.startswith(f"mini-batch {len(metrics.steps) + 1} of 4: effective sample share ")
+    assert metrics.ended_at == len(metrics.steps) + 1
+
+
+def test_a_kl_ceiling_ends_the_pass(training_run: Make) -> None:
+    made = training_run("train.learning_rate=0.01", "train.updates=4", "train.max_kl=1e-6")
+    made.sample(groups=8)
+    train(made.run.uri, 1)
+    metrics = metrics_of(made)
+    assert metrics.ended_early is not None
+    assert metrics.ended_early.startswith("mini-batch 2 of 4: KL(mu || pi) of ")
+    assert (len(metrics.steps), metrics.ended_at) == (1, 2)
+    # The next iteration goes on from there.
+    made.sample(2, groups=8)
+    assert train(made.run.uri, 2).facts["step"] == 2
+
+
+def test_dynamic_sampling_fills_its_mini_batches_from_the_surplus(training_run: Make) -> None:
+    made = training_run("train.zero_signal_groups=drop", "rollout.oversampling=2")
+    assert made.run.config.prompts_per_iteration == 8
+
+    def some_flat(rows: Any) -> Any:
+        flat = ("00000", "00003", "00004")
+        return [row | {"reward": 1.0 if row["group_id"][:5] in flat else row["sample_index"] / 4} for row in rows]
+
+    made.sample(groups=8, rewards=some_flat)
+    train(made.run.uri, 1)
+    metrics = metrics_of(made)
+    assert (metrics.groups, metrics.zero_signal_groups, metrics.dropped_groups) == (8, 3, 3)
+    assert len(metrics.steps) == 2
+
+
+def test_a_batch_without_any_signal_leaves_the_policy_alone(training_run: Make) -> None:
+    made = training_run("train.zero_signal_groups=drop")
+
+    def flat(rows: Any) -> Any:
+        return [row | {"reward": 1.0} for row in rows]
+
+    made.sample(rewards=flat)
+    manifest = train(made.run.uri, 1)
+    metrics = metrics_of(made)
+    assert (manifest.facts["step"], metrics.dropped_groups, metrics.steps) == (0, 4, ())
+    assert metrics.ended_early is not None
+    assert "nothing to learn from" in metrics.ended_early
+    for name, tensor in weights(made, 1).items():
+        assert torch.equal(tensor, weights(made, 0)[name])
+    made.sample(2, rewards=lambda rows: [row | {"reward": row["sample_index"] / 4} for row in rows])
+    assert train(made.run.uri, 2).facts["step"] == 2
+
+
+@pytest.mark.parametrize(("handling", "reward", "masked"), [("keep", 0.75, 0), ("mask", 0.75, 1), ("penalise", 0.5, 0)])
+def test_truncated_completions_as_chosen(training_run: Make, handling: str, reward: float, masked: int) -> None:
+    made = training_run(f"train.overlong={handling}", "train.overlong.penalty=1", "train.updates=1")
+
+    def cut_off(rows: Any) -> Any:
+        return [row | {"finish_reason": "length" if row["sample_index"] == 0 else "stop"} for row in rows]
+
+    def by_index(rows: Any) -> Any:
+        return [row | {"reward": 0.0 if row["sample_index"] == 1 else 1.0} for row in rows]
+
+    made.sample(rows=cut_off, rewards=by_index)
+    train(made.run.uri, 1)
+    (step,) = metrics_of(made).steps
+    assert step.reward == pytest.approx(reward)
+    assert (step.mask_fraction > 0) == bool(masked)
+
+
+def test_losses_that_are_not_finite_stop_the_stage(training_run: Make) -> None:
+    made = training_run("train.updates=5", "train.mini_batch_prompts=1", "train.learning_rate=1e30")
+    made.sample(groups=5)
+    with pytest.raises(InputError, match=r"not finite for 3 mini-batches in a row; lower train.learning_rate"):
+        train(made.run.uri, 1)
+    assert made.run.policy_version() == 0
+
+
+def test_one_loss_that_is_not_finite_skips_its_step(training_run: Make) -> None:
+    made = training_run("train.updates=4", "train.mini_batch_prompts=1")
+
+    def overflow(rows: Any) -> Any:
+        for row in rows[:4]:
+            row["reward"] = 3e38
+        return rows
+
+    made.sample(rewards=overflow)
+    manifest = train(made.run.uri, 1)
+    assert (manifest.facts["skipped"], manifest.facts["step"]) == (1, 3)
+    assert [step.step for step in metrics_of(made).steps] == [1, 2, 3]
+    assert all(tensor.isfinite().all() for tensor in weights(made, 1).values())

@@ -1,0 +1,109 @@
+"""Two training processes (gloo on the CPU) against one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from checkpoint_state import state
+from safetensors.torch import load_file
+
+from components.contract.metrics import TrainMetrics
+from components.contract.resolve import config_json
+from components.train.stage import run as train
+
+Make = Callable[..., Any]
+SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rate=1e-3", "train.micro_batch_tokens=40")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
+    directory = made.run.directory(made.run.layout.train(iteration))
+    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
+
+
+def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
+    return load_file(made.policy_path(version) / "model.safetensors")
+
+
+def assert_same_training(one: Any, other: Any, iteration: int) -> None:
+    """Losses, gradient norms and policies to 1e-5."""
+    steps = [metrics_of(made, iteration).steps for made in (one, other)]
+    for mine, theirs in zip(*steps, strict=True):
+        for name in ("loss", "gradient_norm", "effective_sample_share", "kl", "entropy", "log_ratio_max", "tokens"):
+            assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=1e-5, rel=1e-5), name
+    mine, theirs = weights(one, iteration), weights(other, iteration)
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=1e-5)
+
+
+def with_processes(made: Any, count: int) -> None:
+    config = made.run.config
+    changed = config.model_copy(update={"train": config.train.model_copy(update={"processes": count})})
+    made.run.store.write(made.run.layout.config, config_json(changed).encode())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("train.objective=rapid", "train.kl_coefficient=0.1"),
+        ("train.objective=dapo", "train.packing=on", "model.dtype=bfloat16"),
+        ("train.objective=rapid", "train.lora=4"),
+    ],
+    ids=["rapid", "packed", "adapters"],
+)
+def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -> None:
+    """Two iterations: the second continues from what the other number of processes has left."""
+    one = training_run(*SETTINGS, *more, "run.name=one")
+    two = training_run(*SETTINGS, *more, "run.name=two", base=True)
+    for iteration, processes in ((1, 2), (2, 1)):
+        with_processes(two, processes)
+        for made in (one, two):
+            made.sample(iteration, groups=6)
+            train(made.run.uri, iteration)
+        assert_same_training(one, two, iteration)
+        written = {o.path for o in two.run.directory(two.run.layout.train(iteration)).require().outputs}
+        assert ("optimizer/__1_0.distcp" in written) == (processes == 2)
+    mine, theirs = state(one.run, 2), state(two.run, 2)
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=1e-4)
+    assert not any(info.key.count("checkpoints") for info in two.run.store.list(two.run.layout.root))
+
+
+def test_torchrun_starts_the_same_training(training_run: Make) -> None:
+    one = training_run(*SETTINGS, "run.name=one")
+    two = training_run(*SETTINGS, "run.name=two", "train.checkpoint_every=1")
+    for made in (one, two):
+        made.sample(groups=6)
+    train(one.run.uri, 1)
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "components.train"]
+    subprocess.run([sys.executable, "-m", *words, two.run.uri, "--iteration", "1"], check=True)
+    assert_same_training(one, two, 1)
+
+
+def test_bad_input_is_told_once_with_its_status(training_run: Make) -> None:
+    made = training_run(*SETTINGS, "train.processes=2")
+    made.sample(groups=5)
+    done = subprocess.run(
+        [sys.executable, "-m", "components.train", made.run.uri, "--iteration", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "RAPID_EVENTS": ""},
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6" in line
+    assert "Traceback" not in done.stderr
+    assert made.run.directory(made.run.layout.train(1)).manifest() is None
