@@ -10,13 +10,6 @@ from benchmarks.training.memory import Meter
 from benchmarks.training.workload import Stored, read, starts
 
 
-def unknown_settings(settings: dict[str, Any]) -> list[str]:
-    """Keys that this version's `train` section does not have."""
-    from components.contract.config import TrainSection
-
-    return [key for key in settings if key not in TrainSection.model_fields]
-
-
 def configuration(stored: Stored, settings: dict[str, Any]) -> Any:
     """A run configuration of one update over all stored groups, with `settings` in its `train` section.
 
@@ -55,6 +48,7 @@ def trajectories(stored: Stored) -> Any:
         behaviour_logprobs=stored.logprobs,
         behaviour_starts=starts(stored.lengths),
         rewards=stored.rewards,
+        truncated=np.zeros(len(stored.lengths), dtype=bool),
         group_size=stored.group_size,
     )
 
@@ -68,20 +62,30 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     """
     import torch
 
+    from components.train.gradient import Terms
+    from components.train.logprobs import Scorer
     from components.train.optimiser import build_optimiser
-    from components.train.policy import load_policy
-    from components.train.update import run_pass
+    from components.train.policy import compile_layers, load_policy
+    from components.train.processes import Processes
+    from components.train.update import Pass, run_pass
 
     stored = read(directory)
     config = configuration(stored, settings)
+    train = config.train
     data = trajectories(stored)
+    alone = Processes(0, 1, torch.device(device))
     meter = Meter(device)
-    model = load_policy(directory, config.train.gradient_checkpointing, torch.device(device))
-    optimiser = build_optimiser(model, config.train)
+    model = load_policy(directory, train, alone.device)
+    dtype = getattr(torch, train.compute_dtype)
+    scorer = Scorer(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
+    if train.compile:
+        compile_layers(model)
+    optimiser = build_optimiser(model, train)
+    terms = Terms.of(config)
     seconds, first = [], None
     for step in range(steps + 1):
         begin = time.perf_counter()
-        result = run_pass(model, optimiser, data, config, 1, step)
+        result = run_pass(scorer, optimiser, data, config, 1, Pass(step=step), alone, terms)
         if device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)

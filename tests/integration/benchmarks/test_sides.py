@@ -30,10 +30,6 @@ def test_stored_trajectories_are_those_of_the_stored_policy(tmp_path: Path) -> N
     assert measured["gradient_norm"] > 0.0
 
 
-def test_settings_that_this_version_lacks_are_named() -> None:
-    assert ours.unknown_settings({"learning_rate": 1.0, "no_such_setting": 1}) == ["no_such_setting"]
-
-
 def test_the_meter_sees_memory_that_was_given_back() -> None:
     meter = Meter("cpu")
     np.ones(40_000_000).sum()
