@@ -23,8 +23,9 @@ bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
 	$(BIN)/python -m pip --python $(BENCH)/bin/python install -qq --disable-pip-version-check --no-deps \
 		-r requirements/benchmarks.txt
 
+# Two at a time, by file, because files share what is slow to make; the longest files first.
 test: lint ## lint, types and every test but those of test-s3
-	$(PYTEST) -m "not rgw"
+	$(PYTEST) -m "not rgw" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-fast: $(READY) ## only the tests that take seconds
 	$(PYTEST) -m "not rgw and not slow"
