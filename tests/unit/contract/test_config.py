@@ -158,6 +158,10 @@ def test_later_words_win() -> None:
         ("train.learning_rate=.inf", "train.learning_rate: Input should be a finite number"),
         ("train.betas=[0.9]", r"train.betas.1: Field required"),
         ("train.betas=[0.9,1.0]", "train.betas.1: Input should be less than 1"),
+        (
+            "rollout.oversampling=1.5",
+            "rollout.oversampling draws prompts to replace groups without signal, which train.z",
+        ),
         ("train.objective=ppo", "train.objective.name: Input should be 'rapid', 'rapid_clip', 'pg', 'rloo', 'grpo'"),
         ("train.objective.clip=0.1", "train.objective: the objective rapid has no clip; it has truncation, ratio"),
         ("train.objective.truncation=on", "train.objective.truncation"),

@@ -1,0 +1,101 @@
+"""This project's training step on stored trajectories; the benchmarks know nothing else of `components.train`."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.training.memory import Meter
+from benchmarks.training.workload import Stored, read, starts
+
+
+def configuration(stored: Stored, settings: dict[str, Any]) -> Any:
+    """A run configuration of one update over all stored groups, with `settings` in its `train` section.
+
+    The guards are open: every step of a benchmark trains on the same trajectories, whatever the policy has become.
+    """
+    from components.contract.config import RunConfig
+
+    longest = int(stored.sequence_lengths.max())
+    return RunConfig.model_validate(
+        {
+            "run": "benchmark",
+            "model": {"path": "unused", "max_length": longest + 1},
+            "data": "unused",
+            "rollout": {"group_size": stored.group_size, "max_tokens": int(stored.lengths.max())},
+            "train": {
+                "updates": 1,
+                "mini_batch_prompts": len(stored.prompt_ids),
+                "min_effective_sample_share": 0.0,
+                "max_logprob_gap": 100.0,
+                **settings,
+            },
+        }
+    )
+
+
+def trajectories(stored: Stored) -> Any:
+    """The stored trajectories as `components.train` reads them from a run."""
+    from components.train.trajectories import Trajectories
+
+    prompts = np.repeat(stored.prompt_ids, stored.group_size, axis=0)
+    pieces = [np.concatenate(pair) for pair in zip(prompts, stored.completions(), strict=True)]
+    return Trajectories(
+        tokens=np.concatenate(pieces),
+        starts=starts(stored.sequence_lengths),
+        prompt_lengths=np.full(len(stored.lengths), stored.prompt_ids.shape[1]),
+        behaviour_logprobs=stored.logprobs,
+        behaviour_starts=starts(stored.lengths),
+        rewards=stored.rewards,
+        truncated=np.zeros(len(stored.lengths), dtype=bool),
+        group_size=stored.group_size,
+    )
+
+
+def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Take one warm-up step and `steps` timed ones.
+
+    Returns:
+        seconds of every timed step; loss and gradient norm of the warm-up step, which is the first; memory in bytes
+        before the policy was loaded and at its peak.
+    """
+    import torch
+
+    from components.train.gradient import Terms
+    from components.train.logprobs import Scorer
+    from components.train.optimiser import build_optimiser
+    from components.train.policy import compile_layers, load_policy
+    from components.train.processes import Processes
+    from components.train.update import Pass, run_pass
+
+    stored = read(directory)
+    config = configuration(stored, settings)
+    train = config.train
+    data = trajectories(stored)
+    alone = Processes(0, 1, torch.device(device))
+    meter = Meter(device)
+    model = load_policy(directory, train, alone.device)
+    dtype = getattr(torch, train.compute_dtype)
+    scorer = Scorer(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
+    if train.compile:
+        compile_layers(model)
+    optimiser = build_optimiser(model, train)
+    terms = Terms.of(config)
+    seconds, first = [], None
+    for step in range(steps + 1):
+        begin = time.perf_counter()
+        result = run_pass(scorer, optimiser, data, config, 1, Pass(step=step), alone, terms)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+        first = first or result.steps[0]
+    return {
+        "seconds": seconds[1:],
+        "warm_up_seconds": seconds[0],
+        "loss": first.loss,
+        "gradient_norm": first.gradient_norm,
+        "completion_tokens": first.tokens,
+        "memory_before": meter.before,
+        "memory_peak": meter.peak(),
+    }
