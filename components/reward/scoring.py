@@ -63,9 +63,9 @@ class Row:
     components: dict[str, float] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
-        # A dict of its own: a grader may change it.
-        return {**_ROW, "prompt": self.prompt, "completion": self.completion, "answer": self.answer,
-                "metadata": json.loads(self.metadata)}  # fmt: skip
+        """For one call; metadata is a dict of its own, which a grader may change."""
+        metadata = json.loads(self.metadata)
+        return {"prompt": self.prompt, "completion": self.completion, "answer": self.answer, "metadata": metadata}
 
     def take(self, grader: LoadedGrader, value: object, time_limit: float) -> None:
         if isinstance(value, Late):

@@ -194,6 +194,19 @@ def test_rescore_prints_what_changed_and_refuses_what_is_not_grading(tmp_path: P
     assert "there is no grader 'maths'" in refused("rescore", where, "reward=maths")
 
 
+def test_rescore_finds_graders_where_it_is_started(tmp_path: Path) -> None:
+    where = str(finished_run(tmp_path, iterations=1).run.store.local_path("runs/demo"))
+    (tmp_path / "my_graders.py").write_text("def always(*, prompt, completion, answer, metadata):\n    return 0.25\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.pop(0); from pipelines.cli.main import main; main()",
+         "rescore", where, "--iteration", "1", "reward=my_graders:always"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
+        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "-> 0.250" in done.stdout
+
+
 def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     run = finished_run(tmp_path).run
     message = refused("status", "nobody", "--store", str(run.store.local_path("")))
@@ -220,3 +233,6 @@ def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
     sick = rapid("doctor", config, "model=/nowhere/model")
     assert sick.returncode == 2
     assert "/nowhere/model is no directory" in " ".join(sick.stdout.split())
+    graders = rapid("doctor", config, "reward=no_such_module:grade")
+    assert graders.returncode == 2
+    assert "ModuleNotFoundError" in " ".join(graders.stdout.split())
