@@ -252,6 +252,18 @@ def test_progress_tells_counts_per_status(sampled_run, monkeypatch, capfd):
     assert "ok 3, invalid 1" in capfd.readouterr().out
 
 
+def test_rewards_that_teach_nothing_are_told_at_once(sampled_run, grader_module, capfd):
+    grader_module("if completion == 'late': raise TimeoutError('no answer from the judge')\nreturn 0.5")
+    run = sampled_run([["1", "2", "3", "4"], ["held out:1", "held out:2", "held out:late", "held out:3"]], TRIAL)
+    assert grade_shard(run.uri, AT, 0).facts["timeout"] == 1
+    told = capfd.readouterr().err
+    assert (
+        "1 of 8 completions could not be graded and score 0: 1 timeout; TimeoutError: no answer from the judge" in told
+    )
+    assert "all 4 train completions earned the same reward, 0.5" in told
+    assert "eval completions earned the same" not in told
+
+
 def test_no_grading_process_is_left(sampled_run):
     grade_shard(sampled_run([["1"] * 4]).uri, AT, 0)
     own = f"components.reward.worker\0{os.getpid()}\0".encode()
