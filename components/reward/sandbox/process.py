@@ -1,0 +1,230 @@
+"""The sandbox seen from outside: a warm interpreter that starts programs, and one running program."""
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from components.reward.sandbox.filter import seccomp_program
+from components.reward.sandbox.inside.confine import Confinement
+from components.reward.sandbox.inside.wire import Closed, pack, parse
+from components.reward.sandbox.layers import DEVICES, bubblewrap, landlock, own_files, own_uids, system_paths
+
+_SCRATCH = "/scratch"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_PACKET = 1 << 16
+_MIB = 2**20
+_FILES = 1024
+_THREADS = 32
+
+
+class SandboxGone(Exception):
+    """The sandbox itself has ended or does not answer; no program's doing, as far as is known."""
+
+
+class TimedOut(Exception):
+    """Nothing came before the deadline."""
+
+
+class TooLarge(Exception):
+    """More came than is read."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use. `seconds` is wall clock, over all its tests; `processes` 1 means no children."""
+
+    seconds: float
+    cpu_seconds: int
+    memory_mib: int
+    processes: int
+    file_mib: int
+    output_kib: int
+
+
+class Sandbox:
+    """A warm interpreter, confined as `mode` (`namespaces`, `landlock` or `unsafe`) says. A context manager.
+
+    It and all that it started end when it is closed, or when this process ends in whatever way.
+
+    Raises:
+        SandboxGone: it does not start; the message is its last word.
+    """
+
+    def __init__(self, mode: str, limits: Limits) -> None:
+        self.mode, self.limits = mode, limits
+        self._started = 0
+        uids = own_uids()
+        self._uid = uids[2 * (os.getpid() % (len(uids) // 2))] if uids else None
+        # Where programs have no mount of their own, one directory holds a scratch directory for each.
+        self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
+        if self._scratch and uids:
+            Path(self._scratch).chmod(0o711)
+        self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with inside, tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=inside.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={"PYTHONHASHSEED": "0"},
+            )
+            inside.close()
+            try:
+                self._control.settimeout(_START_SECONDS)
+                self._control.send(json.dumps(asdict(self._confinement())).encode())
+                greeting = self._control.recv(_PACKET)
+            except OSError:
+                greeting = b""
+            if not greeting:
+                self.close()
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise SandboxGone(f"the sandbox does not start: {' '.join(last) or 'it said nothing'}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, kind: str, stdin: int | None = None, stdout: int | None = None) -> "Program":
+        """A confined process of a kind that `inside.zygote` knows; it waits for what is sent to it."""
+        self._started += 1
+        ours, theirs = socket.socketpair()
+        uid = None if self._uid is None else self._uid + (kind == "judge")
+        with theirs, Path(os.devnull).open("r+b", buffering=0) as null:
+            fds = [theirs.fileno(), *(null.fileno() if fd is None else fd for fd in (stdin, stdout))]
+            try:
+                socket.send_fds(self._control, [json.dumps(["start", self._started, kind, uid]).encode()], fds)
+            except OSError as error:
+                ours.close()
+                raise SandboxGone(f"the sandbox has ended: {error}") from None
+        return Program(self, self._started, ours)
+
+    def stop(self, number: int) -> int:
+        """Kill a program with all that it started; its wait status, once nothing of it is left."""
+        try:
+            self._control.settimeout(_STOP_SECONDS)
+            self._control.send(json.dumps(["stop", number]).encode())
+            return int(self._control.recv(_PACKET) or b"x")
+        except (OSError, ValueError):
+            raise SandboxGone("the sandbox has ended") from None
+
+    def close(self) -> None:
+        self._control.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        code = f"import sys; sys.path.append({str(Path(__file__).parents[3])!r})\n"
+        code += "from components.reward.sandbox.inside.zygote import main; main()"
+        python = [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
+        if self.mode != "namespaces":
+            return python
+        words = [str(bubblewrap()), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
+        words += ["--unshare-cgroup-try", "--hostname", "sandbox"]
+        words += ["--unshare-user"] if os.geteuid() else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_KILL"]
+        for path in (*system_paths(), *own_files()):
+            link = Path(path).is_symlink()
+            words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
+        for path in DEVICES:
+            words += ["--dev-bind", path, path]
+        return [*words, "--dir", _SCRATCH, "--remount-ro", "/", "--", *python]
+
+    def _confinement(self) -> Confinement:
+        limits, namespaces = self.limits, self.mode == "namespaces"
+        bounded = namespaces or self._uid is not None
+        return Confinement(
+            namespaces=namespaces,
+            landlock=self.mode != "unsafe" and landlock().holds,
+            scratch=self._scratch or _SCRATCH,
+            readable=[*system_paths(), *own_files()],
+            devices=DEVICES,
+            filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
+            # The judge and threads of a program count as well.
+            processes=limits.processes + _THREADS if bounded else None,
+            cpu=limits.cpu_seconds,
+            memory=limits.memory_mib * _MIB,
+            file=limits.file_mib * _MIB,
+            disk=limits.file_mib * _MIB,
+            files=_FILES,
+        )
+
+
+class Program:
+    """A running process and the channel to it. A context manager: leaving it kills all of the process."""
+
+    def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket) -> None:
+        self._sandbox, self._number = sandbox, number
+        self._channel = channel
+        self._status: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def send(self, message: object, deadline: float) -> None:
+        """Raises Closed, TimedOut."""
+        view = memoryview(pack(message))
+        while view:
+            self._channel.settimeout(_left(deadline))
+            try:
+                view = view[self._channel.send(view) :]
+            except TimeoutError:
+                raise TimedOut from None
+            except OSError:
+                raise Closed from None
+
+    def receive(self, deadline: float) -> Any:
+        """Raises Closed, TimedOut, TooLarge, Malformed."""
+        (size,) = struct.unpack(">I", self._read(4, deadline))
+        if size > self._sandbox.limits.output_kib * 1024:
+            raise TooLarge
+        return parse(self._read(size, deadline))
+
+    def stop(self) -> int:
+        """Kill all of it; the wait status, in which a death of its own shows. May be called again."""
+        if self._status is None:
+            self._channel.close()
+            self._status = self._sandbox.stop(self._number)
+        return self._status
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            self._channel.settimeout(_left(deadline))
+            try:
+                more = self._channel.recv(min(_PACKET, size - len(data)))
+            except TimeoutError:
+                raise TimedOut from None
+            except OSError:
+                more = b""
+            if not more:
+                raise Closed
+            data += more
+        return bytes(data)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimedOut
+    return left
