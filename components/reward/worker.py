@@ -95,7 +95,8 @@ def grade(
             if score is None:
                 status, detail = "invalid", _trimmed(f"{name} returned {value!r}, not a finite number")
             else:
-                components[name] = score
+                components |= {name: score, **getattr(value, "parts", {})}
+                detail = getattr(value, "detail", None) or detail
                 reward += weight * score
         if status != "ok":
             break

@@ -155,7 +155,7 @@ def test_a_grader_that_cannot_be_loaded_is_named(tmp_path, name, options, messag
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="no grader 'maths'; built in are exact, length, math, numeric, regex"):
+    with pytest.raises(InputError, match="no grader 'maths'; built in are code, exact, length, math, numeric, regex"):
         resolve_graders([GraderSpec(name="maths")])
 
 
