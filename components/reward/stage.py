@@ -13,7 +13,7 @@ from components.contract.manifest import Manifest
 from components.contract.resolve import stage_digest
 from components.contract.schemas import REWARDS, validate, with_metadata
 from components.reward.pool import GraderPool, Outcome
-from components.reward.registry import resolve_graders
+from components.reward.registry import resolve_graders, sandbox_facts
 from components.reward.tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
 from components.reward.tally import Tally, TooManyFailed
 from components.runtime.clock import Clock
@@ -22,12 +22,13 @@ from components.store import OutputDirectory, open_run
 from components.store.parts import PartWriter, decode
 
 
-def run(run_uri: str, at: Round, shard: int) -> Manifest:
+def run(run_uri: str, at: Round, shard: int, unsafe: bool = False) -> Manifest:
     """Grade a shard, or return the manifest of a shard that is graded already.
 
     A killed stage resumes after its last whole part, provided the graders still have the same versions. Where
     too many completions fail, the parts written so far are removed: they hold what a broken grader said, and
-    the next start shall not build on them.
+    the next start shall not build on them. `unsafe` allows programs to run without a sandbox, as
+    `reward.sandbox.unsafe` does; the manifest's facts say what they ran in.
 
     Raises:
         InputError: trajectories are missing or damaged, a grader cannot be loaded, or more completions than
@@ -44,7 +45,8 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
     if done := directory.settled(inputs, digest):
         return done
 
-    graders = resolve_graders(settings.graders)
+    sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
+    graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with clock.measure("store"):
         known = pa.concat_tables(
             _read(prompts, output.path, "prompts") for output in prompts.require().outputs if _is_table(output.path)
@@ -86,7 +88,7 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
         clock.timings(),
         iteration=at.number,
         shard=shard,
-        facts={**tally.facts(), "grader_version": "+".join(pool.versions)},
+        facts={**tally.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(graders)},
     )
 
 
