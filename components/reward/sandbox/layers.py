@@ -2,18 +2,15 @@
 
 import os
 import shutil
-import sys
-import sysconfig
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from components.reward.sandbox.filter import available
 from components.reward.sandbox.inside.confine import landlock_abi
+from components.reward.sandbox.paths import closed_folder
 
 _FIRST_UID = 1_000_000_000
 _UIDS = 1_000_000
-DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,9 @@ def bubblewrap() -> str | None:
 
 def landlock() -> Layer:
     abi = landlock_abi()
+    if os.geteuid() == 0 and (folder := closed_folder()):
+        found = f"ABI {abi}, but programs get a uid of their own, and only root reaches the interpreter below {folder}"
+        return Layer("landlock", False, found, f"chmod o+x {folder}, or start as an ordinary user")
     if abi:
         return Layer("landlock", True, f"ABI {abi}")
     return Layer("landlock", False, "not in this kernel or switched off", "use a kernel from 5.13 with lsm=landlock")
@@ -62,29 +62,3 @@ def own_uids() -> range | None:
         if count >= 4096:  # a container's share: the upper half of it
             return range(first + count // 2, first + count - 1)
     return None
-
-
-@cache
-def system_paths() -> list[str]:
-    """What an interpreter needs to read: itself, its library, shared libraries; all read-only in the sandbox."""
-    executable = os.path.realpath(sys.executable)
-    wanted = {
-        executable,
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("platstdlib"),
-        "/usr/lib",
-        "/usr/lib64",
-        "/lib",
-        "/lib64",
-    }
-    library = sysconfig.get_config_var("INSTSONAME")
-    if sysconfig.get_config_var("Py_ENABLE_SHARED") and library:
-        wanted |= {str(path) for path in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*")}
-    return sorted(path for path in wanted if Path(path).exists())
-
-
-@cache
-def own_files() -> list[str]:
-    """The modules that run inside, with the packages they lie in."""
-    package = Path(__file__).parent
-    return [str(package / "inside"), *(str(folder / "__init__.py") for folder in (package, *package.parents[:2]))]

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from components.reward.sandbox.filter import seccomp_program
-from components.reward.sandbox.inside.confine import Confinement
+from components.reward.sandbox.inside.confine import Confinement, landlock_abi
 from components.reward.sandbox.inside.wire import Closed, pack, parse
-from components.reward.sandbox.layers import DEVICES, bubblewrap, landlock, own_files, own_uids, system_paths
+from components.reward.sandbox.layers import bubblewrap, own_uids
+from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 
+# All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
+# interpreter's own shared library. It is empty before the first program runs.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": "/python/lib"}
 _SCRATCH = "/scratch"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -63,7 +67,7 @@ class Sandbox:
     def __init__(self, mode: str, limits: Limits) -> None:
         self.mode, self.limits = mode, limits
         self._started = 0
-        uids = own_uids()
+        uids = own_uids() if mode == "namespaces" or not closed_folder() else None
         self._uid = uids[2 * (os.getpid() % (len(uids) // 2))] if uids else None
         # Where programs have no mount of their own, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
@@ -131,30 +135,40 @@ class Sandbox:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _command(self) -> list[str]:
-        code = f"import sys; sys.path.append({str(Path(__file__).parents[3])!r})\n"
+        namespaces = self.mode == "namespaces"
+        executable = interpreter()[0].inside if namespaces else interpreter()[0].source
+        code = f"import sys; sys.path.append({import_root(namespaces)!r})\n"
         code += "from components.reward.sandbox.inside.zygote import main; main()"
-        python = [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
-        if self.mode != "namespaces":
-            return python
+        python = [executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
+        return [*self._bubblewrap(), "--", *python] if namespaces else python
+
+    def _bubblewrap(self) -> list[str]:
         words = [str(bubblewrap()), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
         words += ["--unshare-cgroup-try", "--hostname", "sandbox"]
         words += ["--unshare-user"] if os.geteuid() else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_KILL"]
-        for path in (*system_paths(), *own_files()):
+        places = (*interpreter(), *modules())
+        # Those that bubblewrap makes by itself are open to their owner only.
+        targets = [*(place.inside for place in places), *libraries(), *DEVICES, f"{_SCRATCH}/-"]
+        for folder in sorted({str(folder) for target in targets for folder in Path(target).parents} - {"/"}):
+            words += ["--perms", "0755", "--dir", folder]
+        for place in places:
+            words += ["--ro-bind", place.source, place.inside]
+        for path in libraries():
             link = Path(path).is_symlink()
             words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
         for path in DEVICES:
             words += ["--dev-bind", path, path]
-        return [*words, "--dir", _SCRATCH, "--remount-ro", "/", "--", *python]
+        return [*words, "--remount-ro", "/"]
 
     def _confinement(self) -> Confinement:
         limits, namespaces = self.limits, self.mode == "namespaces"
         bounded = namespaces or self._uid is not None
         return Confinement(
             namespaces=namespaces,
-            landlock=self.mode != "unsafe" and landlock().holds,
+            landlock=self.mode != "unsafe" and landlock_abi() > 0,
             scratch=self._scratch or _SCRATCH,
-            readable=[*system_paths(), *own_files()],
+            readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
             # The judge and threads of a program count as well.

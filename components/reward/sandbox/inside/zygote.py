@@ -26,8 +26,8 @@ from components.reward.sandbox.inside.scratch import exceeds, remove
 
 # What programs usually import: a fork then finds it in memory.
 _WARM = """
-array bisect cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools json math
-operator queue random re statistics string threading time types typing
+array bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq
+itertools json math operator queue random re statistics string struct textwrap threading time types typing
 """
 _PACKET = 1 << 18
 _LOOK_SECONDS = 0.05
