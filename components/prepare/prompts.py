@@ -5,6 +5,7 @@
 | plain  | `prompt`, text                           | `answer`                                     |
 | TRL    | `prompt`, text or messages               | `answer`, `solution` or `ground_truth`       |
 | verl   | `prompt`, messages (with `data_source`)  | `reward_model.ground_truth`                  |
+| MBPP   | made of `text` and the first of `test_list` | none: graders get the tests as metadata   |
 
 Every other column is kept as metadata, which graders get.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contract.errors import InputError
+from components.prepare.mbpp import with_prompt
 from components.prepare.rows import BadRow, Row
 
 Messages = tuple[dict[str, str], ...]
@@ -44,6 +46,7 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
     Raises:
         InputError: no row has a prompt column.
     """
+    rows = [Row(row.number, with_prompt(row.columns)) for row in rows]
     if rows and not any("prompt" in row.columns for row in rows):
         columns = sorted({str(name) for row in rows for name in row.columns})
         raise InputError(

@@ -6,7 +6,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
