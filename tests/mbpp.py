@@ -1,6 +1,6 @@
 """MBPP's rows graded by the grader `code`, through grading processes.
 
-    python -m tests.mbpp '{"mode": "landlock"}'
+    python -m mbpp '{"mode": "landlock"}'
 
 Prints the task ids whose reference solutions do not pass, each with the detail.
 """

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+from mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
+from mutations import mutated
 
 from components.contract.config import SandboxSection
 from components.reward.sandbox.modes import sandbox_options
 from components.reward.sandbox.process import Limits, Sandbox
-from tests.mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
-from tests.mutations import mutated
 
 SURVIVORS = {
     row["task_id"]: row
@@ -29,7 +29,7 @@ def test_every_reference_solution_passes():
 
 
 def test_every_reference_solution_passes_under_landlock(in_open_python):
-    assert in_open_python("tests.mbpp", "ordinary", mode="landlock", **UNHURRIED) == {}
+    assert in_open_python("mbpp", "ordinary", mode="landlock", **UNHURRIED) == {}
 
 
 def test_one_changed_operator_or_constant_is_noticed():

@@ -28,6 +28,13 @@ class Malformed(Exception):
     """A frame or a value that is none."""
 
 
+class Kept:
+    """Stands for an object that stayed with the program; equal to nothing."""
+
+    def __repr__(self) -> str:
+        return "an object that is no plain data"
+
+
 class Closed(Exception):
     """The other end has gone."""
 
@@ -127,7 +134,7 @@ def _scalar(kind: str, items: list[Any], resolve: Resolve | None) -> Any:
         case "c", [float(real), float(imaginary)]:
             return complex(real, imaginary)
         case "o", [int(number)]:
-            return resolve(number) if resolve else object()
+            return resolve(number) if resolve else Kept()
     raise Malformed("no value")
 
 
