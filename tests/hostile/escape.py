@@ -222,6 +222,12 @@ def attempt():
     there = (ctypes.c_void_p * 2)(0x400000, 8)
     return libc.process_vm_readv(@PID@, vector, 1, there, 1, 0) >= 0
 """,
+    "processor time of a process": """
+import time
+def attempt():
+    return time.clock_gettime(~@PID@ << 3 | 2) >= 0
+""",
+    "processors allowed to a process": "def attempt():\n    return os.sched_getaffinity(@PID@)\n",
     "limits of a process": """
 import resource
 def attempt():

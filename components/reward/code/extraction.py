@@ -17,10 +17,10 @@ _FENCE = re.compile(
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_MARKED = re.compile(r"\[BEGIN\]\s*?\n(?P<text>.*?)(?:\[DONE\]|\Z)", re.DOTALL)
+_MARKED = re.compile(r"\[BEGIN\][ \t]*\n(?P<text>.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _PYTHON = {"", "python", "python3", "py", "py3", "python-repl"}
 _FIRST_LINE = re.compile(
-    r"^(?:(?:def|async def|class|import|from|if|for|while|try|with)\b|@\w|print\(|\w+\s*=)", re.MULTILINE
+    r"^(?:(?:def|async def|class|import|from|if|for|while|try|with)\b|@\w|print\(|\w+[ \t]*=)", re.MULTILINE
 )
 
 

@@ -90,7 +90,7 @@ def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, de
                     case ["call", *request]:
                         asked = True
                         program.send(request, deadline)
-                        judge.send(program.receive(deadline), deadline)
+                        judge.send_frame(program.receive_frame(deadline), deadline)
                     case ["verdict", True, _]:
                         # A name of Python's own, which a test means the program's function by, would pass like this.
                         unasked = TestResult("failed", "the test passes without calling the program")

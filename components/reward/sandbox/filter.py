@@ -19,18 +19,19 @@ _FILES = (
 )
 _MEMORY = "mmap munmap mremap mprotect madvise brk"
 _WAITING = (
-    "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 nanosleep "
-    "clock_nanosleep pause alarm setitimer getitimer shutdown"
+    "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 nanosleep pause "
+    "alarm setitimer getitimer shutdown"
 )
-_THREADS = "futex set_robust_list get_robust_list rseq set_tid_address arch_prctl sched_yield sched_getaffinity getcpu"
+_THREADS = "futex set_robust_list rseq set_tid_address arch_prctl sched_yield getcpu"
 _SIGNALS = "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack"
 _FACTS = (
-    "clock_gettime clock_getres gettimeofday time times getpid gettid getppid getuid geteuid getgid getegid getresuid "
+    "gettimeofday time times getpid gettid getppid getuid geteuid getgid getegid getresuid "
     "getresgid getgroups getpgrp getrlimit setrlimit getrusage sysinfo uname getrandom"
 )
 _ENDING = "exit exit_group restart_syscall"
 _CHILDREN = "vfork execve execveat wait4 waitid kill tgkill setsid setpgid getpgid getsid"
 
+_LAST_CLOCK = 11
 _CLONE_THREAD = 0x00010000
 _NEW_NAMESPACES = 0x7E020000
 _TIOCS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # isatty, window size, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
@@ -56,7 +57,7 @@ def available() -> str | None:
 def seccomp_program(processes: int) -> bytes:
     """The filter in the form the kernel takes; with `processes` above 1 a program may start others."""
     import pyseccomp as seccomp
-    from pyseccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arg
+    from pyseccomp import ALLOW, EQ, ERRNO, LE, MASKED_EQ, Arg
 
     rules = seccomp.SyscallFilter(ERRNO(errno.EPERM))
     plain = [_FILES, _MEMORY, _WAITING, _THREADS, _SIGNALS, _FACTS, _ENDING, *([_CHILDREN] if processes > 1 else [])]
@@ -66,8 +67,11 @@ def seccomp_program(processes: int) -> bytes:
     for (name, argument), values in choices.items():
         for value in values:
             rules.add_rule(ALLOW, name, Arg(argument, EQ, value))
-    # Its own limits only: with another process's number this call changes that one's.
-    rules.add_rule(ALLOW, "prlimit64", Arg(0, EQ, 0))
+    # For itself only: with another process's number these change or tell of that one, as clocks beyond the last do.
+    for name in ("prlimit64", "sched_getaffinity"):
+        rules.add_rule(ALLOW, name, Arg(0, EQ, 0))
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
+        rules.add_rule(ALLOW, name, Arg(0, LE, _LAST_CLOCK))
     # A connected pair, which asyncio wakes itself with, cannot be pointed at anything else.
     stream = socket.SOCK_STREAM
     for kind in (stream | a | b for a in (0, socket.SOCK_NONBLOCK) for b in (0, socket.SOCK_CLOEXEC)):

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from components.reward.sandbox.filter import seccomp_program
 from components.reward.sandbox.inside.confine import Confinement, landlock_abi
-from components.reward.sandbox.inside.wire import Closed, pack, parse
+from components.reward.sandbox.inside.wire import Closed, frame, parse
 from components.reward.sandbox.layers import bubblewrap, own_uids
 from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 
@@ -162,7 +162,6 @@ class Sandbox:
 
     def _confinement(self) -> Confinement:
         limits, namespaces = self.limits, self.mode == "namespaces"
-        bounded = namespaces or self._uid is not None
         return Confinement(
             namespaces=namespaces,
             landlock=self.mode != "unsafe" and landlock_abi() > 0,
@@ -170,8 +169,8 @@ class Sandbox:
             readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
-            # The judge and threads of a program count as well.
-            processes=limits.processes + _THREADS if bounded else None,
+            processes=limits.processes + _THREADS,
+            count_processes=namespaces or self._uid is not None,
             cpu=limits.cpu_seconds,
             memory=limits.memory_mib * _MIB,
             file=limits.file_mib * _MIB,
@@ -196,7 +195,15 @@ class Program:
 
     def send(self, message: object, deadline: float) -> None:
         """Raises Closed, TimedOut."""
-        view = memoryview(pack(message))
+        self.send_frame(json.dumps(message).encode(), deadline)
+
+    def receive(self, deadline: float) -> Any:
+        """Raises Closed, TimedOut, TooLarge, Malformed."""
+        return parse(self.receive_frame(deadline))
+
+    def send_frame(self, body: bytes, deadline: float) -> None:
+        """Raises Closed, TimedOut."""
+        view = memoryview(frame(body))
         while view:
             self._channel.settimeout(_left(deadline))
             try:
@@ -206,12 +213,12 @@ class Program:
             except OSError:
                 raise Closed from None
 
-    def receive(self, deadline: float) -> Any:
-        """Raises Closed, TimedOut, TooLarge, Malformed."""
+    def receive_frame(self, deadline: float) -> bytes:
+        """A message as it came. Raises Closed, TimedOut, TooLarge."""
         (size,) = struct.unpack(">I", self._read(4, deadline))
         if size > self._sandbox.limits.output_kib * 1024:
             raise TooLarge
-        return parse(self._read(size, deadline))
+        return self._read(size, deadline)
 
     def stop(self) -> int:
         """Kill all of it; the wait status, in which a death of its own shows. May be called again."""

@@ -16,7 +16,8 @@ from components.reward.sandbox.inside.confine import landlock_abi
 UNCONFINED = """
 tcp; udp; a listening socket; unix socket; abstract unix socket; netlink; read a file outside; symbolic link out;
 socket through native code; relative path out; the system's passwords; environment; list processes;
-link to a parent's program; probe a process; limits of a process; anonymous files; System V shared memory;
+link to a parent's program; probe a process;
+processor time of a process; processors allowed to a process; limits of a process; anonymous files; System V shared memory;
 inherited descriptors; set-uid file
 """
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.reward.registry import resolve_graders
 from components.reward.sandbox import modes
+from components.reward.sandbox.inside.confine import landlock_abi
 from components.reward.sandbox.layers import Layer
 from components.reward.sandbox.process import Limits, Sandbox, SandboxGone
 from components.reward.stage import run as grade_shard
@@ -99,13 +101,18 @@ def test_a_sandbox_that_was_killed_is_started_again():
     assert grade() == 1.0
     (sandbox,) = module._open
     for process in psutil.Process(sandbox._process.pid).children(recursive=True):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     sandbox._process.kill()
     assert grade() == 1.0
     module._close()
 
 
+@pytest.mark.parametrize("mode", ["namespaces", "landlock", "unsafe"])
 def test_everything_ends_with_a_killed_grading_process(mode):
+    needed = {"namespaces": modes.namespaces().holds, "landlock": landlock_abi(), "unsafe": True}
+    if not needed[mode]:
+        pytest.skip(f"no {mode} here")
     script = f"""
 import os, sys, time
 from components.reward.sandbox.process import Limits, Sandbox
@@ -123,8 +130,26 @@ time.sleep(1000)
         holder.send_signal(signal.SIGKILL)
         _, alive = psutil.wait_procs(below, timeout=10)
     assert alive == []
-    if scratch:
-        assert list(Path(scratch).iterdir()) == []
+    assert not scratch or not Path(scratch).exists()
+
+
+def test_children_that_leave_their_parents_are_found_without_namespaces():
+    """Nothing forbids forks there; as subreaper the sandbox becomes the parent of what a program leaves behind."""
+    program = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(1000)
+    os._exit(0)
+"""
+    with Sandbox("unsafe", LIMITS) as sandbox:
+        with sandbox.start("calls") as running:
+            running.send([[program, False]], time.monotonic() + 5)
+            assert running.receive(time.monotonic() + 5) == ["ready"]
+            time.sleep(0.2)
+            assert psutil.Process(sandbox._process.pid).children(recursive=True)
+        assert psutil.Process(sandbox._process.pid).children(recursive=True) == []
 
 
 def test_no_file_descriptor_is_left_open(mode):

@@ -41,7 +41,8 @@ class Confinement:
     """How programs are confined, as JSON from the outside. Sizes are bytes, times seconds.
 
     `readable` are system paths, `devices` those that may be written too; `filter` is a seccomp program in
-    hexadecimal, empty for none; `processes` counts threads too and is None where nothing can bound them.
+    hexadecimal, empty for none; `processes` counts threads too; the kernel can count them where the user has
+    nothing else running.
     """
 
     namespaces: bool
@@ -50,7 +51,8 @@ class Confinement:
     readable: list[str]
     devices: list[str]
     filter: str
-    processes: int | None
+    processes: int
+    count_processes: bool
     cpu: int
     memory: int
     file: int
@@ -113,7 +115,7 @@ def _limit(how: Confinement) -> None:
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_SIGPENDING: 64,
     }
-    if how.processes is not None:
+    if how.count_processes:
         wanted[resource.RLIMIT_NPROC] = how.processes
     for which, value in wanted.items():
         _, hard = resource.getrlimit(which)

@@ -39,8 +39,7 @@ class Closed(Exception):
     """The other end has gone."""
 
 
-def pack(message: object) -> bytes:
-    body = json.dumps(message).encode()
+def frame(body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
@@ -57,7 +56,7 @@ def parse(body: bytes) -> Any:
 
 
 def send(fd: int, message: object) -> None:
-    view = memoryview(pack(message))
+    view = memoryview(frame(json.dumps(message).encode()))
     while view:
         view = view[os.write(fd, view) :]
 

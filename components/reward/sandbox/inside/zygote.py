@@ -46,7 +46,7 @@ class _Zygote:
     def serve(self) -> None:
         while True:
             if not self.how.namespaces:
-                self._watch_scratch()
+                self._watch()
             patience = _LOOK_SECONDS if self.running and not self.how.namespaces else None
             if not select.select([self.control], [], [], patience)[0]:
                 continue
@@ -62,6 +62,8 @@ class _Zygote:
                 os.close(fd)
         for number in list(self.running):
             self._stop(number)
+        if not self.how.namespaces:
+            os.rmdir(self.how.scratch)
 
     def _start(self, number: int, kind: str, uid: int | None, fds: list[int]) -> None:
         scratch = self.how.scratch
@@ -112,10 +114,17 @@ class _Zygote:
                     os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
 
-    def _watch_scratch(self) -> None:
+    def _watch(self) -> None:
+        """What no limit of the kernel's bounds without namespaces: the size of a directory, and a user's threads."""
         for pid, scratch in self.running.values():
-            if exceeds(scratch, self.how.disk, self.how.files):
+            if exceeds(scratch, self.how.disk, self.how.files) or _threads(pid) > self.how.processes:
                 os.kill(pid, signal.SIGKILL)
+
+
+def _threads(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}/task").st_nlink - 2
+    return 0
 
 
 def _children() -> set[int]:
