@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -124,7 +125,9 @@ def _is_interpreter(process: psutil.Process | None) -> bool:
 
 def run(sandbox: dict[str, Any]) -> dict[str, Any]:
     settings = SandboxSection(**LIMITS, **sandbox)
-    corpus = {**EXHAUSTION, **ESCAPES, **CHEATING}
+    programs = list({**EXHAUSTION, **ESCAPES, **CHEATING}.items())
+    Random(0).shuffle(programs)  # those that take their whole time shall not queue behind each other
+    corpus = dict(programs)
     graders = resolve_graders([GraderSpec(name="code")], settings, 10.0)
     with World() as world:
         tasks = [
@@ -133,7 +136,7 @@ def run(sandbox: dict[str, Any]) -> dict[str, Any]:
         ]
         outcomes = {}
         traces = []
-        with GraderPool(graders, 2, 10.0) as pool:
+        with GraderPool(graders, 4, 10.0) as pool:
             for index, outcome in pool.grade(tasks):
                 outcomes[list(corpus)[index]] = outcome.status, outcome.reward, outcome.detail
             traces += programs_left()

@@ -17,8 +17,8 @@ UNCONFINED = """
 tcp; udp; a listening socket; unix socket; abstract unix socket; netlink; read a file outside; symbolic link out;
 socket through native code; relative path out; the system's passwords; environment; list processes;
 link to a parent's program; probe a process;
-processor time of a process; processors allowed to a process; limits of a process; anonymous files; System V shared memory;
-inherited descriptors; set-uid file
+processor time of a process; processors allowed to a process; limits of a process; anonymous files;
+System V shared memory; inherited descriptors; set-uid file
 """
 
 
