@@ -129,7 +129,9 @@ def open_python() -> Iterator[str]:
     (root / "bin").mkdir(mode=0o755)
     shutil.copy(executable, root / "bin")
     library = Path(sysconfig.get_path("stdlib"))
-    left_out = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "tkinter", "lib2to3", "config-*")
+    left_out = shutil.ignore_patterns(
+        "site-packages", "test", "tests", "idlelib", "tkinter", "lib2to3", "config-*", "*.opt-?.pyc"
+    )
     shutil.copytree(library, root / "lib" / library.name, ignore=left_out)
     for shared in library.parent.glob("libpython*.so*"):
         shutil.copy(shared, root / "lib")
