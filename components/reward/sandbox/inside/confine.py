@@ -33,6 +33,8 @@ _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 _BIND_AND_CONNECT_TCP = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
+_OPEN_FILES = 32
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -112,7 +114,7 @@ def _limit(how: Confinement) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
         resource.RLIMIT_SIGPENDING: 64,
     }
     if how.count_processes:

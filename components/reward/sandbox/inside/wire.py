@@ -19,6 +19,7 @@ from typing import Any
 
 MAX_DEPTH = 64
 _SMALL = 2**53
+_FEW = 500
 
 Refer = Callable[[Any], int]
 Resolve = Callable[[int], Any]
@@ -117,11 +118,19 @@ def decode(data: Any, resolve: Resolve | None = None, depth: int = MAX_DEPTH) ->
         if kind in ("i", "b", "c", "o"):
             return _scalar(kind, items, resolve)
         values = [decode(item, resolve, depth - 1) for item in items]
+        if kind in ("s", "f", "d"):
+            _check_hashes(values[:: 2 if kind == "d" else 1])
         if kind == "d":
             return dict(zip(values[::2], values[1::2], strict=True))
         return {"l": list, "t": tuple, "s": set, "f": frozenset}[kind](values)
     except (KeyError, TypeError, ValueError):
         raise Malformed("no value") from None
+
+
+def _check_hashes(values: list[Any]) -> None:
+    """Values of one hash, which are easily made of integers, would take the square of their number to put together."""
+    if len(values) > _FEW and 2 * len(set(map(hash, values))) < len(values):
+        raise Malformed("values whose hashes collide")
 
 
 def _scalar(kind: str, items: list[Any], resolve: Resolve | None) -> Any:

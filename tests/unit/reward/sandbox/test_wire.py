@@ -97,6 +97,16 @@ def test_what_is_no_value_is_refused(data):
         decode(data)
 
 
+def test_values_whose_hashes_collide_are_refused():
+    colliding = [["i", hex(number * (2**61 - 1))] for number in range(1, 20_000)]
+    for kind in ("s", "f"):
+        with pytest.raises(Malformed, match="collide"):
+            decode([kind, *colliding])
+    with pytest.raises(Malformed, match="collide"):
+        decode(["d", *(item for key in colliding for item in (key, None))])
+    assert len(decode(["s", *range(-500, 20_000)])) == 20_500
+
+
 @pytest.mark.parametrize("body", [b"", b"\xde\xad", b"[1", b"[" * 100_000, b'{"a": ', b"9" * 5000, b"\xff\xfe"])
 def test_what_is_no_message_is_refused(body):
     with pytest.raises(Malformed):
