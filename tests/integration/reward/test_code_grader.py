@@ -8,6 +8,8 @@ from hostile import CHEATING
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
 from components.reward.graders.code import code
+from components.reward.sandbox import modes
+from components.reward.sandbox.inside.confine import landlock_abi
 from components.reward.sandbox.modes import choose, sandbox_options
 
 try:
@@ -16,10 +18,13 @@ except InputError as error:
     pytest.skip(f"no sandbox here: {error}", allow_module_level=True)
 
 
-def score(program, *tests, answer=None, limits=None, fenced=True, **more):
+MODES = ["namespaces"] * modes.namespaces().holds + ["landlock"] * bool(landlock_abi())
+
+
+def score(program, *tests, answer=None, limits=None, fenced=True, mode=MODES[0], **more):
     options = {name: more.pop(name) for name in ("partial", "plus", "challenge") if name in more}
     metadata = {"test_list": list(tests), **more}
-    sandbox = sandbox_options(SandboxSection(seconds=2, **(limits or {})), 10.0)
+    sandbox = {**sandbox_options(SandboxSection(seconds=2, **(limits or {})), 10.0), "mode": mode}
     completion = f"```python\n{program}\n```" if fenced else program
     return code(prompt="", completion=completion, answer=answer, metadata=metadata, sandbox=sandbox, **options)
 
@@ -80,8 +85,9 @@ class Stack:
         ("if __name__ == '__main__':\n    input()\ndef f(): return __name__", "assert f() == 'program'"),
     ],
 )  # fmt: skip
-def test_right_programs_pass(program, test):
-    result = score(program, test)
+@pytest.mark.parametrize("mode", MODES)
+def test_right_programs_pass(program, test, mode):
+    result = score(program, test, mode=mode)
     assert (result, result.detail) == (1.0, "P")
 
 
@@ -142,7 +148,8 @@ def test_a_program_that_hangs_fails_from_there_on():
     assert result.detail == "PTT; test 2: no answer in time"
 
 
-def test_standard_input_and_output():
+@pytest.mark.parametrize("mode", MODES)
+def test_standard_input_and_output(mode):
     pairs = {"inputs": ["2 3\n", "10 20\n", ""], "outputs": ["5", "30\n\n", "nothing"]}
     program = """
 import sys
@@ -155,8 +162,8 @@ def main():
 if __name__ == "__main__":
     main()
 """
-    assert score(program, input_output=pairs) == 1.0
-    assert score(program, answer=json.dumps(pairs)) == 1.0
+    assert score(program, input_output=pairs, mode=mode) == 1.0
+    assert score(program, answer=json.dumps(pairs), mode=mode) == 1.0
     assert score("a, b = map(int, input().split())\nprint(a + b)", input_output=pairs, partial=True) == 2 / 3
 
 
