@@ -29,9 +29,6 @@ def bubblewrap() -> str | None:
 
 def landlock() -> Layer:
     abi = landlock_abi()
-    if os.geteuid() == 0 and (folder := closed_folder()):
-        found = f"ABI {abi}, but programs get a uid of their own, and only root reaches the interpreter below {folder}"
-        return Layer("landlock", False, found, f"chmod o+x {folder}, or start as an ordinary user")
     if abi:
         return Layer("landlock", True, f"ABI {abi}")
     return Layer("landlock", False, "not in this kernel or switched off", "use a kernel from 5.13 with lsm=landlock")
@@ -46,6 +43,9 @@ def seccomp() -> Layer:
 
 
 def own_uid() -> Layer:
+    if own_uids() and (folder := closed_folder()):
+        found = f"under namespaces only: without them no other uid reaches the interpreter below {folder}"
+        return Layer("own uid", False, found, f"chmod o+x {folder}")
     if own_uids():
         return Layer("own uid", True, "programs run under one of their own")
     return Layer("own uid", False, "programs share yours: only root can give them another")

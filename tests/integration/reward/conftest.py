@@ -141,14 +141,20 @@ def open_python() -> Iterator[str]:
 
 @pytest.fixture
 def in_open_python(open_python) -> Callable[..., Any]:
-    """`in_open_python(module, user, **settings)`: what a module prints as JSON, as `root` or an `ordinary` user."""
+    """`in_open_python(module, user, **settings)`: what a module prints as JSON, as root or an `ordinary` user.
+
+    `root` uses an interpreter that every user may start, `root with its own interpreter` the one of this process.
+    """
 
     def run(module: str, user: str, **settings: object) -> Any:
-        if user == "root" and os.geteuid() != 0:
+        if user != "ordinary" and os.geteuid() != 0:
             pytest.skip("not root here")
-        other = user != "root" and os.geteuid() == 0
+        if user == "root with its own interpreter" and closed_folder() is None:
+            pytest.skip("every user can reach this interpreter")
+        other = user == "ordinary" and os.geteuid() == 0
+        python = sys.executable if user == "root with its own interpreter" else open_python
         identity = {"user": ORDINARY_USER, "group": ORDINARY_USER, "extra_groups": []} if other else {}
-        words = [open_python, "-m", module, json.dumps(settings)]
+        words = [python, "-m", module, json.dumps(settings)]
         paths = os.pathsep.join([str(REPOSITORY), *filter(None, sys.path)])
         variables = {"PATH": os.environ["PATH"], "PYTHONPATH": paths}
         done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, env=variables, **identity)

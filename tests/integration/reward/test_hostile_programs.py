@@ -29,6 +29,7 @@ System V shared memory; inherited descriptors; set-uid file
         ("root", "namespaces", 1),
         ("root", "namespaces", 8),
         ("root", "landlock", 1),
+        ("root with its own interpreter", "landlock", 1),
         ("ordinary", "namespaces", 8),
         ("ordinary", "landlock", 1),
     ],

@@ -9,6 +9,7 @@ from mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
 from mutations import mutated
 
 from components.contract.config import SandboxSection
+from components.contract.errors import InputError
 from components.reward.sandbox.modes import sandbox_options
 from components.reward.sandbox.process import Limits, Sandbox
 
@@ -22,6 +23,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not ROWS.is_file(), reason=MISSING),
 ]
+
+
+@pytest.fixture(autouse=True)
+def sandboxed(request):
+    if "in_open_python" not in request.fixturenames:
+        try:
+            sandbox_options(SandboxSection(), 10.0)
+        except InputError as error:
+            pytest.skip(f"no sandbox here: {error}")
 
 
 def test_every_reference_solution_passes():
