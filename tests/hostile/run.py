@@ -23,7 +23,7 @@ import psutil
 from components.contract.config import GraderSpec, SandboxSection
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import resolve_graders
-from components.reward.sandbox.layers import own_uids
+from components.reward.sandbox.layers import uids_for
 from hostile import CHEATING, ESCAPES, EXHAUSTION
 
 LIMITS = {"seconds": 0.8, "cpu_seconds": 1, "memory_mib": 256, "file_mib": 4, "output_kib": 64}
@@ -105,10 +105,15 @@ def programs_left() -> list[str]:
     return [f"a program still runs: {process}" for process in forks]
 
 
-def processes_left(world: World) -> list[str]:
-    """Processes of the user that programs run under, when everything is closed; they get a moment to end."""
+def uids_of_programs() -> set[int]:
+    """While the grading processes run, which have uids of their own to give."""
+    children = psutil.Process().children()
+    return {uid for child in children for uid in uids_for(child.pid) or [os.getuid()]}
+
+
+def processes_left(uids: set[int], world: World) -> list[str]:
+    """Processes of the users that programs run under, when everything is closed; they get a moment to end."""
     ours = {os.getpid(), os.getppid(), world.victim.pid}
-    uids = own_uids() or [os.getuid()]
     deadline = time.monotonic() + 5
     while True:
         found = [p for p in psutil.process_iter(["uids"]) if p.info["uids"].real in uids and p.pid not in ours]
@@ -140,7 +145,8 @@ def run(sandbox: dict[str, Any]) -> dict[str, Any]:
             for index, outcome in pool.grade(tasks):
                 outcomes[list(corpus)[index]] = outcome.status, outcome.reward, outcome.detail
             traces += programs_left()
-        traces += processes_left(world) + world.traces()
+            uids = uids_of_programs()
+        traces += processes_left(uids, world) + world.traces()
     return {"outcomes": outcomes, "traces": traces}
 
 

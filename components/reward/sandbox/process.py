@@ -15,7 +15,7 @@ from typing import Any, Self
 from components.reward.sandbox.filter import seccomp_program
 from components.reward.sandbox.inside.confine import Confinement, landlock_abi
 from components.reward.sandbox.inside.wire import Closed, frame, parse
-from components.reward.sandbox.layers import bubblewrap, own_uids
+from components.reward.sandbox.layers import bubblewrap, uids_for
 from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 
 # All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
@@ -66,11 +66,10 @@ class Sandbox:
     def __init__(self, mode: str, limits: Limits) -> None:
         self.mode, self.limits = mode, limits
         self._started = 0
-        uids = own_uids() if mode == "namespaces" or not closed_folder() else None
-        self._uid = uids[2 * (os.getpid() % (len(uids) // 2))] if uids else None
+        self._uids = uids_for(os.getpid()) if mode == "namespaces" or not closed_folder() else None
         # Where programs have no mount of their own, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
-        if self._scratch and uids:
+        if self._scratch and self._uids:
             Path(self._scratch).chmod(0o711)
         self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inside, tempfile.TemporaryFile() as errors:
@@ -104,7 +103,7 @@ class Sandbox:
         """A confined process of a kind that `inside.zygote` knows; it waits for what is sent to it."""
         self._started += 1
         ours, theirs = socket.socketpair()
-        uid = None if self._uid is None else self._uid + (kind == "judge")
+        uid = self._uids[kind == "judge"] if self._uids else None
         with theirs, Path(os.devnull).open("r+b", buffering=0) as null:
             fds = [theirs.fileno(), *(null.fileno() if fd is None else fd for fd in (stdin, stdout))]
             try:
@@ -170,7 +169,7 @@ class Sandbox:
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
             processes=limits.processes + _THREADS,
-            count_processes=namespaces or self._uid is not None,
+            count_processes=namespaces or self._uids is not None,
             cpu=limits.cpu_seconds,
             memory=limits.memory_mib * _MIB,
             file=limits.file_mib * _MIB,

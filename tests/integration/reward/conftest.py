@@ -24,7 +24,8 @@ from components.store import Run
 from components.store.parts import PartWriter
 
 REPOSITORY = Path(__file__).parents[3]
-ORDINARY_USER = 54321
+# Others run tests at the same time.
+ORDINARY_USER = 50_000 + os.getpid() % 10_000
 AT = Round.iteration(1)
 GROUP = 4
 
