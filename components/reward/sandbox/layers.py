@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.reward.sandbox.filter import available
-from components.reward.sandbox.inside.confine import landlock_abi
 from components.reward.sandbox.paths import closed_folder
 
+SYS_ADMIN = 21
+_CHOWN, _KILL, _SETGID, _SETUID = 0, 5, 6, 7
 _FIRST_UID = 1_000_000_000
 _UIDS = 1_000_000
 
@@ -27,13 +28,6 @@ def bubblewrap() -> str | None:
     return shutil.which("bwrap")
 
 
-def landlock() -> Layer:
-    abi = landlock_abi()
-    if abi:
-        return Layer("landlock", True, f"ABI {abi}")
-    return Layer("landlock", False, "not in this kernel or switched off", "use a kernel from 5.13 with lsm=landlock")
-
-
 def seccomp() -> Layer:
     version = available()
     if version:
@@ -48,7 +42,14 @@ def own_uid() -> Layer:
         return Layer("own uid", False, found, f"chmod o+x {folder}")
     if own_uids():
         return Layer("own uid", True, "programs run under one of their own")
-    return Layer("own uid", False, "programs share yours: only root can give them another")
+    return Layer("own uid", False, "programs share yours: only root, with its capabilities, can give them another")
+
+
+def has_capabilities(*numbers: int) -> bool:
+    """Whether this process is root with these of root's powers, of which containers take some away."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return os.geteuid() == 0 and all(effective >> number & 1 for number in numbers)
 
 
 def uids_for(pid: int) -> range | None:
@@ -62,7 +63,7 @@ def uids_for(pid: int) -> range | None:
 
 def own_uids() -> range | None:
     """Numbers that nobody on this machine should have; None where this process cannot take them."""
-    if os.geteuid() != 0:
+    if not has_capabilities(_CHOWN, _KILL, _SETGID, _SETUID):
         return None
     for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
         first, _, count = (int(word) for word in line.split())

@@ -1,12 +1,15 @@
 """Which sandbox programs run in here, or why none may run."""
 
+import time
 from functools import cache
 from typing import Any
 
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
-from components.reward.sandbox.layers import Layer, bubblewrap, landlock, own_uid, seccomp
-from components.reward.sandbox.process import Limits, Sandbox, SandboxGone
+from components.reward.sandbox.inside.confine import landlock_abi
+from components.reward.sandbox.inside.wire import Closed
+from components.reward.sandbox.layers import Layer, bubblewrap, own_uid, seccomp
+from components.reward.sandbox.process import Limits, Sandbox, SandboxGone, TimedOut
 
 _PROBE = Limits(seconds=10.0, cpu_seconds=10, memory_mib=512, processes=1, file_mib=1, output_kib=64)
 
@@ -18,19 +21,35 @@ def layers() -> list[Layer]:
 
 @cache
 def namespaces() -> Layer:
-    """Tried by running a program in them."""
-    name = "namespaces"
     if bubblewrap() is None:
-        return Layer(name, False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
+        return Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
+    mend = "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor profile in the way)"
+    return _tried("namespaces", "user, pid, net, ipc, uts, mount", mend)
+
+
+@cache
+def landlock() -> Layer:
+    abi = landlock_abi()
+    if not abi:
+        mend = "use a kernel from 5.13 on, with lsm=landlock"
+        return Layer("landlock", False, "not in this kernel or switched off", mend)
+    return _tried("landlock", f"ABI {abi}", "see what the message names")
+
+
+def _tried(mode: str, found: str, mend: str) -> Layer:
+    """By running a program: nothing else tells whether every part is allowed here."""
     if not seccomp().holds:
-        return Layer(name, False, "not tried without seccomp", seccomp().mend)
+        return Layer(mode, False, "not tried without seccomp", seccomp().mend)
+    deadline = time.monotonic() + _PROBE.seconds
     try:
-        with Sandbox("namespaces", _PROBE) as sandbox, sandbox.start("calls"):
-            return Layer(name, True, "user, pid, net, ipc, uts, mount")
-    except SandboxGone as error:
-        return Layer(
-            name, False, str(error), "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor bar)"
-        )
+        with Sandbox(mode, _PROBE) as sandbox, sandbox.start("calls") as program:
+            program.send([("", False)], deadline)
+            if program.receive(deadline) == ["ready"]:
+                return Layer(mode, True, found)
+            reason = "a program did not start"
+    except (SandboxGone, Closed, TimedOut) as error:
+        reason = str(error) or "a program did not start"
+    return Layer(mode, False, reason, mend)
 
 
 def choose(settings: SandboxSection) -> str:

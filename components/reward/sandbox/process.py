@@ -15,7 +15,7 @@ from typing import Any, Self
 from components.reward.sandbox.filter import seccomp_program
 from components.reward.sandbox.inside.confine import Confinement, landlock_abi
 from components.reward.sandbox.inside.wire import Closed, frame, parse
-from components.reward.sandbox.layers import bubblewrap, uids_for
+from components.reward.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
 from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 
 # All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
@@ -66,7 +66,9 @@ class Sandbox:
     def __init__(self, mode: str, limits: Limits) -> None:
         self.mode, self.limits = mode, limits
         self._started = 0
-        self._uids = uids_for(os.getpid()) if mode == "namespaces" or not closed_folder() else None
+        # In a user namespace there is one uid only.
+        free = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not closed_folder()
+        self._uids = uids_for(os.getpid()) if free else None
         # Where programs have no mount of their own, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
         if self._scratch and self._uids:
@@ -143,8 +145,9 @@ class Sandbox:
     def _bubblewrap(self) -> list[str]:
         words = [str(bubblewrap()), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
         words += ["--unshare-cgroup-try", "--hostname", "sandbox"]
-        words += ["--unshare-user"] if os.geteuid() else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_KILL"]
+        words += [] if has_capabilities(SYS_ADMIN) else ["--unshare-user"]
+        for name in ("SYS_ADMIN", "KILL", *(("SETUID", "SETGID") if self._uids else ())):
+            words += ["--cap-add", f"CAP_{name}"]
         places = (*interpreter(), *modules())
         # Those that bubblewrap makes by itself are open to their owner only.
         targets = [*(place.inside for place in places), *libraries(), *DEVICES, f"{_SCRATCH}/-"]
@@ -197,8 +200,12 @@ class Program:
         self.send_frame(json.dumps(message).encode(), deadline)
 
     def receive(self, deadline: float) -> Any:
-        """Raises Closed, TimedOut, TooLarge, Malformed."""
-        return parse(self.receive_frame(deadline))
+        """Raises Closed, TimedOut, TooLarge, Malformed; SandboxGone where the process could not be confined."""
+        message = parse(self.receive_frame(deadline))
+        match message:
+            case ["unconfined", str(reason)]:
+                raise SandboxGone(f"a program could not be confined, and was not run: {reason}")
+        return message
 
     def send_frame(self, body: bytes, deadline: float) -> None:
         """Raises Closed, TimedOut."""

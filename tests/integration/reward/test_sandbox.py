@@ -89,6 +89,14 @@ def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
 
 
 @pytest.mark.usefixtures("mode")
+def test_a_program_that_cannot_be_confined_is_not_run(monkeypatch):
+    """Nor does it count as one that is wrong."""
+    monkeypatch.setattr("components.reward.sandbox.process.DEVICES", ["/dev/null", "/dev/nothing"])
+    refused = pytest.raises(SandboxGone, match=r"could not be confined.*No such file")
+    with Sandbox("landlock", LIMITS) as sandbox, sandbox.start("calls") as program, refused:
+        program.receive(time.monotonic() + 5)
+
+
 def test_a_sandbox_that_was_killed_is_started_again():
     """Whatever ends it from outside costs no completion more than itself."""
     from components.reward.graders import code as module

@@ -23,6 +23,7 @@ from typing import NoReturn
 from components.reward.sandbox.inside import judge, program
 from components.reward.sandbox.inside.confine import CLONE_NEWPID, Confinement, call, confine
 from components.reward.sandbox.inside.scratch import exceeds, remove
+from components.reward.sandbox.inside.wire import send
 
 # What programs usually import: a fork then finds it in memory.
 _WARM = """
@@ -91,7 +92,11 @@ class _Zygote:
             for own, fd in enumerate(high):
                 os.dup2(fd, own)
             os.closerange(_CHANNEL + 1, 1 << 20)
-            confine(self.how, scratch, uid, parent)
+            try:
+                confine(self.how, scratch, uid, parent)
+            except OSError as error:
+                send(_CHANNEL, ["unconfined", str(error)])
+                os._exit(1)
             _KINDS[kind](_CHANNEL)
         finally:
             os._exit(1)
