@@ -75,7 +75,8 @@ class Row:
         elif (score := _number(value)) is None:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:
-            self.components[grader.name] = score
+            self.components |= {grader.name: score, **getattr(value, "parts", {})}
+            self.detail = getattr(value, "detail", None) or self.detail
             self.reward += grader.weight * score
 
     def outcome(self, seconds: float) -> Outcome:
