@@ -157,7 +157,8 @@ def in_open_python(open_python) -> Callable[..., Any]:
         identity = {"user": ORDINARY_USER, "group": ORDINARY_USER, "extra_groups": []} if other else {}
         words = [python, "-m", module, json.dumps(settings)]
         paths = os.pathsep.join([str(REPOSITORY), *filter(None, sys.path)])
-        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": paths}
+        kept = {name: os.environ[name] for name in ("PATH", "RAPID_SHARED") if name in os.environ}
+        variables = {**kept, "PYTHONPATH": paths}
         done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, env=variables, **identity)
         if "No module named 'components'" in done.stderr:
             pytest.skip("an ordinary user cannot read this project")
