@@ -75,7 +75,9 @@ class Row:
         elif (score := _number(value)) is None:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:
-            self.components[grader.name] = score
+            self.components |= {grader.name: score, **getattr(value, "parts", {})}
+            if detail := getattr(value, "detail", None):
+                self.detail = _trimmed(str(detail))
             self.reward += grader.weight * score
 
     def outcome(self, seconds: float) -> Outcome:
