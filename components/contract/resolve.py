@@ -51,7 +51,16 @@ _DEPENDS: dict[StageName, tuple[str, ...]] = {
         "evaluate.top_p",
         "evaluate.max_tokens",
     ),
-    "reward": ("reward.graders", "reward.time_limit"),
+    "reward": (
+        "reward.graders",
+        "reward.time_limit",
+        "reward.sandbox.seconds",
+        "reward.sandbox.cpu_seconds",
+        "reward.sandbox.memory_mib",
+        "reward.sandbox.processes",
+        "reward.sandbox.file_mib",
+        "reward.sandbox.output_kib",
+    ),
     "train": (
         "run.seed",
         "rollout.temperature",

@@ -5,6 +5,7 @@
 | GSM8K    | `question`, `answer`                     | the question              | what follows `####`                |
 | MATH     | `problem`, `answer` or `solution`        | the problem               | `answer`, else the boxed one       |
 | MiniF2F  | `formal_statement`, `header` (Lean 4)    | the statement to complete | none; graded from the metadata     |
+| MBPP     | `text`, `test_list`                      | the text and one test     | none; graded from the metadata     |
 
 Every other column stays, and so becomes metadata.
 """
@@ -55,10 +56,25 @@ def _minif2f(row: Columns) -> Columns:
     return {**named, **row, "prompt": prompt}
 
 
+def _mbpp(row: Columns) -> Columns:
+    """The prompt shows one test, from which the function's name and arguments are known. The others stay hidden: a
+    program that only knows the answers it was shown passes none of them.
+    """
+    text, tests = row.pop("text"), row["test_list"]
+    if not isinstance(text, str) or not isinstance(tests, list) or not tests:
+        raise ValueError("text is no text, or test_list no list of tests")
+    prompt = (
+        f"{text.strip()} Write Python, in one fenced block. Your program shall pass this test, and others "
+        f"like it:\n\n{tests[0]}\n"
+    )
+    return {**row, "prompt": prompt}
+
+
 ADAPTERS = (
     Adapter(frozenset({"formal_statement"}), _minif2f),
     Adapter(frozenset({"question", "answer"}), _gsm8k),
     Adapter(frozenset({"problem"}), _math),
+    Adapter(frozenset({"text", "test_list"}), _mbpp),
 )
 
 

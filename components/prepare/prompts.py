@@ -51,7 +51,7 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
         columns = sorted({str(name) for row in rows for name in row.columns})
         raise InputError(
             f"{path} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
-            "holds the prompt (rows of GSM8K, MATH and MiniF2F are taken as they are)"
+            "holds the prompt (rows of GSM8K, MATH, MBPP and MiniF2F are taken as they are)"
         )
     id_column = next((name for name in _IDS if all(_identifies(row.columns.get(name)) for row in rows)), None)
     prompts: list[Prompt] = []

@@ -14,13 +14,14 @@ def main(
     run_uri: Annotated[str, typer.Argument(help="The run, <store>/runs/<name>, as prepare prints it.")],
     at: Annotated[str, typer.Option("--round", help="iteration-0003, evaluation-0003 or final.")],
     shard: Annotated[int, typer.Option(help="Shard of the rollout, from 0.")] = 0,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run programs even where there is no sandbox.")] = False,
 ) -> None:
     """Grade one shard's trajectories with the graders of the run's configuration.
 
     Started again it goes on where it was stopped; a shard that is done is left alone.
     """
     with exit_on_bad_input():
-        manifest = run(run_uri, open_run(run_uri).round(at), shard)
+        manifest = run(run_uri, open_run(run_uri).round(at), shard, unsafe)
         facts = manifest.facts
         note(f"{facts['rows']} completions graded, {facts['ok']} ok")
 

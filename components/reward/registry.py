@@ -20,11 +20,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from components.contract.config import GraderSpec
+from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
+from components.reward.sandbox.modes import sandbox_options
 
 BUILT_IN = {
     "classifier": "components.reward.graders.classifier:classifier",
+    "code": "components.reward.graders.code:code",
     "exact": "components.reward.graders.text:exact",
     "judge": "components.reward.graders.judge:judge",
     "lean": "components.reward.graders.lean:lean",
@@ -34,6 +36,9 @@ BUILT_IN = {
     "reasoning_gym": "components.reward.graders.generated:reasoning_gym",
     "regex": "components.reward.graders.text:regex",
 }
+
+RUN_PROGRAMS = {"code"}
+"""Graders that run what a model wrote, and get the sandbox as the option `sandbox`."""
 
 _LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -48,11 +53,14 @@ class Grader:
     options: dict[str, Any]
 
 
-def resolve_graders(specs: Iterable[GraderSpec]) -> list[Grader]:
+def resolve_graders(
+    specs: Iterable[GraderSpec], sandbox: SandboxSection | None = None, time_limit: float = 10.0
+) -> list[Grader]:
     """Look names up without importing anything.
 
     Raises:
-        InputError: neither a built-in grader nor of the form `package.module:function`.
+        InputError: neither a built-in grader nor of the form `package.module:function`; or a grader runs programs
+            and this machine has no sandbox for them.
     """
     graders = []
     for spec in specs:
@@ -62,5 +70,14 @@ def resolve_graders(specs: Iterable[GraderSpec]) -> list[Grader]:
                 f"reward.graders: there is no grader {spec.name!r}; built in are {', '.join(sorted(BUILT_IN))}, "
                 "and a function of your own is written package.module:function"
             )
-        graders.append(Grader(spec.name, location, spec.weight, dict(spec.options)))
+        options = dict(spec.options)
+        if spec.name in RUN_PROGRAMS:
+            options["sandbox"] = sandbox_options(sandbox or SandboxSection(), time_limit)
+        graders.append(Grader(spec.name, location, spec.weight, options))
     return graders
+
+
+def sandbox_facts(graders: Iterable[Grader]) -> dict[str, str]:
+    """For the manifest: `sandbox`, the mode that programs ran in; nothing where no grader runs any."""
+    modes = [grader.options["sandbox"]["mode"] for grader in graders if grader.name in RUN_PROGRAMS]
+    return {"sandbox": modes[0]} if modes else {}

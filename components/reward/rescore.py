@@ -26,7 +26,7 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
             `reward.max_failed_share` could not be graded.
     """
     settings, digest = config.reward, stage_digest(config, "reward")
-    graders = resolve_graders(settings.graders)
+    graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
         for at in rounds:

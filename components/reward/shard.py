@@ -8,7 +8,7 @@ from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.schemas import REWARDS, validate, with_metadata
 from components.reward.pool import GraderPool, Outcome
-from components.reward.registry import Grader
+from components.reward.registry import Grader, sandbox_facts
 from components.reward.tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
 from components.reward.tally import Tally, TooManyFailed
 from components.runtime.clock import Clock
@@ -89,7 +89,7 @@ def grade_shard(
         clock.timings(),
         iteration=at.number,
         shard=shard,
-        facts={**tally.facts(), "grader_version": "+".join(pool.versions)},
+        facts={**tally.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(graders)},
     )
 
 

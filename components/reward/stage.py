@@ -16,10 +16,12 @@ from components.runtime.clock import Clock
 from components.store import open_run
 
 
-def run(run_uri: str, at: Round, shard: int) -> Manifest:
+def run(run_uri: str, at: Round, shard: int, unsafe: bool = False) -> Manifest:
     """Grade a shard, or return the manifest of a shard that is graded already.
 
-    A killed stage resumes after its last whole part, provided the graders still have the same versions.
+    A killed stage resumes after its last whole part, provided the graders still have the same versions. `unsafe`
+    allows programs to run without a sandbox, as `reward.sandbox.unsafe` does; the manifest's facts say what they ran
+    in.
 
     Raises:
         InputError: trajectories are missing or damaged, a grader cannot be loaded, or more completions than
@@ -32,7 +34,8 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
     digest = stage_digest(opened.config, "reward")
     if done := directory.settled(shard_inputs(opened, at, shard), digest):
         return done
-    graders = resolve_graders(settings.graders)
+    sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
+    graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with ExitStack() as stack:
         with clock.measure("load"):
             pool = stack.enter_context(GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size))

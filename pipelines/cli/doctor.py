@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.contract.errors import EXIT_BAD_INPUT
-from pipelines.checks import Finding, Level, check_config, check_machine, check_packages
+from pipelines.checks import Finding, Level, check_config, check_machine, check_packages, check_sandbox
 from pipelines.cli.arguments import OverridesArgument
 
 _STYLES = {Level.ok: "green", Level.warning: "yellow", Level.wrong: "red"}
@@ -25,7 +25,7 @@ def doctor_command(
 
     Exits with status 2 when something would keep a run from working.
     """
-    findings = [*check_packages(), *check_machine()]
+    findings = [*check_packages(), *check_machine(), *check_sandbox()]
     if config:
         findings += check_config(config, overrides or ())
     Console().print(_table(findings))

@@ -1,6 +1,7 @@
 """`rapid run`: a fine-tune on this machine, through the pipeline that runs on a cluster."""
 
 import shlex
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -21,7 +22,17 @@ from pipelines.launch import LocalRun
 _LOG_TAIL = 25
 
 
-def run_command(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+def run_command(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="Run programs that models wrote even where there is no sandbox: reward.sandbox.unsafe=true.",
+        ),
+    ] = False,
+) -> None:
     """Run a fine-tune here and now, through the same pipeline definition that runs on a cluster.
 
     The run's name is its identity: the same command again continues after the last committed stage, and a
@@ -35,7 +46,7 @@ def run_command(config: ConfigArgument, overrides: OverridesArgument = None) -> 
 
         rapid run my.yaml store=s3://bucket/prefix
     """
-    words = list(overrides or ())
+    words = [*(overrides or ()), *(["reward.sandbox.unsafe=true"] if unsafe else [])]
     execute(load_config(config, words), ["run", str(config), *words])
 
 
@@ -48,8 +59,8 @@ def execute(config: RunConfig, command: list[str]) -> None:
     Raises:
         typer.Exit: 2 when a stage found bad input, 1 when the pipeline failed otherwise, 130 after Ctrl-C.
     """
-    # A name that no grader has would otherwise be found only after the first rollout.
-    resolve_graders(config.reward.graders)
+    # A name that no grader has, or a missing sandbox, would otherwise be found only after the first rollout.
+    resolve_graders(config.reward.graders, config.reward.sandbox, config.reward.time_limit)
     console = Console()
     _headline(config, console)
     errors: list[str] = []

@@ -236,3 +236,19 @@ def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
     graders = rapid("doctor", config, "reward=no_such_module:grade")
     assert graders.returncode == 2
     assert "ModuleNotFoundError" in " ".join(graders.stdout.split())
+
+
+def test_a_run_that_needs_a_sandbox_is_refused_before_it_starts_where_there_is_none(config: Path) -> None:
+    words = ["reward=code", "reward.sandbox.mode=namespaces", "store=nothing-written"]
+    message = refused("run", config, *words, PATH="/nowhere")
+    assert "bubblewrap (bwrap) is not installed" in message
+    assert "--unsafe" in message
+    assert not Path("nothing-written").exists()
+
+
+def test_doctor_names_the_layers_of_the_sandbox(config: Path) -> None:
+    layers = rapid("doctor").stdout
+    assert all(f"sandbox: {name}" in layers for name in ("namespaces", "landlock", "seccomp", "own uid"))
+    sick = rapid("doctor", config, "reward=code", "reward.sandbox.mode=namespaces", PATH="/nowhere")
+    assert sick.returncode == 2
+    assert "bubblewrap" in sick.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contract.config import GraderSpec
+from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import BUILT_IN, resolve_graders
@@ -155,7 +155,7 @@ def test_a_grader_that_cannot_be_loaded_is_named(tmp_path, name, options, messag
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"no grader 'maths'; built in are .*exact, .*math, numeric, .*regex"):
+    with pytest.raises(InputError, match=r"no grader 'maths'; built in are .*code, exact, .*math, numeric, .*regex"):
         resolve_graders([GraderSpec(name="maths")])
 
 
@@ -164,7 +164,8 @@ def test_every_built_in_grader_loads(name):
     server = {"url": "http://127.0.0.1:9", "timeout": 0.1}
     options = {"regex": {"pattern": "x"}, "judge": {"model": "m", **server}, "classifier": server}
     needed = options.get(name, {})
-    with GraderPool(resolve_graders([GraderSpec(name=name, options=needed)]), 1, 1.0) as pool:
+    sandbox = SandboxSection(unsafe=True)  # which changes nothing where there is one
+    with GraderPool(resolve_graders([GraderSpec(name=name, options=needed)], sandbox), 1, 1.0) as pool:
         assert len(pool.versions) == 1
 
 

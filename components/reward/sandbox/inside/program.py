@@ -1,0 +1,122 @@
+"""The process of a program: runs its text, then answers calls, and knows nothing of what is expected.
+
+It shares its interpreter with the program, so all that it says is the program's word: values to be judged elsewhere.
+"""
+
+import builtins
+import os
+import sys
+import types
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from components.reward.sandbox.inside.wire import Closed, decode, encode, receive, send
+
+_MESSAGE_CHARACTERS = 200
+_MAX_ITEMS = 100_000
+_MAX_CUTS = 20
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "call": lambda target, positional, named: target(*positional, **named),
+    "itself": lambda target: target,
+    "attribute": getattr,
+    "set": setattr,
+    "item": lambda target, key: target[key],
+    "items": lambda target: list(islice(target, _MAX_ITEMS)),
+    "length": len,
+    "text": str,
+    "truth": bool,
+}
+
+
+def serve(channel: int) -> None:
+    """Load a program, then carry out `[operation, target, *arguments]`; a target is a name or an object's number.
+
+    Answers `["ready"]` or `["failed", type, message]` first, then `["value", value]` or `["raised", type, message]`.
+    """
+    module = _module("program")
+    try:
+        _run(receive(channel), module)
+    except BaseException as error:
+        send(channel, ["failed", *_named(error)])
+        return
+    send(channel, ["ready"])
+    objects: list[Any] = []
+
+    def refer(value: Any) -> int:
+        objects.append(value)
+        return len(objects) - 1
+
+    while True:
+        try:
+            operation, target, *arguments = receive(channel)
+        except Closed:
+            return
+        try:
+            subject = objects[target] if isinstance(target, int) else _global(module, target)
+            values = [decode(argument, objects.__getitem__) for argument in arguments]
+            reply = ["value", encode(_OPERATIONS[operation](subject, *values), refer)]
+        except BaseException as error:
+            reply = ["raised", *_named(error)]
+        send(channel, reply)
+
+
+def script(channel: int) -> None:
+    """Run a program as `__main__` on standard input and output; answers `["ended"]` or `["failed", type, message]`."""
+    module = _module("__main__")
+    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    reply = ["ended"]
+    try:
+        _run(receive(channel), module)
+    except SystemExit as ending:
+        if ending.code not in (None, 0):
+            reply = ["failed", *_named(ending)]
+    except BaseException as error:
+        reply = ["failed", *_named(error)]
+    sys.stdout.flush()
+    os.close(1)
+    send(channel, reply)
+
+
+def _module(name: str) -> types.ModuleType:
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__dict__["__builtins__"] = builtins
+    return module
+
+
+def _run(sources: list[tuple[str, bool]], module: types.ModuleType) -> None:
+    exec(_compiled(sources), module.__dict__)
+
+
+def _compiled(sources: list[tuple[str, bool]]) -> types.CodeType:
+    """The first text that is Python. Where the flag is set, what follows a whole program may be prose."""
+    first: Exception | None = None
+    for text, cut in sources:
+        for _ in range(_MAX_CUTS if cut else 1):
+            try:
+                return compile(text, "<program>", "exec")
+            except SyntaxError as error:
+                first = first or error
+                text = "\n".join(text.split("\n")[: (error.lineno or 1) - 1])
+            except ValueError as error:  # null bytes
+                first = first or error
+                break
+            if not text.strip():
+                break
+    raise first or SyntaxError("there is no program")
+
+
+def _global(module: types.ModuleType, name: str) -> Any:
+    if name not in module.__dict__:
+        raise NameError(f"name {name!r} is not defined")
+    return module.__dict__[name]
+
+
+def _named(error: BaseException) -> tuple[str, str]:
+    try:
+        message = str(error)
+    except BaseException:
+        message = ""
+    return type(error).__name__, message[:_MESSAGE_CHARACTERS]

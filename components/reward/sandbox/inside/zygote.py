@@ -1,0 +1,155 @@
+"""A warm interpreter that forks one confined process per program.
+
+Standard input is a socket of packets. The first one, from the grading process, is the confinement as JSON; then come
+
+    ["start", number, kind, uid]    with file descriptors: channel, standard input, standard output
+    ["stop", number]                answered with the wait status, once nothing of the process is left
+
+When the socket closes, everything is killed and this process ends.
+"""
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from components.reward.sandbox.inside import judge, program
+from components.reward.sandbox.inside.confine import CLONE_NEWPID, Confinement, call, confine
+from components.reward.sandbox.inside.scratch import exceeds, remove
+from components.reward.sandbox.inside.wire import send
+
+# What programs usually import: a fork then finds it in memory.
+_WARM = """
+array bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq
+itertools json math operator queue random re statistics string struct textwrap threading time types typing
+"""
+_PACKET = 1 << 18
+_LOOK_SECONDS = 0.05
+_PR_SET_CHILD_SUBREAPER = 36
+_CHANNEL = 3
+_KINDS = {"calls": program.serve, "script": program.script, "judge": judge.serve}
+
+
+@dataclass
+class _Zygote:
+    control: socket.socket
+    how: Confinement
+    own_namespace: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
+    running: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+    def serve(self) -> None:
+        while True:
+            if not self.how.namespaces:
+                self._watch()
+            patience = _LOOK_SECONDS if self.running and not self.how.namespaces else None
+            if not select.select([self.control], [], [], patience)[0]:
+                continue
+            data, fds, _, _ = socket.recv_fds(self.control, _PACKET, 3)
+            if not data:
+                break
+            match json.loads(data):
+                case ["start", int(number), str(kind), uid]:
+                    self._start(number, kind, uid, fds)
+                case ["stop", int(number)]:
+                    self.control.send(json.dumps(self._stop(number)).encode())
+            for fd in fds:
+                os.close(fd)
+        for number in list(self.running):
+            self._stop(number)
+        if not self.how.namespaces:
+            os.rmdir(self.how.scratch)
+
+    def _start(self, number: int, kind: str, uid: int | None, fds: list[int]) -> None:
+        scratch = self.how.scratch
+        if self.how.namespaces:
+            call("unshare", CLONE_NEWPID)
+        else:
+            scratch = f"{scratch}/{number}"
+            os.mkdir(scratch, 0o700)
+            if uid is not None:
+                os.chown(scratch, uid, uid)
+        # A process in a namespace of its own sees no parent.
+        parent = 0 if self.how.namespaces else os.getpid()
+        pid = os.fork()
+        if not pid:
+            self._become(kind, uid, scratch, fds, parent)
+        self.running[number] = pid, scratch
+        if self.how.namespaces:
+            # Children of the next fork shall not go where this one's are.
+            call("setns", self.own_namespace, CLONE_NEWPID)
+
+    def _become(self, kind: str, uid: int | None, scratch: str, fds: list[int], parent: int) -> NoReturn:
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*fds[1:], *[null] * (4 - len(fds)), fds[0])]
+            for own, fd in enumerate(high):
+                os.dup2(fd, own)
+            os.closerange(_CHANNEL + 1, 1 << 20)
+            try:
+                confine(self.how, scratch, uid, parent)
+            except OSError as error:
+                send(_CHANNEL, ["unconfined", str(error)])
+                os._exit(1)
+            _KINDS[kind](_CHANNEL)
+        finally:
+            os._exit(1)
+
+    def _stop(self, number: int) -> int:
+        pid, scratch = self.running.pop(number)
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        if not self.how.namespaces:
+            self._sweep()
+            remove(scratch)
+        return status
+
+    def _sweep(self) -> None:
+        """Kill what a program left behind: as subreaper, this process has become its parent."""
+        known = {pid for pid, _ in self.running.values()}
+        while left := _children() - known:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+    def _watch(self) -> None:
+        """What no limit of the kernel's bounds without namespaces: the size of a directory, and a user's threads."""
+        for pid, scratch in self.running.values():
+            if exceeds(scratch, self.how.disk, self.how.files) or _threads(pid) > self.how.processes:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _threads(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}/task").st_nlink - 2
+    return 0
+
+
+def _children() -> set[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return {int(pid) for pid in file.read().split()}
+
+
+def main() -> None:
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    how = Confinement(**json.loads(control.recv(_PACKET)))
+    for name in _WARM.split():
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    control.send(b"ready")
+    _Zygote(control, how).serve()

@@ -1,0 +1,74 @@
+"""Which layers of a sandbox this machine offers, found by trying them."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.reward.sandbox.filter import available
+from components.reward.sandbox.paths import closed_folder
+
+SYS_ADMIN = 21
+_CHOWN, _KILL, _SETGID, _SETUID = 0, 5, 6, 7
+_FIRST_UID = 1_000_000_000
+_UIDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer, what was found of it, and how to mend its absence."""
+
+    name: str
+    holds: bool
+    found: str
+    mend: str = ""
+
+
+def bubblewrap() -> str | None:
+    return shutil.which("bwrap")
+
+
+def seccomp() -> Layer:
+    version = available()
+    if version:
+        return Layer("seccomp", True, version)
+    mend = "install libseccomp (Debian: libseccomp2) and pip install 'rapid-rl[reward]'"
+    return Layer("seccomp", False, "no filters, or libseccomp or pyseccomp missing", mend)
+
+
+def own_uid() -> Layer:
+    if own_uids() and (folder := closed_folder()):
+        found = f"under namespaces only: without them no other uid reaches the interpreter below {folder}"
+        return Layer("own uid", False, found, f"chmod o+x {folder}")
+    if own_uids():
+        return Layer("own uid", True, "programs run under one of their own")
+    return Layer("own uid", False, "programs share yours: only root, with its capabilities, can give them another")
+
+
+def has_capabilities(*numbers: int) -> bool:
+    """Whether this process is root with these of root's powers, of which containers take some away."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return os.geteuid() == 0 and all(effective >> number & 1 for number in numbers)
+
+
+def uids_for(pid: int) -> range | None:
+    """Two uids for the programs and the judges of a grading process; None where no uid can be given away."""
+    uids = own_uids()
+    if uids is None:
+        return None
+    first = uids[2 * (pid % (len(uids) // 2))]
+    return range(first, first + 2)
+
+
+def own_uids() -> range | None:
+    """Numbers that nobody on this machine should have; None where this process cannot take them."""
+    if not has_capabilities(_CHOWN, _KILL, _SETGID, _SETUID):
+        return None
+    for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
+        first, _, count = (int(word) for word in line.split())
+        if first <= _FIRST_UID < first + count - 2 * _UIDS:
+            return range(_FIRST_UID, _FIRST_UID + 2 * _UIDS)
+        if count >= 4096:  # a container's share: the upper half of it
+            return range(first + count // 2, first + count - 1)
+    return None

@@ -1,0 +1,256 @@
+"""The sandbox seen from outside: a warm interpreter that starts programs, and one running program."""
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from components.reward.sandbox.filter import seccomp_program
+from components.reward.sandbox.inside.confine import Confinement, landlock_abi
+from components.reward.sandbox.inside.wire import Closed, frame, parse
+from components.reward.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
+from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
+
+# All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
+# interpreter's own shared library. It is empty before the first program runs.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": "/python/lib"}
+_SCRATCH = "/scratch"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_PACKET = 1 << 16
+_MIB = 2**20
+_FILES = 1024
+_THREADS = 32
+
+
+class SandboxGone(Exception):
+    """The sandbox itself has ended or does not answer; no program's doing, as far as is known."""
+
+
+class TimedOut(Exception):
+    """Nothing came before the deadline."""
+
+
+class TooLarge(Exception):
+    """More came than is read."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use. `seconds` is wall clock, over all its tests; `processes` 1 means no children."""
+
+    seconds: float
+    cpu_seconds: int
+    memory_mib: int
+    processes: int
+    file_mib: int
+    output_kib: int
+
+
+class Sandbox:
+    """A warm interpreter, confined as `mode` (`namespaces`, `landlock` or `unsafe`) says. A context manager.
+
+    It and all that it started end when it is closed, or when this process ends in whatever way.
+
+    Raises:
+        SandboxGone: it does not start; the message is its last word.
+    """
+
+    def __init__(self, mode: str, limits: Limits) -> None:
+        self.mode, self.limits = mode, limits
+        self._started = 0
+        # In a user namespace there is one uid only.
+        free = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not closed_folder()
+        self._uids = uids_for(os.getpid()) if free else None
+        # Where programs have no mount of their own, one directory holds a scratch directory for each.
+        self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
+        if self._scratch and self._uids:
+            Path(self._scratch).chmod(0o711)
+        self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with inside, tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=inside.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={"PYTHONHASHSEED": "0"},
+            )
+            inside.close()
+            try:
+                self._control.settimeout(_START_SECONDS)
+                self._control.send(json.dumps(asdict(self._confinement())).encode())
+                greeting = self._control.recv(_PACKET)
+            except OSError:
+                greeting = b""
+            if not greeting:
+                self.close()
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise SandboxGone(f"the sandbox does not start: {' '.join(last) or 'it said nothing'}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, kind: str, stdin: int | None = None, stdout: int | None = None) -> "Program":
+        """A confined process of a kind that `inside.zygote` knows; it waits for what is sent to it."""
+        self._started += 1
+        ours, theirs = socket.socketpair()
+        uid = self._uids[kind == "judge"] if self._uids else None
+        with theirs, Path(os.devnull).open("r+b", buffering=0) as null:
+            fds = [theirs.fileno(), *(null.fileno() if fd is None else fd for fd in (stdin, stdout))]
+            try:
+                socket.send_fds(self._control, [json.dumps(["start", self._started, kind, uid]).encode()], fds)
+            except OSError as error:
+                ours.close()
+                raise SandboxGone(f"the sandbox has ended: {error}") from None
+        return Program(self, self._started, ours)
+
+    def stop(self, number: int) -> int:
+        """Kill a program with all that it started; its wait status, once nothing of it is left."""
+        try:
+            self._control.settimeout(_STOP_SECONDS)
+            self._control.send(json.dumps(["stop", number]).encode())
+            return int(self._control.recv(_PACKET) or b"x")
+        except (OSError, ValueError):
+            raise SandboxGone("the sandbox has ended") from None
+
+    def close(self) -> None:
+        self._control.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        namespaces = self.mode == "namespaces"
+        executable = interpreter()[0].inside if namespaces else interpreter()[0].source
+        code = f"import sys; sys.path.append({import_root(namespaces)!r})\n"
+        code += "from components.reward.sandbox.inside.zygote import main; main()"
+        python = [executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
+        return [*self._bubblewrap(), "--", *python] if namespaces else python
+
+    def _bubblewrap(self) -> list[str]:
+        words = [str(bubblewrap()), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
+        words += ["--unshare-cgroup-try", "--hostname", "sandbox"]
+        words += [] if has_capabilities(SYS_ADMIN) else ["--unshare-user"]
+        for name in ("SYS_ADMIN", "KILL", *(("SETUID", "SETGID") if self._uids else ())):
+            words += ["--cap-add", f"CAP_{name}"]
+        places = (*interpreter(), *modules())
+        # Those that bubblewrap makes by itself are open to their owner only.
+        targets = [*(place.inside for place in places), *libraries(), *DEVICES, f"{_SCRATCH}/-"]
+        for folder in sorted({str(folder) for target in targets for folder in Path(target).parents} - {"/"}):
+            words += ["--perms", "0755", "--dir", folder]
+        for place in places:
+            words += ["--ro-bind", place.source, place.inside]
+        for path in libraries():
+            link = Path(path).is_symlink()
+            words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
+        for path in DEVICES:
+            words += ["--dev-bind", path, path]
+        return [*words, "--remount-ro", "/"]
+
+    def _confinement(self) -> Confinement:
+        limits, namespaces = self.limits, self.mode == "namespaces"
+        return Confinement(
+            namespaces=namespaces,
+            landlock=self.mode != "unsafe" and landlock_abi() > 0,
+            scratch=self._scratch or _SCRATCH,
+            readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
+            devices=DEVICES,
+            filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
+            processes=limits.processes + _THREADS,
+            count_processes=namespaces or self._uids is not None,
+            cpu=limits.cpu_seconds,
+            memory=limits.memory_mib * _MIB,
+            file=limits.file_mib * _MIB,
+            disk=limits.file_mib * _MIB,
+            files=_FILES,
+        )
+
+
+class Program:
+    """A running process and the channel to it. A context manager: leaving it kills all of the process."""
+
+    def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket) -> None:
+        self._sandbox, self._number = sandbox, number
+        self._channel = channel
+        self._status: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def send(self, message: object, deadline: float) -> None:
+        """Raises Closed, TimedOut."""
+        self.send_frame(json.dumps(message).encode(), deadline)
+
+    def receive(self, deadline: float) -> Any:
+        """Raises Closed, TimedOut, TooLarge, Malformed; SandboxGone where the process could not be confined."""
+        message = parse(self.receive_frame(deadline))
+        match message:
+            case ["unconfined", str(reason)]:
+                raise SandboxGone(f"a program could not be confined, and was not run: {reason}")
+        return message
+
+    def send_frame(self, body: bytes, deadline: float) -> None:
+        """Raises Closed, TimedOut."""
+        view = memoryview(frame(body))
+        while view:
+            self._channel.settimeout(_left(deadline))
+            try:
+                view = view[self._channel.send(view) :]
+            except TimeoutError:
+                raise TimedOut from None
+            except OSError:
+                raise Closed from None
+
+    def receive_frame(self, deadline: float) -> bytes:
+        """A message as it came. Raises Closed, TimedOut, TooLarge."""
+        (size,) = struct.unpack(">I", self._read(4, deadline))
+        if size > self._sandbox.limits.output_kib * 1024:
+            raise TooLarge
+        return self._read(size, deadline)
+
+    def stop(self) -> int:
+        """Kill all of it; the wait status, in which a death of its own shows. May be called again."""
+        if self._status is None:
+            self._channel.close()
+            self._status = self._sandbox.stop(self._number)
+        return self._status
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            self._channel.settimeout(_left(deadline))
+            try:
+                more = self._channel.recv(min(_PACKET, size - len(data)))
+            except TimeoutError:
+                raise TimedOut from None
+            except OSError:
+                more = b""
+            if not more:
+                raise Closed
+            data += more
+        return bytes(data)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimedOut
+    return left

@@ -1,0 +1,12 @@
+"""Programs that try to leave the sandbox, to exhaust the machine or to be rewarded for nothing.
+
+Every one is small and bounded in itself, so that it would do little harm even where nothing held it. Those of
+`escape` and `exhaustion` define `attack()`, which returns "escaped" where the attempt succeeded and "held" where it
+did not; those of `cheating` pretend to define `add`. `@NAME@` stands for what the test puts there.
+"""
+
+from hostile.cheating import CHEATING
+from hostile.escape import ESCAPES
+from hostile.exhaustion import EXHAUSTION
+
+__all__ = ["CHEATING", "ESCAPES", "EXHAUSTION"]

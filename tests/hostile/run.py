@@ -1,0 +1,154 @@
+"""Grades every hostile program with the user who starts this, and says what came of it and what it left.
+
+    python -m hostile.run '{"mode": "landlock", "processes": 1}'
+
+Prints `{"outcomes": {name: [status, reward, detail]}, "traces": [text]}`; traces are what no program may leave.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+from components.contract.config import GraderSpec, SandboxSection
+from components.reward.pool import GraderPool, Task
+from components.reward.registry import resolve_graders
+from components.reward.sandbox.layers import uids_for
+from hostile import CHEATING, ESCAPES, EXHAUSTION
+
+LIMITS = {"seconds": 0.8, "cpu_seconds": 1, "memory_mib": 256, "file_mib": 4, "output_kib": 64}
+ESCAPED = json.dumps(["assert attack() == 'escaped'"])
+ADDED = json.dumps(["assert add(2, 3) == 5", "assert add(10, 20) == 30"])
+
+
+class World:
+    """What programs would find outside: a file, listeners, a process, a secret. A context manager."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rapid-canary-")))
+        folder.chmod(0o755)
+        self.canary = folder / "canary"
+        self.canary.write_text("untouched")
+        self.before = self._canary_state()
+        self.secret = "SECRET" + secrets.token_hex(8)
+        os.environ["AWS_SECRET_ACCESS_KEY"] = self.secret
+        self.victim = self._stack.enter_context(subprocess.Popen(["sleep", "1000"]))
+        self._stack.callback(self.victim.kill)
+        abstract = f"rapid-{secrets.token_hex(8)}"
+        kinds = {
+            "TCP": (socket.AF_INET6, socket.SOCK_STREAM, ("::", 0)),
+            "UDP": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
+            "UNIX": (socket.AF_UNIX, socket.SOCK_STREAM, str(folder / "socket")),
+            "ABSTRACT": (socket.AF_UNIX, socket.SOCK_STREAM, chr(0) + abstract),
+        }
+        self.listeners: dict[str, socket.socket] = {}
+        for name, (family, kind, address) in kinds.items():
+            listener = self.listeners[name] = self._stack.enter_context(socket.socket(family, kind))
+            listener.setblocking(False)
+            listener.bind(address)
+            if kind == socket.SOCK_STREAM:
+                listener.listen()
+        self.words = {
+            "CANARY": str(self.canary),
+            "PID": str(self.victim.pid),
+            "SECRET": self.secret,
+            "UNIX": str(folder / "socket"),
+            "ABSTRACT": abstract,
+            **{name: str(self.listeners[name].getsockname()[1]) for name in ("TCP", "UDP")},
+        }
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def fill(self, program: str) -> str:
+        for name, value in self.words.items():
+            program = program.replace(f"@{name}@", value)
+        return program
+
+    def traces(self) -> list[str]:
+        found = []
+        if self._canary_state() != self.before or len(list(self.canary.parent.iterdir())) != 2:
+            found.append("the file outside was touched")
+        if self.victim.poll() is not None:
+            found.append("the process outside was ended")
+        for name, listener in self.listeners.items():
+            with suppress(BlockingIOError):
+                _ = listener.recv(64) if name == "UDP" else listener.accept()
+                found.append(f"something came in over {name}")
+        if Path("/dev/shm/rapid-canary").exists():
+            found.append("a file in /dev/shm")
+        return found
+
+    def _canary_state(self) -> tuple[object, ...]:
+        facts = self.canary.stat()
+        return self.canary.read_text(), facts.st_mode, facts.st_uid, facts.st_mtime_ns
+
+
+def programs_left() -> list[str]:
+    """Processes that the sandboxes' interpreters have started and not ended."""
+    below = psutil.Process().children(recursive=True)
+    forks = [process for process in below if _is_interpreter(process) and _is_interpreter(process.parent())]
+    return [f"a program still runs: {process}" for process in forks]
+
+
+def uids_of_programs() -> set[int]:
+    """While the grading processes run, which have uids of their own to give."""
+    children = psutil.Process().children()
+    return {uid for child in children for uid in uids_for(child.pid) or [os.getuid()]}
+
+
+def processes_left(uids: set[int], world: World) -> list[str]:
+    """Processes of the users that programs run under, when everything is closed; they get a moment to end."""
+    ours = {os.getpid(), os.getppid(), world.victim.pid}
+    deadline = time.monotonic() + 5
+    while True:
+        found = [p for p in psutil.process_iter(["uids"]) if p.info["uids"].real in uids and p.pid not in ours]
+        if not found or time.monotonic() > deadline:
+            return [f"a process is left: {process}" for process in found]
+        time.sleep(0.05)
+
+
+def _is_interpreter(process: psutil.Process | None) -> bool:
+    with suppress(psutil.Error):
+        return process is not None and "inside.zygote" in " ".join(process.cmdline()) and process.name() != "bwrap"
+    return False
+
+
+def run(sandbox: dict[str, Any]) -> dict[str, Any]:
+    settings = SandboxSection(**LIMITS, **sandbox)
+    programs = list({**EXHAUSTION, **ESCAPES, **CHEATING}.items())
+    Random(0).shuffle(programs)  # those that take their whole time shall not queue behind each other
+    corpus = dict(programs)
+    graders = resolve_graders([GraderSpec(name="code")], settings, 10.0)
+    with World() as world:
+        tasks = [
+            Task("", world.fill(text), None, f'{{"test_list": {ADDED if name in CHEATING else ESCAPED}}}')
+            for name, text in corpus.items()
+        ]
+        outcomes = {}
+        traces = []
+        with GraderPool(graders, 4, 10.0) as pool:
+            for index, outcome in pool.grade(tasks):
+                outcomes[list(corpus)[index]] = outcome.status, outcome.reward, outcome.detail
+            traces += programs_left()
+            uids = uids_of_programs()
+        traces += processes_left(uids, world) + world.traces()
+    return {"outcomes": outcomes, "traces": traces}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(json.loads(sys.argv[1]))))

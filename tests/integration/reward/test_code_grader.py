@@ -1,0 +1,201 @@
+"""The grader `code`: what passes, what does not, and what is said about it."""
+
+import json
+
+import pytest
+from hostile import CHEATING
+
+from components.contract.config import SandboxSection
+from components.contract.errors import InputError
+from components.reward.graders.code import code
+from components.reward.sandbox import modes
+from components.reward.sandbox.inside.confine import landlock_abi
+from components.reward.sandbox.modes import choose, sandbox_options
+
+try:
+    choose(SandboxSection())
+except InputError as error:
+    pytest.skip(f"no sandbox here: {error}", allow_module_level=True)
+
+
+MODES = ["namespaces"] * modes.namespaces().holds + ["landlock"] * bool(landlock_abi())
+
+
+def score(program, *tests, answer=None, limits=None, fenced=True, mode=MODES[0], **more):
+    options = {name: more.pop(name) for name in ("partial", "plus", "challenge") if name in more}
+    metadata = {"test_list": list(tests), **more}
+    sandbox = {**sandbox_options(SandboxSection(seconds=2, **(limits or {})), 10.0), "mode": mode}
+    completion = f"```python\n{program}\n```" if fenced else program
+    return code(prompt="", completion=completion, answer=answer, metadata=metadata, sandbox=sandbox, **options)
+
+
+ADD = "def add(a, b):\n    return a + b"
+NODE = """
+class Node:
+    def __init__(self, value):
+        self.value, self.left, self.right = value, None, None
+def height(node):
+    return 1 + max(height(node.left), height(node.right)) if node else 0
+"""
+STACK = """
+class Stack:
+    def __init__(self): self.items = []
+    def push(self, item):
+        self.items.append(item)
+        return self
+    def __len__(self): return len(self.items)
+    def __iter__(self): return iter(self.items)
+    def __getitem__(self, key): return self.items[key]
+    def __str__(self): return f"Stack{self.items}"
+    def __eq__(self, other): return True
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        (ADD, "assert add(2, 3) == 5"),
+        (ADD, "assert add(add(1, 1), 3) == add(3, 2)"),
+        (ADD, "assert add([1], [2]) == list((1, 2)) and add('a', 'b') != 'ba'"),
+        (ADD, "import math\nassert math.isclose(add(0.1, 0.2), 0.3)"),
+        (ADD, "assert math.isclose(add(0.1, 0.2), 0.3)"),
+        (ADD, "assert all(add(i, i) == 2 * i for i in range(20))"),
+        (ADD, "assert [add(i, 1) for i in range(3)] == [1, 2, 3]"),
+        (ADD, "assert sorted(map(lambda x: add(x, 1), [3, 1])) == [2, 4]"),
+        (ADD, "assert not add(1, -1)\nassert add(1, 1) is not None"),
+        (ADD, "assert isinstance(add(1, 2), int) and len(add((1,), (2,))) == 2"),
+        (ADD, "def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)"),
+        (ADD, "try:\n    add(1, 'a')\n    assert False\nexcept TypeError as error:\n    assert 'type' in str(error)"),
+        (ADD, "assert add(10 ** 400, 1) == 10 ** 400 + 1"),
+        (ADD, "assert add(float('inf'), 1) == float('inf')"),
+        ("def f(x):\n    yield from range(x)", "assert list(f(3)) == [0, 1, 2]"),
+        ("from collections import Counter\ndef f(x): return Counter(x)", "assert f('aab') == {'a': 2, 'b': 1}"),
+        ("LIMIT = 7\ndef f(): return LIMIT", "assert f() == LIMIT == 7"),
+        (STACK, "s = Stack()\ns.push(1).push('b')\nassert len(s) == 2 and list(s) == [1, 'b'] and s[1] == 'b'"),
+        (STACK, "assert str(Stack().push(1)) == 'Stack[1]' and Stack().items == []"),
+        ("def apply(f, x): return f(x)\ndef double(x): return 2 * x", "assert apply(double, 4) == 8"),
+        ("async def later(): return 5\nimport asyncio\ndef f(): return asyncio.run(later())", "assert f() == 5"),
+        ("import threading\ndef f():\n    found = []\n    t = threading.Thread(target=found.append, args=(1,))\n"
+         "    t.start(); t.join()\n    return found", "assert f() == [1]"),
+        ("import tempfile\ndef f():\n    with tempfile.TemporaryFile('w+') as file:\n        file.write('x')\n"
+         "        file.seek(0)\n        return file.read()", "assert f() == 'x'"),
+        ("def f():\n    open('a', 'w').write('b')\n    return open('a').read()", "assert f() == 'b'"),
+        ("import random, time, datetime, uuid, hashlib\ndef f(): return hashlib.md5(b'').hexdigest()[:4]",
+         "assert f() == 'd41d'"),
+        ("if __name__ == '__main__':\n    input()\ndef f(): return __name__", "assert f() == 'program'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", MODES)
+def test_right_programs_pass(program, test, mode):
+    result = score(program, test, mode=mode)
+    assert (result, result.detail) == (1.0, "P")
+
+
+def test_setup_builds_objects_of_the_program():
+    setup = "root = Node(1)\nroot.left = Node(2)\nroot.left.right = Node(3)"
+    result = score(NODE, "assert height(root) == 3", "assert height(root.left) == 2", test_setup_code=setup)
+    assert (result, result.detail) == (1.0, "PP")
+
+
+@pytest.mark.parametrize(
+    ("program", "test", "reason"),
+    [
+        ("def f(x): raise StopIteration", "assert all(map(f, [1, 2]))", "ProgramError"),
+        ("def f(x): raise StopIteration", "assert list(map(f, [1, 2])) == []", "ProgramError"),
+        (STACK, "assert Stack() == [1]", "gave an object that is no plain data, expected [1]"),
+        (STACK, "assert [1] == Stack()", "gave an object that is no plain data, expected [1]"),
+        (STACK, "assert Stack() == [1][:]", "AssertionError"),
+        (STACK, "assert Stack() in [[1], 'x', 5]", "AssertionError"),
+        ("class Yes:\n    def __eq__(self, o): return True\n    def __lt__(self, o): return True\n"
+         "    __gt__ = __le__ = __ge__ = __lt__\ndef f(): return Yes()", "assert f() < 5 or f() == 5", "TypeError"),
+        ("class Yes(str):\n    def __eq__(self, o): return True\n    __hash__ = str.__hash__\ndef f(): return Yes('a')",
+         "assert f() + '' == 'b' or f() == 'b'", "AssertionError"),
+        ("class Long:\n    def __len__(self): return 3\n    def __iter__(self): return iter([9, 9, 9])\n"
+         "def f(): return Long()", "assert sorted(f()) == [1, 2, 3]", "AssertionError"),
+        ("class Length(int): pass\nclass Long:\n    def __len__(self): return True\ndef f(): return Long()",
+         "assert len(f()) == 2", "AssertionError"),
+        ("def sorted(x): return x", "assert set(sorted([2, 1])) == {1, 2}", "without calling the program"),
+        ("def f(): raise AssertionError", "assert f() == 1", "AssertionError"),
+        ("def f(x): x.append(1)", "x = []\nf(x)\nassert x == [1]", "AssertionError"),
+        ("def f(g): return g(1)", "assert f(lambda x: x) == 1", "no plain data"),
+        ("import os\ndef f(): os._exit(0)", "assert all(f() for _ in range(2))", "exit status 0"),
+        ("def f(): return f", "assert f()() is f() is f", "AssertionError"),
+    ],
+)  # fmt: skip
+def test_the_judge_asks_nothing_but_values_of_the_program(program, test, reason):
+    result = score(program, test)
+    assert result == 0.0
+    assert reason in result.detail
+
+
+@pytest.mark.parametrize("name", sorted(CHEATING))
+def test_no_cheat_passes_before_a_judge(name):
+    result = score(CHEATING[name], "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])", fenced=False)
+    assert result == 0.0
+
+
+def test_results_of_every_test_are_told():
+    tests = ["assert add(2, 3) == 5", "assert add(1, 1) == 3", "assert add(1) == 1", "assert add(0, 0) == 0"]
+    result = score(ADD, *tests)
+    assert (result, dict(result.parts)) == (0.0, {"code.passed": 2.0, "code.tests": 4.0})
+    assert result.detail == "PFEP; test 2: add gave 2, expected 3"
+    assert score(ADD, *tests, partial=True) == 0.5
+
+
+def test_a_program_that_hangs_fails_from_there_on():
+    program = "def f(x):\n    while x: pass\n    return 0"
+    result = score(program, "assert f(0) == 0", "assert f(1) == 0", "assert f(0) == 0", limits={"cpu_seconds": 30})
+    assert result.detail == "PTT; test 2: no answer in time"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_standard_input_and_output(mode):
+    pairs = {"inputs": ["2 3\n", "10 20\n", ""], "outputs": ["5", "30\n\n", "nothing"]}
+    program = """
+import sys
+def main():
+    line = sys.stdin.readline()
+    if not line:
+        print("nothing  ")
+        sys.exit()
+    print(sum(map(int, line.split())))
+if __name__ == "__main__":
+    main()
+"""
+    assert score(program, input_output=pairs, mode=mode) == 1.0
+    assert score(program, answer=json.dumps(pairs), mode=mode) == 1.0
+    assert score("a, b = map(int, input().split())\nprint(a + b)", input_output=pairs, partial=True) == 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("program", "mark"),
+    [
+        ("print(5)\nraise SystemExit(3)", "E"),
+        ("print(5, file=__import__('sys').stderr)", "F"),
+        ("import os\nos.write(1, b'5')\nos._exit(0)", "X"),
+        ("import os\nos.close(1)", "X"),
+        ("print('5' * 10_000_000)", "O"),
+        ("while True: print('5')", "O"),
+        ("input()\nprint(5)\nwhile True: pass", "T"),
+        ("x = open(0, 'wb', buffering=0)\nx.write(b'5')", "E"),
+        ("import os\nos.write(3, b'\\0\\0\\0\\x095\\n[\"ended\"]')", "F"),
+    ],
+)  # fmt: skip
+def test_programs_that_write_the_wrong_thing(program, mark):
+    result = score(program, input_output={"inputs": ["x\n"], "outputs": ["5"]}, limits={"cpu_seconds": 30})
+    assert result == 0.0
+    assert result.detail[0] == mark
+
+
+def test_sets_of_text_have_one_order():
+    """In every sandbox: a program whose answer depends on it is graded alike wherever it runs."""
+    program = "def f(): return ''.join({'alpha', 'beta', 'gamma', 'delta'})"
+    found = {score(program, f"assert f() == '{'x'}'").detail for _ in range(3)}
+    assert len(found) == 1
+
+
+def test_tests_themselves_run_in_the_sandbox(tmp_path):
+    canary = tmp_path / "canary"
+    result = score(ADD, f"open({str(canary)!r}, 'w').write('x')\nassert add(1, 2) == 3")
+    assert result == 0.0
+    assert not canary.exists()

@@ -1,0 +1,79 @@
+"""Hostile programs against every sandbox this machine has, as root and as an ordinary user."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hostile import CHEATING, ESCAPES, EXHAUSTION
+from hostile.run import World
+
+from components.reward.sandbox import modes
+from components.reward.sandbox.inside.confine import landlock_abi
+
+# Attempts that may be made without a sandbox, and then succeed: that shows that they are attempts.
+UNCONFINED = """
+tcp; udp; a listening socket; unix socket; abstract unix socket; netlink; read a file outside; symbolic link out;
+socket through native code; relative path out; the system's passwords; environment; list processes;
+link to a parent's program; probe a process;
+processor time of a process; processors allowed to a process; limits of a process; anonymous files;
+System V shared memory; inherited descriptors; set-uid file
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("user", "mode", "processes"),
+    [
+        ("root", "namespaces", 1),
+        ("root", "namespaces", 8),
+        ("root", "landlock", 1),
+        ("root with its own interpreter", "landlock", 1),
+        ("ordinary", "namespaces", 8),
+        ("ordinary", "landlock", 1),
+    ],
+)
+def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, user, mode, processes):
+    if mode == "namespaces" and not modes.namespaces().holds:
+        pytest.skip(f"no namespaces here: {modes.namespaces().found}")
+    if mode == "landlock" and not landlock_abi():
+        pytest.skip("no Landlock in this kernel")
+    found = in_open_python("hostile.run", user, mode=mode, processes=processes)
+    outcomes = found["outcomes"]
+    assert found["traces"] == []
+    assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}
+    assert {name: outcome for name, outcome in outcomes.items() if outcome[:2] != ["ok", 0.0]} == {}
+    # What was attempted was denied, rather than never tried; a seccomp filter may end who calls by another gate.
+    answers = {name: outcomes[name][2] for name in ESCAPES}
+    assert {n: a for n, a in answers.items() if "gave 'held'" not in a and "SIGSYS" not in a} == {}
+
+
+def test_the_corpus_is_no_smaller_than_promised():
+    assert len({**ESCAPES, **EXHAUSTION, **CHEATING}) == len(ESCAPES) + len(EXHAUSTION) + len(CHEATING) >= 60
+
+
+def test_attempts_succeed_where_nothing_confines_them(tmp_path):
+    with World() as world:
+        names = [name.strip() for name in " ".join(UNCONFINED.split()).split(";")]
+        program = textwrap.dedent("""
+            import json, sys
+            for name, text in json.load(sys.stdin).items():
+                space = {}
+                exec(text, space)
+                print(json.dumps([name, space["attack"]()]))
+        """)
+        texts = {name: world.fill(ESCAPES[name]) for name in names}
+        with (tmp_path / "held open").open("w") as file:
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                input=json.dumps(texts),
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=tmp_path,
+                pass_fds=[file.fileno()],
+            )
+        answers = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert {name for name, answer in answers.items() if answer != "escaped"} == set()
+    assert answers.keys() == set(names)

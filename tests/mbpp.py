@@ -1,0 +1,47 @@
+"""MBPP's rows graded by the grader `code`, through grading processes.
+
+    python -m mbpp '{"mode": "landlock"}'
+
+Prints the task ids whose reference solutions do not pass, each with the detail.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.contract.config import GraderSpec, SandboxSection
+from components.reward.pool import GraderPool, Outcome, Task
+from components.reward.registry import resolve_graders
+
+SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[1] / ".." / "shared"))
+ROWS = SHARED / "data" / "mbpp_part.jsonl"
+MISSING = f"{ROWS} is not there; set RAPID_SHARED to the folder that holds data/mbpp_part.jsonl"
+
+
+def mbpp_rows() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()]
+
+
+def grade(rows: Sequence[dict[str, Any]], programs: Sequence[str], **sandbox: Any) -> list[Outcome]:
+    """Outcomes of programs in Markdown, each against the tests of its row, challenge tests too."""
+    settings = SandboxSection(**sandbox)
+    specs = [GraderSpec(name="code", options={"challenge": True})]
+    tasks = [
+        Task(row["text"], f"Like this:\n```python\n{program}\n```\nDone.", None, json.dumps(row))
+        for row, program in zip(rows, programs, strict=True)
+    ]
+    with GraderPool(resolve_graders(specs, settings, 60.0), 2, 60.0) as pool:
+        return [outcome for _, outcome in sorted(pool.grade(tasks))]
+
+
+def failed_references(**sandbox: Any) -> dict[int, str | None]:
+    rows = mbpp_rows()
+    outcomes = grade(rows, [row["code"] for row in rows], **sandbox)
+    return {row["task_id"]: o.detail for row, o in zip(rows, outcomes, strict=True) if o.reward != 1.0}
+
+
+if __name__ == "__main__":
+    print(json.dumps(failed_references(**json.loads(sys.argv[1]))))
