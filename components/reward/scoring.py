@@ -76,7 +76,8 @@ class Row:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:
             self.components |= {grader.name: score, **getattr(value, "parts", {})}
-            self.detail = getattr(value, "detail", None) or self.detail
+            if detail := getattr(value, "detail", None):
+                self.detail = _trimmed(str(detail))
             self.reward += grader.weight * score
 
     def outcome(self, seconds: float) -> Outcome:

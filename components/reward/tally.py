@@ -81,7 +81,9 @@ class Tally:
         failed = self.seen - self.counts["ok"]
         if failed > MANY_FAILED * self.seen:
             counts = ", ".join(f"{self.counts[s]} {s}" for s in STATUSES if s != "ok" and self.counts[s])
-            detail = next((self._first_detail[s] for s in STATUSES if s in self._first_detail), "no detail")
+            detail = next(
+                (self._first_detail[s] for s in STATUSES if s != "ok" and s in self._first_detail), "no detail"
+            )
             found.append(f"{failed} of {self.seen} completions could not be graded and score 0: {counts}; {detail}")
         for split, rewards in self._rewards.items():
             if len(rewards) > 1 and min(rewards) == max(rewards):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from components.reward.graders.endpoint import RequestFailed, check_endpoint, endpoint
 from components.reward.graders.lean_source import Refused, Source, complete
+from components.reward.score import Score
 
 AXIOMS = frozenset({"propext", "Classical.choice", "Quot.sound"})
 _PATHS = {"check": "/api/check", "verify": "/verify"}
@@ -29,7 +30,7 @@ def lean(
     """1 where Lean accepts the completion as a proof of its prompt's statement from the three standard axioms, else 0.
 
     The statement is the prompt's `formal_statement`, its imports the prompt's `header` (MiniF2F's columns).
-    Completions that are no honest proofs score 0 without being sent (`lean_source`).
+    Completions that are no honest proofs score 0 without being sent (`lean_source`); the detail says why.
 
     Args:
         url: of the server.
@@ -46,8 +47,8 @@ def lean(
             if "formal_statement" not in about:
                 raise ValueError("the prompt has no formal_statement")
             sources[row] = complete(about.get("header") or "", about["formal_statement"], completion)
-        except Refused:
-            found[row] = 0.0
+        except Refused as refused:
+            found[row] = Score(0.0, {}, str(refused))
         except ValueError as error:
             found[row] = error
     rows = list(sources)
@@ -114,7 +115,10 @@ def _score(result: dict[str, Any] | Exception | None, name: str) -> float | Exce
     response = result.get("response")
     if not isinstance(response, dict) or "message" in response:
         return RequestFailed(f"Lean's REPL failed: {str(response)[:200]}")
-    return float(is_proved(response, name))
+    if is_proved(response, name):
+        return 1.0
+    errors = [str(m.get("data")) for m in response.get("messages") or [] if m.get("severity") == "error"]
+    return Score(0.0, {}, errors[0] if errors else "not proved from the standard axioms alone")
 
 
 def is_proved(response: dict[str, Any], name: str) -> bool:

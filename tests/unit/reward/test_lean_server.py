@@ -94,6 +94,10 @@ def test_lean_decides_and_its_axioms_are_looked_at():
         ("ok", 1.0), ("ok", 1.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0),
         ("timeout", 0.0), ("error", 0.0), ("error", 0.0),
     ]  # fmt: skip
+    assert [r.detail for r in results[:6]] == [
+        None, None, *["not proved from the standard axioms alone"] * 2, "unsolved goals",
+        "sorry is not allowed in a proof",
+    ]  # fmt: skip
     assert "timed out in 60.0 seconds" in results[6].detail
     assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
     sent = [snippet["code"] for body in server.bodies[1:] for snippet in body["snippets"]]

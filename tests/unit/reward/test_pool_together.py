@@ -11,6 +11,7 @@ from components.reward.registry import resolve_graders
 
 GRADERS = """
 import asyncio, os, time
+from components.reward.score import Score
 
 def log(*words):
     with open(os.environ["TRIAL_LOG"], "a") as stream:
@@ -29,6 +30,7 @@ def many(prompts, completions, answers, metadata, bonus=0):
     if "raise" in completions: raise KeyError("lost")
     if "few" in completions: return [1.0]
     if "scalar" in completions: return 1.0
+    if "parts" in completions: return [Score(0.5, {"passed": 3}, "two tests\\nfailed")] * len(completions)
     values = [float(len(c)) + bonus + len(m) for c, m in zip(completions, metadata, strict=True)]
     return [ValueError("mine alone") if c == "own" else v for c, v in zip(completions, values, strict=True)]
 
@@ -123,6 +125,13 @@ def test_asynchronous_graders_fail_alone(what, status, detail):
 def test_asynchronous_batches():
     results = outcomes("many_async", ["a", "bb", "hang", "ccc"], time_limit=0.5)
     assert [(r.status, r.reward) for r in results] == [("ok", 1.0), ("ok", 2.0), ("timeout", 0.0), ("ok", 3.0)]
+
+
+@pytest.mark.usefixtures("log")
+def test_a_score_may_say_more_than_one_number():
+    (result,) = outcomes("many", ["parts"])
+    assert (result.status, result.reward, result.detail) == ("ok", 0.5, "two tests failed")
+    assert result.components == {"together_graders:many": 0.5, "passed": 3}
 
 
 @pytest.mark.usefixtures("log")
