@@ -64,6 +64,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
 
     from components.train.gradient import Terms
     from components.train.logprobs import Scorer
+    from components.train.memory import keep_freed_memory
     from components.train.optimiser import build_optimiser
     from components.train.policy import compile_layers, load_policy
     from components.train.processes import Processes
@@ -73,6 +74,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     config = configuration(stored, settings)
     train = config.train
     data = trajectories(stored)
+    keep_freed_memory()  # as the stage does
     alone = Processes(0, 1, torch.device(device))
     meter = Meter(device)
     model = load_policy(directory, train, alone.device)

@@ -16,6 +16,7 @@ from components.train.checkpoints import Checkpoints, upload_all
 from components.train.export import export_adapters, export_policy
 from components.train.gradient import Terms
 from components.train.logprobs import Scorer
+from components.train.memory import keep_freed_memory
 from components.train.optimiser import build_optimiser
 from components.train.policy import add_adapters, compile_layers, load_policy, vocabulary
 from components.train.processes import Processes
@@ -36,6 +37,7 @@ def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
         replaces: whether a manifest that said the target was reached has to go.
     """
     processes = Processes.join()
+    keep_freed_memory()
     with ExitStack() as stack:
         stack.callback(processes.leave)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rapid-train-")))
