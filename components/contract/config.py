@@ -140,7 +140,9 @@ class SandboxSection(Section):
     seconds: Positive = Field(default=8.0, description="wall clock of a program with all its tests")
     cpu_seconds: Count = Field(default=8, description="CPU time of a process")
     memory_mib: int = Field(default=512, ge=64, description="address space of a process")
-    processes: int = Field(default=1, ge=1, le=64, description="1: a program starts no others; threads it may")
+    processes: int = Field(
+        default=1, ge=1, le=64, description="1: a program starts no others, but threads; more: both together"
+    )
     file_mib: Count = Field(default=16, description="largest file, and all files of a program together")
     output_kib: Count = Field(default=1024, description="what is read of a program's output")
 

@@ -28,6 +28,8 @@ _PACKET = 1 << 16
 _MIB = 2**20
 _FILES = 1024
 _THREADS = 32
+# Processes of the sandbox itself, which the kernel counts too where programs share their user: with room for a judge.
+_OWN = 4
 
 
 class SandboxGone(Exception):
@@ -44,7 +46,8 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. `seconds` is wall clock, over all its tests; `processes` 1 means no children."""
+    """What one program may use. `seconds` is wall clock, over all its tests; `processes` 1 means no
+    children but threads, more are processes and threads together."""
 
     seconds: float
     cpu_seconds: int
@@ -171,7 +174,7 @@ class Sandbox:
             readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
-            processes=limits.processes + _THREADS,
+            processes=(_THREADS if limits.processes == 1 else limits.processes) + (0 if self._uids else _OWN),
             count_processes=namespaces or self._uids is not None,
             cpu=limits.cpu_seconds,
             memory=limits.memory_mib * _MIB,

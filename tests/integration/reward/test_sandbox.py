@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -158,6 +159,33 @@ if os.fork() == 0:
             time.sleep(0.2)
             assert psutil.Process(sandbox._process.pid).children(recursive=True)
         assert psutil.Process(sandbox._process.pid).children(recursive=True) == []
+
+
+@pytest.mark.parametrize(("processes", "fewest", "most"), [(1, 0, 0), (8, 4, 12)])
+def test_processes_are_counted_and_gone_with_their_program(processes, fewest, most):
+    if not modes.namespaces().holds:
+        pytest.skip("no namespaces here")
+    program = """
+import os, time
+def forks():
+    for number in range(60):
+        try:
+            if os.fork() == 0:
+                time.sleep(1000)
+        except OSError:
+            return number
+"""
+    deadline = time.monotonic() + 10
+    with Sandbox("namespaces", replace(LIMITS, processes=processes)) as sandbox:
+        idle = len(psutil.Process(sandbox._process.pid).children(recursive=True))
+        with sandbox.start("calls") as running:
+            running.send([[program, False]], deadline)
+            assert running.receive(deadline) == ["ready"]
+            running.send(["call", "forks", ["l"], ["d"]], deadline)
+            kind, count = running.receive(deadline)
+            assert kind == "value"
+            assert fewest <= count <= most
+        assert len(psutil.Process(sandbox._process.pid).children(recursive=True)) == idle
 
 
 def test_no_file_descriptor_is_left_open(mode):
