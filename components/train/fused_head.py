@@ -49,6 +49,8 @@ class _LinearLogprobs(torch.autograd.Function):
         chunk: int,
         entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
+        # Chunks of one size: the one that is kept then saves as much as it can.
+        chunk = -(-len(targets_T) // -(-len(targets_T) // chunk))
         ctx.temperature, ctx.chunk, ctx.entropy_gradient = temperature, chunk, entropy_gradient
         ctx.weight_dtype = weight_VD.dtype
         with torch.autocast(hidden_TD.device.type, enabled=False):
