@@ -95,7 +95,6 @@ def check_config(path: str, overrides: Iterable[str]) -> list[Finding]:
         return [Finding(Level.wrong, "configuration", str(error))]
     return [
         Finding(Level.ok, "configuration", f"{path}: run {config.run.name}"),
-        _graders(config),
         *_files(config),
         _graders(config),
         *_store(config),
