@@ -86,7 +86,8 @@ def main() -> None:
                 base = base or found
                 points.append({"axis": axis, "changes": changes, **found})
                 rows.append(cells(axis, " x ".join(str(size) for size in list(changes.values())[:2]), found, base))
-                print(f"{rows[-1][0]}: {found['tokens_per_second']:,.0f} tokens/s", flush=True)
+                rate_now, peak = found["tokens_per_second"], found["peak_gb"]
+                print(f"{rows[-1][0]}: {rate_now:,.0f} tokens/s, peak {peak:.2f} GB", flush=True)
     except SideError as error:
         sys.exit(f"a point failed: {error}")
     head = ["", "parameters", "tokens", "tokens/s", "of matrix rate", "peak GB", "", "state GB", "rest GB", ""]
