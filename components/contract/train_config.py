@@ -49,7 +49,11 @@ class ObjectiveSection(Section):
     )
     clip: Positive | None = Field(default=None, description="epsilon below 1 of the clipped surrogates")
     clip_high: Positive | None = Field(default=None, description="epsilon above 1; null: as clip where that is given")
-    ratio: Literal["sequence", "token"] | None = Field(default=None, description="what is weighted or clipped")
+    ratio: Literal["sequence", "token"] | None = Field(
+        default=None,
+        description="what is weighted or clipped: rapid's sequence ratio is the product over tokens, rapid_clip's its "
+        "geometric mean, as in GSPO",
+    )
     baseline: Baseline | None = Field(default=None, description="what is subtracted from a reward")
     normalisation: Normalisation | None = Field(
         default=None,
@@ -69,7 +73,7 @@ class ObjectiveSection(Section):
         for key in given:
             if key != "name" and key in cls.model_fields and key not in own:
                 raise ValueError(f"the objective {name} has no {key}; it has {', '.join(own)}")
-        if "clip" in given and given["clip"] != own.get("clip"):
+        if "clip" in given:
             given.setdefault("clip_high", given["clip"])
         return {**own, **given}
 
@@ -140,7 +144,8 @@ class TrainSection(Section):
         default=None, description="end the pass when KL(mu || pi) of a mini-batch, nats a token, exceeds this"
     )
     max_bad_steps: Count = Field(
-        default=3, description="stop after so many mini-batches in a row whose loss or gradient is not finite"
+        default=3,
+        description="stop after so many mini-batches in a row, or a whole pass, without finite loss and gradient",
     )
     max_bad_group_share: Fraction = Field(
         default=0.0, description="share of groups with bad rows that is dropped instead of refused"
@@ -155,7 +160,10 @@ class TrainSection(Section):
     logprobs: Literal["auto", "fused", "chunked"] = Field(
         default="auto", description="how the output head is computed; auto: fused where the head is one projection"
     )
-    logprob_chunk: Count = Field(default=1024, description="completion tokens whose logits exist at a time")
+    logprob_chunk: Count | None = Field(
+        default=None,
+        description="completion tokens whose logits exist at a time; null: as many as 64 MiB hold, 1 GiB on a GPU",
+    )
     compute_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of matrix products")
     gradient_checkpointing: bool = False
     compile: bool = Field(default=False, description="torch.compile the decoder")
@@ -169,4 +177,9 @@ class TrainSection(Section):
     def _cloning_has_one_place(self) -> Self:
         if self.objective.name == "sft" and self.cloning.coefficient:
             raise ValueError("cloning.coefficient adds cloning to another objective; sft is cloning alone")
+        if self.zero_signal_groups == "drop" and (self.objective.name == "sft" or self.cloning.coefficient):
+            raise ValueError(
+                "zero_signal_groups=drop leaves out groups of nothing but verified completions, which sft and cloning "
+                "learn from; use keep"
+            )
         return self

@@ -10,7 +10,7 @@ from components.contract.digests import derive_seed
 from components.contract.errors import InputError
 from components.contract.train_config import OverlongSection
 from components.train.microbatch import MicroBatch, build_micro_batch
-from components.train.partition import partition, plan_cost
+from components.train.partition import part_tokens, partition, plan_cost
 from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 
@@ -124,10 +124,13 @@ def build_mini_batch(
     plan, whole_groups = partition(single, lengths, budget, limits.packed), False
     if credit_uses_ratio:
         units = np.arange(len(rows)).reshape(-1, data.group_size).tolist()
-        by_group = partition(units, lengths, limits.tokens, limits.packed)
-        costs = [plan_cost(parts, lengths, limits.packed) for parts in (by_group, plan)]
-        if _fits(by_group, lengths, limits) and costs[0] <= costs[1] * (1.0 + FIRST_PASS_COST):
+        by_group = partition(units, lengths, budget, limits.packed)
+        costs = [plan_cost(parts, lengths, limits.packed, processes.world) for parts in (by_group, plan)]
+        fits = all(part_tokens(part, lengths, limits.packed) <= limits.tokens for part in by_group)
+        if fits and costs[0] <= costs[1] * (1.0 + FIRST_PASS_COST):
             plan, whole_groups = by_group, True
+    # Large ones first, as they are dealt to the processes.
+    plan.sort(key=lambda part: -part_tokens(part, lengths, limits.packed))
     completion_lengths = np.diff(data.behaviour_starts)[rows]
     trained = completion_lengths * ~data.truncated[rows] if mask_truncated else completion_lengths
     device = processes.device
@@ -142,10 +145,3 @@ def build_mini_batch(
         tokens=int((lengths + 1).sum()),
         completion_tokens=int(completion_lengths.sum()),
     )
-
-
-def _fits(parts: list[list[int]], lengths: np.ndarray, limits: MicroBatchLimits) -> bool:
-    def size(part: list[int]) -> int:
-        return int(lengths[part].sum()) if limits.packed else len(part) * int(lengths[part].max())
-
-    return all(size(part) <= limits.tokens for part in parts)

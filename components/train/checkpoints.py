@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from components.contract.layout import manifest_key
 from components.contract.manifest import Output
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
 from components.train.checkpoint import load_state, save_state
+from components.train.leftovers import checkpoints, clear_checkpoints
 from components.train.processes import Processes
 from components.train.update import Pass
 
@@ -48,7 +48,7 @@ class Checkpoints:
                 directory.commit(
                     "train", self.run.layout.run, outputs, self.inputs, self.digest, Clock().timings(), self.iteration
                 )
-                self._remove(all_but=reached.done)
+                clear_checkpoints(self.run, self.iteration, all_but=reached.done)
 
         return save
 
@@ -66,30 +66,13 @@ class Checkpoints:
             note(f"iteration {self.iteration}: the pass goes on after mini-batch {reached.done}")
         return reached
 
-    def clear(self) -> None:
-        """Remove all of them."""
-        self._remove(all_but=None)
-
     def _keep_newest(self) -> int:
         """The newest that fits, by the mini-batches it has behind it, or 0."""
-        manifests = {done: self._directory(done).manifest() for done in self._all()}
+        manifests = {done: self._directory(done).manifest() for done in checkpoints(self.run, self.iteration)}
         fit = (done for done, found in manifests.items() if found and not found.mismatch(self.inputs, self.digest))
         newest = max(fit, default=0)
-        self._remove(all_but=newest)
+        clear_checkpoints(self.run, self.iteration, all_but=newest)
         return newest
-
-    def _all(self) -> set[int]:
-        root = self.run.layout.checkpoints(self.iteration)
-        names = (info.key.removeprefix(f"{root}/").split("/")[0] for info in self.run.store.list(root))
-        return {int(name) for name in names if name.isdecimal()}
-
-    def _remove(self, all_but: int | None) -> None:
-        for done in self._all() - {all_but}:
-            key = self._directory(done).key
-            # First what makes it count, so that a kill in between leaves no checkpoint with files missing.
-            self.run.store.delete(manifest_key(key))
-            for info in self.run.store.list(key):
-                self.run.store.delete(info.key)
 
     def _directory(self, done: int) -> OutputDirectory:
         return self.run.directory(self.run.layout.checkpoint(self.iteration, done))

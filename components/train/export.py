@@ -33,7 +33,10 @@ def export_policy(
         skeleton = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             AutoConfig.from_pretrained(incoming, local_files_only=True), dtype=dtype
         )
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in state.items()}
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
     skeleton.save_pretrained(directory, state_dict=tensors)
     # save_pretrained makes one up where there was none, and engines would take sampling defaults from it.
     (directory / "generation_config.json").unlink(missing_ok=True)
@@ -44,19 +47,21 @@ def export_policy(
 
 
 def export_adapters(
-    state: Mapping[str, Tensor], base: Path, section: LoraSection, directory: Path
+    state: Mapping[str, Tensor], base: Path, section: LoraSection, name: str, directory: Path
 ) -> dict[str, Tensor]:
     """Write adapters in peft's format; returns the weights of the base policy with the adapters merged into them.
 
     Args:
         state: full tensors of the adapters by parameter name.
-        base: the base policy, in Hugging Face format.
+        base: the base policy, in Hugging Face format; `name` is what the adapters' configuration calls it.
     """
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     adapted = add_adapters(model, section, None, seed=0)
     model.load_state_dict(state, strict=False)
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = name
     adapted.save_pretrained(directory)
     (directory / "README.md").unlink(missing_ok=True)  # a model card with nothing filled in
     merged = adapted.merge_and_unload()

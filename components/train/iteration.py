@@ -15,6 +15,7 @@ from components.train.checkpoint import load_state, save_state
 from components.train.checkpoints import Checkpoints, upload_all
 from components.train.export import export_adapters, export_policy
 from components.train.gradient import Terms
+from components.train.leftovers import clear_checkpoints
 from components.train.logprobs import Scorer
 from components.train.memory import keep_freed_memory
 from components.train.optimiser import build_optimiser
@@ -49,7 +50,7 @@ def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
         manifest = None
         if processes.first:
             manifest = commit(work, trainer.metrics(result), outputs, trainer.facts(result, outputs), clock)
-            trainer.checkpoints.clear()
+            clear_checkpoints(work.run, work.iteration)
         return processes.from_first(manifest)
 
 
@@ -117,7 +118,7 @@ class _Trainer:
             state = full_state(self._model, self._processes)
             if self._processes.first:
                 if lora:
-                    state = export_adapters(state, self._base, lora, made / ADAPTER)
+                    state = export_adapters(state, self._base, lora, self._config.model.path, made / ADAPTER)
                 prefix = f"{self._below}/" if self._below else ""
                 names = [o.path.removeprefix(prefix) for o in self._work.policy.outputs if o.path.startswith(prefix)]
                 export_policy(state, self._incoming, names, made / POLICY, self._config.model)
@@ -136,7 +137,7 @@ class _Trainer:
             dropped_groups=result.dropped_groups,
             bad_groups=self._data.bad_groups,
             skipped=result.skipped,
-            ended_at=result.done + 1 if result.ended_early else None,
+            ended_at=result.done + 1 if result.ended_early and self._data.groups > result.dropped_groups else None,
             ended_early=result.ended_early,
         )
 

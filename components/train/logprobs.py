@@ -16,6 +16,12 @@ from components.train.microbatch import MicroBatch
 _NO_TOKENS = torch.zeros(1, 1, dtype=torch.int64)
 _PROBES = 4
 
+_CPU_LOGITS = 1 << 24
+"""float32 logits of a chunk: 64 MiB."""
+
+_GPU_LOGITS = 1 << 28
+"""1 GiB: matrix products want more rows there."""
+
 
 class Scorer(nn.Module):
     """The policy as training sees it: a micro-batch in, log-probabilities and entropies of its completions out.
@@ -25,7 +31,8 @@ class Scorer(nn.Module):
     Args:
         model: any Hugging Face causal language model.
         temperature: the sampling temperature, by which logits are divided.
-        chunk: completion tokens whose logits exist at a time.
+        chunk: completion tokens whose logits exist at a time; None for as many as a fixed amount of memory holds, so
+            that memory does not grow with the vocabulary.
         compute_dtype: of matrix products; weights stay float32.
         head: `fused` needs an output head that is one projection, `chunked` runs the model's own code, `auto` picks.
 
@@ -37,14 +44,14 @@ class Scorer(nn.Module):
         self,
         model: nn.Module,
         temperature: float,
-        chunk: int,
+        chunk: int | None,
         compute_dtype: torch.dtype,
         head: Literal["auto", "fused", "chunked"] = "auto",
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.chunk = chunk
+        self.chunk = chunk or _chunk_that_fits(model)
         self.compute_dtype = compute_dtype
         self.fused = head != "chunked" and _head_is_projection(model)
         if head == "fused" and not self.fused:
@@ -102,6 +109,12 @@ class Scorer(nn.Module):
             results = [checkpoint(head, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
         logprobs, entropies = zip(*results, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
+
+
+def _chunk_that_fits(model: nn.Module) -> int:
+    embedding = model.get_input_embeddings().weight  # type: ignore[operator]
+    logits = _GPU_LOGITS if embedding.is_cuda else _CPU_LOGITS
+    return max(1, logits // int(embedding.shape[0]))
 
 
 @torch.no_grad()

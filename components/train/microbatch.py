@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.train.packing import packed_inputs
 from components.train.trajectories import Trajectories
 
 
@@ -45,29 +46,21 @@ def build_micro_batch(
     predicts_BT = real_BT & (place >= prompts[:, None] - 1)
     behaviour = data.behaviour_starts[chosen][:, None] + place - (prompts[:, None] - 1)
     tokens = data.tokens[(starts[:, None] + place)[real_BT]]
-    inputs: dict[str, np.ndarray | int]
+    inputs: dict[str, Tensor | int]
     if packed:
-        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        inputs = {
-            "input_ids": tokens[None],
-            "position_ids": np.broadcast_to(place, real_BT.shape)[real_BT][None],
-            "cu_seq_lens_q": bounds,
-            "cu_seq_lens_k": bounds,
-            "max_length_q": int(lengths.max()),
-            "max_length_k": int(lengths.max()),
-        }
+        inputs = packed_inputs(torch.from_numpy(tokens[None]).to(device), lengths.tolist())
         predictors = np.flatnonzero(predicts_BT[real_BT])
     else:
         input_ids_BT = np.zeros(real_BT.shape, dtype=np.int64)
         input_ids_BT[real_BT] = tokens
-        inputs = {"input_ids": input_ids_BT, "attention_mask": real_BT.astype(np.int64)}
+        inputs = {
+            "input_ids": torch.from_numpy(input_ids_BT).to(device),
+            "attention_mask": torch.from_numpy(real_BT.astype(np.int64)).to(device),
+        }
         predictors = np.flatnonzero(predicts_BT)
     return MicroBatch(
         rows_N=torch.from_numpy(part).to(device),
-        inputs={
-            name: value if isinstance(value, int) else torch.from_numpy(np.ascontiguousarray(value)).to(device)
-            for name, value in inputs.items()
-        },
+        inputs=inputs,
         predictors_T=torch.from_numpy(predictors).to(device),
         targets_T=torch.from_numpy(data.tokens[(starts[:, None] + place + 1)[predicts_BT]]).to(device),
         behaviour_logprobs_T=torch.from_numpy(data.behaviour_logprobs[behaviour[predicts_BT]]).to(device),

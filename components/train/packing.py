@@ -1,12 +1,15 @@
 """Attention over sequences that stand one after the other in a single row, without looking from one into another."""
 
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+_CHANGES_ATTENTION = ("softcap", "s_aux", "head_mask", "position_bias")
+_PROBE_LENGTHS = (7, 5)
 
 PACKED_ATTENTION = "rapid_packed"
 """Name under which transformers finds `packed_attention`; models loaded with it take packed micro-batches only."""
@@ -20,15 +23,46 @@ def register_packed_attention() -> None:
     AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
 
 
-def packing_unfit(config: Any) -> str | None:
-    """Why a model's attention cannot be packed; None where it can."""
-    text = config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention"}:
-        return f"its layers use {', '.join(sorted(kinds - {'full_attention', 'sliding_attention'}))}"
-    if getattr(text, "attn_logit_softcapping", None):
-        return "it caps attention logits"
+@torch.no_grad()
+def packing_unfit(model: nn.Module) -> str | None:
+    """Why a model's attention cannot be packed; None where it can, and then it is switched to packed attention.
+
+    The model itself is asked, since architectures add sinks, caps and states of their own: two sequences have to come
+    out of a pack as they do one at a time.
+    """
+    decoder = model.get_decoder()  # type: ignore[operator]
+    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    draw = torch.Generator().manual_seed(0)
+    device = next(model.parameters()).device
+    sequences = [torch.randint(vocabulary, (1, length), generator=draw).to(device) for length in _PROBE_LENGTHS]
+    alone = [decoder(input_ids=ids, use_cache=False).last_hidden_state for ids in sequences]
+    register_packed_attention()
+    try:
+        model.set_attn_implementation(PACKED_ATTENTION)  # type: ignore[operator]
+        packed = decoder(**packed_inputs(torch.cat(sequences, 1), _PROBE_LENGTHS), use_cache=False).last_hidden_state
+    except (ValueError, KeyError, TypeError) as error:
+        return f"its attention takes no other implementation ({type(error).__name__})"
+    if model.config._attn_implementation != PACKED_ATTENTION:  # type: ignore[union-attr]
+        return "its attention takes no other implementation"
+    expected = torch.cat(alone, 1)
+    tolerance = (1e-4 if expected.dtype == torch.float32 else 2e-2) * expected.abs().max().item()
+    if not torch.allclose(packed, expected, rtol=0.0, atol=tolerance):
+        return "packed sequences do not come out as they do alone"
     return None
+
+
+def packed_inputs(input_ids_1T: Tensor, lengths: Sequence[int]) -> dict[str, Tensor | int]:
+    """What a decoder gets, by name, for sequences of these lengths in one row; int64 and int32, on the ids' device."""
+    device = input_ids_1T.device
+    bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    return {
+        "input_ids": input_ids_1T,
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
 
 
 def packed_attention(
@@ -42,7 +76,7 @@ def packed_attention(
     max_length_q: int,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: object,
+    **others: object,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence, in the form that transformers calls.
 
@@ -59,6 +93,8 @@ def packed_attention(
     """
     assert attention_mask is None
     assert len(query) == 1
+    if unknown := [name for name in _CHANGES_ATTENTION if others.get(name) is not None]:
+        raise ValueError(f"packed attention knows no {', '.join(unknown)}")
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 

@@ -17,10 +17,15 @@ def partition(units: list[list[int]], lengths: np.ndarray, budget: int, packed: 
     return _packed(units, lengths, budget) if packed else _padded(units, lengths, budget)
 
 
-def plan_cost(parts: list[list[int]], lengths: np.ndarray, packed: bool) -> int:
-    """Tokens and passes of a plan, in tokens."""
-    size = sum if packed else lambda part: len(part) * max(part)
-    return sum(size(lengths[part].tolist()) + PASS_OVERHEAD for part in parts)
+def part_tokens(part: list[int], lengths: np.ndarray, packed: bool) -> int:
+    """Tokens of one forward pass, padding counted."""
+    return int(lengths[part].sum()) if packed else len(part) * int(lengths[part].max())
+
+
+def plan_cost(parts: list[list[int]], lengths: np.ndarray, packed: bool, world: int = 1) -> int:
+    """Tokens and passes of the busiest of `world` processes, in tokens: each round waits for its largest part."""
+    costs = sorted((part_tokens(part, lengths, packed) + PASS_OVERHEAD for part in parts), reverse=True)
+    return sum(costs[::world])
 
 
 def _padded(units: list[list[int]], lengths: np.ndarray, budget: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
-from components.train.packing import PACKED_ATTENTION, packing_unfit, register_packed_attention
+from components.train.packing import PACKED_ATTENTION, packing_unfit
 
 
 def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
@@ -29,39 +29,54 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
         from transformers.modeling_layers import GradientCheckpointingLayer
         from transformers.utils import logging
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    register_packed_attention()
     dtype = getattr(torch, section.compute_dtype) if section.lora else torch.float32
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
-        attention = PACKED_ATTENTION if choose_packing(config, section, device) else "sdpa"
+        config = _without_dropout(AutoConfig.from_pretrained(directory, local_files_only=True))
+        # Without a word on attention, transformers takes the fastest that the architecture has.
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, attn_implementation=attention, local_files_only=True
+            directory, config=config, dtype=dtype, local_files_only=True
         )
-    except InputError:
-        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the policy in {directory}: {' '.join(str(error).split())}") from None
-    # Dropout would make log pi random and every ratio with it.
     model.eval()
+    if wants_packing(section, device):
+        _pack(model, section)
     if section.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
-                module.training = True  # the layer alone: its parts, dropout among them, stay in evaluation
+                module.training = True  # else it is not checkpointed
     return model.to(device)
 
 
-def choose_packing(config: Any, section: TrainSection, device: torch.device) -> bool:
-    """Whether sequences are packed: where variable-length flash attention runs, unless the configuration decides.
+def wants_packing(section: TrainSection, device: torch.device) -> bool:
+    """Whether sequences are to be packed: where variable-length flash attention runs, unless the configuration says."""
+    flash = device.type == "cuda" and section.compute_dtype == "bfloat16"
+    return section.packing == "on" or (section.packing == "auto" and flash)
+
+
+def _pack(model: nn.Module, section: TrainSection) -> None:
+    """Switch a model to packed attention, in place, if it computes the same with it.
 
     Raises:
         InputError: `train.packing=on` with a model whose attention cannot be packed.
     """
-    unfit = packing_unfit(config)
-    if section.packing == "on" and unfit:
+    own = model.config._attn_implementation  # type: ignore[union-attr]
+    unfit = packing_unfit(model)
+    if unfit is None:
+        return
+    if section.packing == "on":
         raise InputError(f"train.packing=on does not fit this model: {unfit}; use train.packing=off")
-    flash = device.type == "cuda" and section.compute_dtype == "bfloat16"
-    return section.packing == "on" or (section.packing == "auto" and flash and not unfit)
+    model.set_attn_implementation(own)  # type: ignore[operator]
+
+
+def _without_dropout(config: Any) -> Any:
+    """Dropout would make log pi random and every ratio with it."""
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        for name, value in vars(part).items():
+            if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+                setattr(part, name, 0.0)
+    return config
 
 
 def is_packed(model: nn.Module) -> bool:

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from components.contract.errors import InputError
+
 T = TypeVar("T")
 
 _TIMEOUT = timedelta(minutes=30)
@@ -35,6 +37,8 @@ class Processes:
         world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
         cuda = torch.cuda.is_available()
         device = torch.device("cuda", local) if cuda else torch.device("cpu")
+        if cuda and local >= torch.cuda.device_count():
+            raise InputError(f"training process {local} has no GPU; this machine has {torch.cuda.device_count()}")
         if cuda:
             torch.cuda.set_device(device)
         if world == 1:

@@ -2,7 +2,6 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -20,17 +19,13 @@ def shard(scorer: Scorer, processes: Processes) -> None:
     if processes.world == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import fully_shard
 
+    # In float32 both ways: what is computed in fewer bits is autocast's choice, as in one process.
     mesh = init_device_mesh(processes.device.type, (processes.world,))
-    mixed = scorer.compute_dtype != torch.float32
-    # Parameters travel in the dtype they are used in, gradients are added up in float32.
-    policy = MixedPrecisionPolicy(
-        param_dtype=scorer.compute_dtype if mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
     for layer in layers(scorer.model):
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
-    fully_shard(scorer, mesh=mesh, mp_policy=policy)
+        fully_shard(layer, mesh=mesh)
+    fully_shard(scorer, mesh=mesh)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

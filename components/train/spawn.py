@@ -1,6 +1,8 @@
 """Several training processes on this machine, with the environment that torchrun would give them."""
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from components.contract.errors import EXIT_BAD_INPUT
 from components.runtime.progress import EVENTS_VARIABLE
 
 _LOOK_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
 
 
 def spawn(run_uri: str, iteration: int, count: int) -> None:
@@ -43,7 +48,15 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
             if rank > 0:
                 environment[EVENTS_VARIABLE] = ""
             output = others if rank > 0 else None
-            running.append(subprocess.Popen(words, env={**os.environ, **environment}, stdout=output, stderr=output))
+            running.append(
+                subprocess.Popen(
+                    words,
+                    env={**os.environ, **environment},
+                    stdout=output,
+                    stderr=output,
+                    preexec_fn=_die_with_the_parent,
+                )
+            )
         try:
             failed = _first_failure(running)
         finally:
@@ -57,7 +70,14 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
         if rank > 0:
             others.seek(0)
             sys.stderr.write(others.read().decode(errors="replace"))
+        if status < 0:
+            print(f"training process {rank} ended by {signal.Signals(-status).name}", file=sys.stderr, flush=True)
         raise SystemExit(status if status == EXIT_BAD_INPUT else 1)
+
+
+def _die_with_the_parent() -> None:
+    """Else a process that is killed leaves its children training, and the next start meets them."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _first_failure(running: "list[subprocess.Popen[bytes]]") -> tuple[int, int] | None:

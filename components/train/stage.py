@@ -1,5 +1,6 @@
 """Update the policy on one iteration's trajectories."""
 
+import atexit
 import os
 
 from components.contract.errors import InputError
@@ -9,6 +10,7 @@ from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import Run
+from components.train.leftovers import clear_checkpoints
 from components.train.spawn import spawn
 from components.train.work import Work, commit
 
@@ -31,6 +33,7 @@ def run(run_uri: str, iteration: int) -> Manifest:
     work = Work.of(run_uri, iteration)
     done = work.directory.settled(work.inputs, work.digest)
     if done and done.facts["outcome"] == "trained":
+        clear_checkpoints(work.run, iteration)  # where a kill has come between the commit and this
         return done
     # Waiting OpenMP threads otherwise spin, and on shared cores keep those they wait for from running.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,6 +44,7 @@ def run(run_uri: str, iteration: int) -> Manifest:
         from components.train.processes import Processes
 
         processes = Processes.join()
+        atexit.register(processes.leave)
         done, reached = processes.from_first((done, reached))
     if done and reached:
         return done

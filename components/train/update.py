@@ -28,7 +28,7 @@ class Pass(BaseModel):
     Attributes:
         step: optimiser steps since the base policy.
         done: mini-batches dealt with, skipped ones included.
-        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first mini-batch before any update.
+        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update.
         skipped: mini-batches left out because their loss or gradient was not finite.
         bad_in_a_row: of those, how many came last without one that was good.
         zero_signal_groups: groups whose rewards are all equal.
@@ -96,14 +96,14 @@ def run_pass(
             )
             optimiser.zero_grad()
             evaluated = accumulate(scorer, batch, terms, processes)
-            if index == 0:
-                _check_gap(evaluated.tokens, section.max_logprob_gap)
-                result.gap_mean, result.gap_max = evaluated.tokens.gap_mean, evaluated.tokens.gap_max
             norm = full_tensor(torch.nn.utils.clip_grad_norm_(parameters, section.max_grad_norm))
             if not (evaluated.loss + norm).isfinite():
                 _count_bad(result, evaluated.loss, norm, section.max_bad_steps, len(order.mini_batches), iteration)
             else:
                 result.bad_in_a_row = 0
+                if result.gap_mean is None:
+                    _check_gap(evaluated.tokens, section.max_logprob_gap)
+                    result.gap_mean, result.gap_max = evaluated.tokens.gap_mean, evaluated.tokens.gap_max
                 measured = off_policy(
                     evaluated.log_ratio_N,
                     evaluated.tokens,
@@ -182,7 +182,8 @@ def _too_far(measured: OffPolicy, config: RunConfig) -> str | None:
     """Why the policy has moved too far from the behaviour policy for another step on its samples."""
     section = config.train
     share, kl = measured.effective_sample_share, measured.kl
-    if share < section.min_effective_sample_share:
+    # Cloning is of the samples themselves, however far the policy has moved towards them.
+    if share < section.min_effective_sample_share and section.objective.name != "sft":
         return (
             f"effective sample share {share:.3f} is below train.min_effective_sample_share "
             f"{section.min_effective_sample_share}"

@@ -23,6 +23,6 @@ and needs only lengths. So the loss of a mini-batch can be summed over any split
     sft          1 where R_i > threshold, else 0       log-likelihood                     token
 """
 
-from components.train.objectives.build import Objective, build_objective, objective_loss
+from components.train.objectives.build import Objective, build_objective
 
-__all__ = ["Objective", "build_objective", "objective_loss"]
+__all__ = ["Objective", "build_objective"]

@@ -11,8 +11,6 @@ from components.train.objectives import credit as credits
 from components.train.objectives import surrogate as surrogates
 from components.train.objectives.credit import Credit
 from components.train.objectives.normalise import Normalise, scale
-from components.train.objectives.ratios import sequence_log_ratio
-from components.train.objectives.segments import segment_sum
 from components.train.objectives.surrogate import Surrogate
 
 RAPID_BOUND = 2.0
@@ -99,20 +97,3 @@ def _clipped(section: ObjectiveSection) -> Surrogate:
     by_sequence = section.name == "gspo" or section.ratio == "sequence"
     function = surrogates.clipped_sequences if by_sequence else surrogates.clipped_tokens
     return partial(function, clip=section.clip, clip_high=section.clip_high)
-
-
-def objective_loss(
-    objective: Objective,
-    logprobs_T: Tensor,
-    behaviour_logprobs_T: Tensor,
-    sequence_T: Tensor,
-    rewards_N: Tensor,
-    group_N: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Loss of a whole mini-batch (scalar, with gradient to `logprobs_T`) and its credit_N."""
-    sequences = len(rewards_N)
-    log_ratio_N = sequence_log_ratio(logprobs_T.detach(), behaviour_logprobs_T, sequence_T, sequences)
-    credit_N = objective.credit(log_ratio_N, rewards_N, group_N)
-    loss_T, _ = objective.surrogate(logprobs_T, behaviour_logprobs_T, sequence_T, credit_N)
-    lengths_N = segment_sum(sequence_T.new_ones(len(sequence_T)), sequence_T, sequences)
-    return (loss_T * objective.normalise(lengths_N)[sequence_T]).sum(), credit_N

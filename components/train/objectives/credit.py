@@ -23,7 +23,7 @@ def baseline(kind: Baseline, weights_N: Tensor, rewards_N: Tensor, group_N: Tens
     weighted          (1/G) sum_j w_j R_j           the value of pi, unbiased where weights are not truncated
     self_normalised   sum_j w_j R_j / sum_j w_j     the same with less variance and a bias of order 1/G
     mean              (1/G) sum_j R_j               the value of mu
-    leave_one_out     (1/(G-1)) sum_{j!=i} w_j R_j  independent of y_i, so the gradient has no bias (2402.14740)
+    leave_one_out     (1/(G-1)) sum_{j!=i} w_j R_j  independent of y_i: no bias but that of truncation (2402.14740)
     """
     weighted_N = weights_N * rewards_N
     match kind:
@@ -78,7 +78,7 @@ def standardised(log_ratio_N: Tensor, rewards_N: Tensor, group_N: Tensor) -> Ten
 
 
 def tapered(log_ratio_N: Tensor, rewards_N: Tensor, group_N: Tensor) -> Tensor:
-    """A_i where A_i >= 0, min(rho_i, 1) A_i below, A_i = R_i - mean of the group: TOPR (arXiv 2503.14286, eq. 8).
+    """A_i where A_i >= 0, min(rho_i, 1) A_i below, A_i = R_i - mean of the group: TOPR (arXiv 2503.14286).
 
     Good completions are learnt from however unlikely they have become; bad ones count only as far as pi still
     writes them, so nothing is pushed down without end.

@@ -77,6 +77,7 @@ def test_a_batch_without_any_signal_leaves_the_policy_alone(training_run: Make) 
     assert (manifest.facts["step"], metrics.dropped_groups, metrics.steps) == (0, 4, ())
     assert metrics.ended_early is not None
     assert "nothing to learn from" in metrics.ended_early
+    assert metrics.ended_at is None
     for name, tensor in weights(made, 1).items():
         assert torch.equal(tensor, weights(made, 0)[name])
     made.sample(2, rewards=lambda rows: [row | {"reward": row["sample_index"] / 4} for row in rows])
@@ -98,6 +99,13 @@ def test_truncated_completions_as_chosen(training_run: Make, handling: str, rewa
     (step,) = metrics_of(made).steps
     assert step.reward == pytest.approx(reward)
     assert (step.mask_fraction > 0) == bool(masked)
+
+
+def test_cloning_keeps_groups_of_nothing_but_verified_completions(training_run: Make) -> None:
+    made = training_run("train.objective=sft", "train.learning_rate=0.01", "train.min_effective_sample_share=0.99")
+    made.sample(rewards=lambda rows: [row | {"reward": 1.0} for row in rows])
+    train(made.run.uri, 1)
+    assert (len(metrics_of(made).steps), metrics_of(made).ended_early) == (2, None)
 
 
 def test_losses_that_are_not_finite_stop_the_stage(training_run: Make) -> None:

@@ -87,6 +87,15 @@ def test_a_checkpoint_of_other_settings_is_passed_over(training_run: Make) -> No
     assert {step.learning_rate for step in metrics.steps} == {1e-4}
 
 
+def test_checkpoints_that_a_kill_after_the_commit_left_are_removed(training_run: Make) -> None:
+    made = training_run("train.checkpoint_every=1")
+    made.sample()
+    done = train(made.run.uri, 1)
+    made.run.store.write(f"{made.run.layout.checkpoint(1, 1)}/state/__0_0.distcp", b"left behind")
+    assert train(made.run.uri, 1) == done
+    assert not made.run.store.list(made.run.layout.checkpoints(1))
+
+
 def test_leftovers_of_a_killed_upload_are_replaced(training_run: Make) -> None:
     made = training_run()
     made.sample()

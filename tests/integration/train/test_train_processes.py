@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from checkpoint_state import state
@@ -36,15 +37,17 @@ def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
 
 
 def assert_same_training(one: Any, other: Any, iteration: int) -> None:
-    """Losses, gradient norms and policies to 1e-5."""
+    """Losses, gradient norms and policies to 1e-5; in bf16, where other shapes round otherwise, to 1e-2 and 1e-3."""
+    bf16 = one.run.config.train.compute_dtype == "bfloat16"
+    near, moved = (1e-2, 1e-3) if bf16 else (1e-5, 1e-5)
     steps = [metrics_of(made, iteration).steps for made in (one, other)]
     for mine, theirs in zip(*steps, strict=True):
         for name in ("loss", "gradient_norm", "effective_sample_share", "kl", "entropy", "log_ratio_max", "tokens"):
-            assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=1e-5, rel=1e-5), name
+            assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=near, rel=near), name
     mine, theirs = weights(one, iteration), weights(other, iteration)
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tensor, theirs[name], atol=moved, rtol=1e-5)
 
 
 def with_processes(made: Any, count: int) -> None:
@@ -59,8 +62,9 @@ def with_processes(made: Any, count: int) -> None:
         ("train.objective=rapid", "train.kl_coefficient=0.1"),
         ("train.objective=dapo", "train.packing=on", "model.dtype=bfloat16"),
         ("train.objective=rapid", "train.lora=4"),
+        ("train.objective=rapid_clip", "train.compute_dtype=bfloat16"),
     ],
-    ids=["rapid", "packed", "adapters"],
+    ids=["rapid", "packed", "adapters", "bf16"],
 )
 def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -> None:
     """Two iterations: the second continues from what the other number of processes has left."""
@@ -74,6 +78,8 @@ def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -
         assert_same_training(one, two, iteration)
         written = {o.path for o in two.run.directory(two.run.layout.train(iteration)).require().outputs}
         assert ("optimizer/__1_0.distcp" in written) == (processes == 2)
+    if one.run.config.train.compute_dtype == "bfloat16":
+        return
     mine, theirs = state(one.run, 2), state(two.run, 2)
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
@@ -90,6 +96,25 @@ def test_torchrun_starts_the_same_training(training_run: Make) -> None:
     words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "components.train"]
     subprocess.run([sys.executable, "-m", *words, two.run.uri, "--iteration", "1"], check=True)
     assert_same_training(one, two, 1)
+
+
+def test_killed_processes_leave_nothing_behind(training_run: Make) -> None:
+    made = training_run(*SETTINGS, "train.processes=2", "train.updates=400", "train.mini_batch_prompts=1")
+    made.sample(groups=400)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "components.train", made.run.uri, "--iteration", "1"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "RAPID_EVENTS": "1"},
+        text=True,
+    )
+    assert process.stdout is not None
+    next(line for line in process.stdout if "progress" in line)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 2
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
 
 
 def test_bad_input_is_told_once_with_its_status(training_run: Make) -> None:

@@ -121,6 +121,7 @@ def test_an_objective_has_its_own_values_unless_others_are_given() -> None:
     def objective(*words: str) -> ObjectiveSection:
         return parse_config(MINIMAL, list(words)).train.objective
 
+    assert objective("train.objective=dapo", "train.objective.clip=0.2").clip_high == 0.2
     assert (objective("train.objective=dapo").clip, objective("train.objective=dapo").clip_high) == (0.2, 0.28)
     assert objective("train.objective=pg").clip is None
     # A clip of one's own is symmetric unless the other side is given as well.
@@ -128,6 +129,12 @@ def test_an_objective_has_its_own_values_unless_others_are_given() -> None:
     assert objective("train.objective={name: gspo, clip: 0.1, clip_high: 0.3}").clip_high == 0.3
     assert objective("train.objective.truncation=off").bound is None
     assert objective().bound == 2.0
+
+
+@pytest.mark.parametrize("words", [["train.objective=sft"], ["train.cloning=0.1"]])
+def test_cloning_does_not_drop_what_it_learns_from(words: list[str]) -> None:
+    with pytest.raises(InputError, match="zero_signal_groups=drop leaves out groups of nothing but verified"):
+        parse_config(MINIMAL, [*words, "train.zero_signal_groups=drop"])
 
 
 def test_cloning_is_not_added_to_itself() -> None:

@@ -57,7 +57,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.objective.ratio": ("sequence", "train"),
     "train.objective.baseline": ("mean", "train"),
     "train.objective.normalisation": ("token", "train"),
-    "train.cloning.coefficient": ("0.1", "train"),
+    "train.cloning.coefficient": ("0", ""),  # only without dropped groups may it be another
     "train.cloning.threshold": ("0.7", "train"),
     "train.kl_coefficient": ("0.1", "train"),
     "train.entropy_coefficient": ("0.1", "train"),

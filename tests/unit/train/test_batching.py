@@ -84,6 +84,25 @@ def test_processes_share_every_sequence_once(make_trajectories: Make, world: int
     assert sorted(rows) == list(range(20))
 
 
+@pytest.mark.parametrize("by_group", [True, False])
+def test_processes_share_the_work_evenly(make_trajectories: Make, by_group: bool) -> None:
+    """Each round waits for its largest micro-batch: together they take little more than an even share."""
+    data, world = make_trajectories(groups=16, group_size=8), 4
+    shares = [
+        build_mini_batch(
+            data, np.arange(16), MicroBatchLimits(65_536, True), by_group, False, Processes(rank, world, CPU)
+        )
+        for rank in range(world)
+    ]
+
+    def tokens(share, index: int) -> int:
+        return share.micro_batches[index].inputs["input_ids"].numel()
+
+    rounds = range(len(shares[0].micro_batches))
+    longest = sum(max(tokens(share, index) for share in shares) for index in rounds)
+    assert longest < 1.5 * sum(np.diff(data.starts) - 1) / world
+
+
 @pytest.mark.parametrize("budget", [1, 20, 60, 10_000])
 @pytest.mark.parametrize("by_group", [True, False])
 @pytest.mark.parametrize("packed", [True, False])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from objective_loss import objective_loss
 from tiny_policy import tiny_model
 
 from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
@@ -94,6 +95,33 @@ def test_micro_batches_packing_and_head_change_nothing(
     for field in dataclasses.fields(whole[0].tokens):
         one, other = (getattr(result[0].tokens, field.name) for result in (whole, split))
         assert one == pytest.approx(other, abs=1e-5), field.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mask", [False, True])
+def test_what_trains_is_what_is_proven(make_trajectories: Make, name: str, mask: bool) -> None:
+    """`accumulate` against the objective written out over the mini-batch, which equals NumPy (test_objectives)."""
+    data, terms = make_trajectories(), terms_of(name)
+    trained = evaluate(data, terms, budget=50, chunk=6, mask=mask)
+    model = moved_model()
+    rows = np.arange(len(data.rewards))
+    micro = build_micro_batch(data, rows, rows, False, CPU)
+    logprobs, _ = Scorer(model, 1.0, 10_000, torch.float32, "chunked")(micro)
+    kept = torch.from_numpy(~data.truncated) if mask else torch.ones(len(rows), dtype=torch.bool)
+    loss, _ = objective_loss(
+        terms.objective,
+        logprobs,
+        micro.behaviour_logprobs_T,
+        micro.sequence_T,
+        torch.from_numpy(data.rewards),
+        torch.arange(4).repeat_interleave(data.group_size),
+        kept,
+    )
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    scale = max(1.0, gradient.abs().max().item())
+    assert trained[0].loss.item() == pytest.approx(loss.item(), abs=1e-6)
+    torch.testing.assert_close(trained[1] / scale, gradient / scale, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("architecture", "settings"), [("llama", {}), ("gemma2", {"sliding_window": 4})])

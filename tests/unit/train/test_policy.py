@@ -7,13 +7,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_policy import save_tiny_policy, tiny_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
 from components.train.export import export_adapters, export_policy
-from components.train.policy import add_adapters, choose_packing, compile_layers, load_policy, vocabulary
+from components.train.policy import (
+    add_adapters,
+    compile_layers,
+    is_packed,
+    load_policy,
+    vocabulary,
+    wants_packing,
+)
 from components.train.processes import Processes
 from components.train.sharding import full_state, trained_parameters
 
@@ -124,11 +131,13 @@ def test_merged_adapters_are_the_policy_that_was_trained(tmp_path: Path) -> None
         for parameter in trained_parameters(model).values():
             parameter.normal_(0, 0.3)
     ids = torch.tensor([[2, 3, 4, 5, 6]])
-    merged = export_adapters(full_state(model, ALONE), tmp_path / "base", section, tmp_path / "adapter")
+    merged = export_adapters(full_state(model, ALONE), tmp_path / "base", section, "hub/name", tmp_path / "adapter")
     settings = ModelSection(path="x", dtype="float32")
     export_policy(merged, tmp_path / "base", [], tmp_path / "out", settings)
     published = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(published(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+    configuration = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert configuration["base_model_name_or_path"] == "hub/name"
     # The adapters themselves go on in the next iteration.
     again = load(tmp_path / "base", lora={"rank": 4})
     add_adapters(again, section, tmp_path / "adapter", seed=2)
@@ -143,16 +152,64 @@ def test_adapter_targets_that_are_not_there_are_refused(tmp_path: Path) -> None:
 
 
 def test_packing_is_for_flash_attention_unless_asked_for() -> None:
-    config = tiny_model().config
-    capped = tiny_model(0, "gemma2", attn_logit_softcapping=50.0).config
     cuda, section = torch.device("cuda"), TrainSection(compute_dtype="bfloat16")
-    assert choose_packing(config, section, cuda)
-    assert not choose_packing(config, section, CPU)
-    assert not choose_packing(config, TrainSection(), cuda)
-    assert not choose_packing(capped, section, cuda)
-    assert choose_packing(config, TrainSection(packing="on"), CPU)
-    with pytest.raises(InputError, match=r"train.packing=on does not fit this model: it caps attention logits"):
-        choose_packing(capped, TrainSection(packing="on"), CPU)
+    assert wants_packing(section, cuda)
+    assert not wants_packing(section, CPU)
+    assert not wants_packing(TrainSection(), cuda)
+    assert wants_packing(TrainSection(packing="on"), CPU)
+    assert not wants_packing(section.model_copy(update={"packing": "off"}), cuda)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "fits"),
+    [
+        ("qwen2", {}, True),
+        ("gpt2", {}, True),
+        ("gemma2", {"attn_logit_softcapping": None, "sliding_window": 4}, True),
+        ("gemma2", {"attn_logit_softcapping": 50.0}, False),
+        ("bloom", {}, False),
+        ("gptj", {"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4}, False),
+    ],
+)
+def test_a_model_is_packed_only_where_it_computes_the_same(
+    tmp_path: Path, architecture: str, settings: dict, fits: bool
+) -> None:
+    save_bare(tmp_path, architecture, settings)
+    if fits:
+        assert is_packed(load(tmp_path, packing="on"))
+        return
+    with pytest.raises(InputError, match=r"train.packing=on does not fit this model: .*; use train.packing=off"):
+        load(tmp_path, packing="on")
+    model = load(tmp_path)
+    assert not is_packed(model)
+    model(input_ids=torch.tensor([[2, 3, 4]]))
+
+
+def save_bare(directory: Path, architecture: str, settings: dict) -> None:
+    if architecture in ("bloom", "gptj"):
+        sizes = {"vocab_size": 14, "hidden_size": 32, "n_layer": 1, "n_head": 4, **settings}
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(6.0)  # so that attention matters
+        model.save_pretrained(directory)
+    else:
+        tiny_model(0, architecture, **settings).save_pretrained(directory)
+
+
+def test_functional_dropout_stays_off_under_checkpointing(tmp_path: Path) -> None:
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "ffn_dim": 32,
+        "num_attention_heads": 4,
+        "word_embed_proj_dim": 32,
+    }
+    config = AutoConfig.for_model("opt", vocab_size=14, dropout=0.5, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    model = load(tmp_path, gradient_checkpointing=True)
+    ids = torch.tensor([[2, 3, 4, 5]])
+    torch.testing.assert_close(model(input_ids=ids).logits, model(input_ids=ids).logits, atol=0, rtol=0)
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,31 @@
+"""An objective written out over a whole mini-batch, as its parts are defined."""
+
+from torch import Tensor
+
+from components.train.objectives import Objective
+from components.train.objectives.ratios import sequence_log_ratio
+from components.train.objectives.segments import segment_sum
+
+
+def objective_loss(
+    objective: Objective,
+    logprobs_T: Tensor,
+    behaviour_logprobs_T: Tensor,
+    sequence_T: Tensor,
+    rewards_N: Tensor,
+    group_N: Tensor,
+    trained_N: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss of a whole mini-batch (scalar, with gradient to `logprobs_T`) and its credit_N.
+
+    Sequences that are not trained have no loss, and their rewards count all the same.
+    """
+    sequences = len(rewards_N)
+    log_ratio_N = sequence_log_ratio(logprobs_T.detach(), behaviour_logprobs_T, sequence_T, sequences)
+    credit_N = objective.credit(log_ratio_N, rewards_N, group_N)
+    loss_T, _ = objective.surrogate(logprobs_T, behaviour_logprobs_T, sequence_T, credit_N)
+    lengths_N = segment_sum(sequence_T.new_ones(len(sequence_T)), sequence_T, sequences)
+    if trained_N is not None:
+        lengths_N = lengths_N * trained_N
+        loss_T = loss_T * trained_N[sequence_T]
+    return (loss_T * objective.normalise(lengths_N)[sequence_T]).sum(), credit_N
