@@ -179,6 +179,7 @@ if __name__ == "__main__":
         ("input()\nprint(5)\nwhile True: pass", "T"),
         ("x = open(0, 'wb', buffering=0)\nx.write(b'5')", "E"),
         ("import os\nos.write(3, b'\\0\\0\\0\\x095\\n[\"ended\"]')", "F"),
+        ("import os\nos.write(3, b'\\0\\0\\0\\x12[\"unconfined\", \"x\"]')", "F"),
     ],
 )  # fmt: skip
 def test_programs_that_write_the_wrong_thing(program, mark):

@@ -5,6 +5,8 @@ Standard input is a socket of packets. The first one, from the grading process, 
     ["start", number, kind, uid]    with file descriptors: channel, standard input, standard output
     ["stop", number]                answered with the wait status, once nothing of the process is left
 
+A process says `["confined"]` on its channel, or why it is not, before it reads from it.
+
 When the socket closes, everything is killed and this process ends.
 """
 
@@ -95,8 +97,9 @@ class _Zygote:
             try:
                 confine(self.how, scratch, uid, parent)
             except OSError as error:
-                send(_CHANNEL, ["unconfined", str(error)])
+                send(_CHANNEL, str(error))
                 os._exit(1)
+            send(_CHANNEL, ["confined"])
             _KINDS[kind](_CHANNEL)
         finally:
             os._exit(1)
