@@ -128,6 +128,12 @@ def test_the_judge_asks_nothing_but_values_of_the_program(program, test, reason)
     assert reason in result.detail
 
 
+def test_every_test_has_to_call_the_program_itself():
+    first, builtin, mention = "assert f(1) < 2", "assert set(sorted([2, 1])) == {1, 2}", "assert [f]"
+    result = score("def f(x): return x\ndef sorted(x): 1 / 0", first, builtin, first, mention, "assert f(1) > 1", builtin)
+    assert result.detail == "PFPFFF; test 2: the test passes without calling the program"
+
+
 @pytest.mark.parametrize("name", sorted(CHEATING))
 def test_no_cheat_passes_before_a_judge(name):
     result = score(CHEATING[name], "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])", fenced=False)
