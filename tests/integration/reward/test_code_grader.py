@@ -174,12 +174,37 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
+    "program",
+    [
+        "print(5)\nexit()",
+        "print(5)\nquit(0)\nprint(6)",
+        "import sys\nprint(5)\nsys.stdout.close()",
+        "import sys\nsys.stdout.write('5')\nsys.stdout = None",
+        "import os, sys\nsys.stdout = os.fdopen(1, 'w')\nprint(5)\nsys.stdout.close()",
+        "import atexit\natexit.register(print, 5)\nexit()",
+        "import atexit, io, os, sys\nsys.stdout = io.StringIO()\n"
+        "atexit.register(lambda: os.write(1, sys.stdout.getvalue().encode()))\nprint(5)",
+        "import threading, time\ndef main():\n    time.sleep(0.1)\n    print(5)\nthreading.Thread(target=main).start()",
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\nprint(5)",
+        "import atexit, threading\nt = threading.Timer(0.1, print, (5,))\nt.start()\natexit.register(lambda: 1 / 0)",
+        "from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(print, 5)",
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_scripts_end_as_they_do_elsewhere(program, mode):
+    result = score(program, input_output={"inputs": ["x\n"], "outputs": ["5"]}, mode=mode)
+    assert (result, result.detail) == (1.0, "P")
+
+
+@pytest.mark.parametrize(
     ("program", "mark"),
     [
         ("print(5)\nraise SystemExit(3)", "E"),
         ("print(5, file=__import__('sys').stderr)", "F"),
         ("import os\nos.write(1, b'5')\nos._exit(0)", "X"),
-        ("import os\nos.close(1)", "X"),
+        ("import os\nos.close(1)", "F"),
+        ("print(5)\nimport atexit, os\natexit.register(os._exit, 0)", "X"),
+        ("print(5)\nimport threading\nthreading.Thread(target=threading.Event().wait).start()", "T"),
         ("print('5' * 10_000_000)", "O"),
         ("while True: print('5')", "O"),
         ("input()\nprint(5)\nwhile True: pass", "T"),

@@ -10,6 +10,7 @@ A process says `["confined"]` on its channel, or why it is not, before it reads 
 When the socket closes, everything is killed and this process ends.
 """
 
+import builtins
 import contextlib
 import fcntl
 import gc
@@ -19,6 +20,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -150,6 +152,8 @@ def main() -> None:
     os.environ.clear()
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     how = Confinement(**json.loads(control.recv(_PACKET)))
+    # Programs expect what `site` adds, which is left out.
+    builtins.exit = builtins.quit = sys.exit
     for name in _WARM.split():
         importlib.import_module(name)
     gc.collect()
