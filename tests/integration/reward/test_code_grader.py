@@ -130,7 +130,9 @@ def test_the_judge_asks_nothing_but_values_of_the_program(program, test, reason)
 
 def test_every_test_has_to_call_the_program_itself():
     first, builtin, mention = "assert f(1) < 2", "assert set(sorted([2, 1])) == {1, 2}", "assert [f]"
-    result = score("def f(x): return x\ndef sorted(x): 1 / 0", first, builtin, first, mention, "assert f(1) > 1", builtin)
+    result = score(
+        "def f(x): return x\ndef sorted(x): 1 / 0", first, builtin, first, mention, "assert f(1) > 1", builtin
+    )
     assert result.detail == "PFPFFF; test 2: the test passes without calling the program"
 
 
