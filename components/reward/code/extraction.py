@@ -10,10 +10,11 @@ from collections.abc import Iterable
 Source = tuple[str, bool]
 """A text, and whether prose may follow a whole program in it."""
 
+# Possessive throughout: to try again with less of a long line would take the square of its length.
 _FENCE = re.compile(
-    r"""^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<language>[\w+.-]*)[^\n`]*\n   # opens, with its language
+    r"""^[ \t]*(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+.-]*+)[^\n`]*+\n  # opens, with its language
     (?P<text>.*?)
-    (?:^[ \t]*(?P=mark)[`~]*[ \t]*$|\Z)                                       # closes, or the completion was cut off
+    (?:^[ \t]*(?P=mark)[`~]*[ \t]*$|\Z)                                          # closes, or the completion was cut off
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )

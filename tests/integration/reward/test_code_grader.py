@@ -11,6 +11,7 @@ from components.reward.graders.code import code
 from components.reward.sandbox import modes
 from components.reward.sandbox.inside.confine import landlock_abi
 from components.reward.sandbox.modes import choose, sandbox_options
+from components.reward.sandbox.process import Sandbox
 
 try:
     choose(SandboxSection())
@@ -154,6 +155,15 @@ def test_a_program_that_hangs_fails_from_there_on():
     program = "def f(x):\n    while x: pass\n    return 0"
     result = score(program, "assert f(0) == 0", "assert f(1) == 0", "assert f(0) == 0", limits={"cpu_seconds": 30})
     assert result.detail == "PTT; test 2: no answer in time"
+
+
+def test_nothing_is_started_when_the_time_is_over(monkeypatch):
+    started = []
+    start = Sandbox.start
+    monkeypatch.setattr(Sandbox, "start", lambda self, *arguments: started.append(1) or start(self, *arguments))
+    pairs = {"inputs": ["", "1", "2", "3"], "outputs": ["5", "5", "5", "5"]}
+    result = score("import sys\nprint(5)\ngiven = sys.stdin.read()\nwhile given: pass", input_output=pairs)
+    assert (result.detail[:4], len(started)) == ("PTTT", 2)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -153,7 +153,7 @@ def main() -> None:
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     how = Confinement(**json.loads(control.recv(_PACKET)))
     # Programs expect what `site` adds, which is left out.
-    builtins.exit = builtins.quit = sys.exit
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)
     for name in _WARM.split():
         importlib.import_module(name)
     gc.collect()

@@ -85,9 +85,22 @@ def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
     assert programs(completion, ["f"])[0][0] == "def f(x): ...\n"
 
 
-def test_a_long_chain_of_blocks_costs_little():
+@pytest.mark.parametrize(
+    "completion",
+    [
+        fenced(*(f"def f{i}(x): return f{i + 1}(x)" for i in range(5000))),
+        "~" * 50_000 + "a" * 50_000 + "`\n",
+        "```" + " " * 50_000 + "a" * 50_000 + "`\n",
+        "~~~\n" + "~" * 100_000 + "x\n",
+        " " * 100_000 + "x\n",
+        "~~~a\n" * 20_000,
+        "import " + "a, " * 30_000,
+    ],
+    ids=range(7),
+)
+def test_long_completions_cost_little(completion):
     begin = time.monotonic()
-    programs(fenced(*(f"def f{i}(x): return f{i + 1}(x)" for i in range(5000))), ["f0"])
+    programs(completion, ["f0"])
     assert time.monotonic() - begin < 2
 
 
