@@ -22,10 +22,9 @@ _MARKED = re.compile(r"\[BEGIN\][ \t]*\n(?P<text>.*?)(?:\[DONE\]|\Z)", re.DOTALL
 _PYTHON = {"python", "python3", "py", "py3"}
 _PERHAPS_PYTHON = {"", "python-repl"}
 _FIRST_LINE = re.compile(
-    r"^(?:(?:def|async def|class|import|from|if|for|while|try|with)\b|@\w|print\(|\w+[ \t]*=)", re.MULTILINE
+    r"^(?:(?:def|async def|class|import|from|if|for|while|try|with)\b|@\w|print\(|\w+(?:,[ \t]*\w+)*[ \t]*=)",
+    re.MULTILINE,
 )
-
-
 _DEFINITION = re.compile(r"^([ \t]*)(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)
 _IMPORT = re.compile(r"^(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+([\w., \t]+)", re.MULTILINE)
 _WORD = re.compile(r"\w+")

@@ -74,10 +74,16 @@ def test_a_block_alone_and_all_of_them_are_the_other_choices():
         f"{fenced('print(input())')}\nOutput:\n{fenced('>>> 9', language='python-repl')}",
         fenced("print(9)", "print(input())"),
         fenced("print(input())", language=""),
+        f"{fenced('print(input())', language='')}\nOutput:\n{fenced('1, 2, 3', language='')}",
     ],
 )
 def test_output_that_is_shown_is_no_program(completion):
     assert programs(completion, [])[0][0].strip() == "print(input())"
+
+
+def test_a_program_that_begins_with_several_names_looks_like_one():
+    completion = "```\na, b = map(int, input().split())\n```\n```\n9 3\n```"
+    assert programs(completion, [])[0][0] == "a, b = map(int, input().split())\n"
 
 
 def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
