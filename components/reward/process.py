@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from components.reward.ending import how_it_ended
+
 START_SECONDS = 120.0
 
 
@@ -100,8 +102,7 @@ class GradingProcess:
         return self._process.poll() is not None
 
     def ending(self) -> str:
-        status = self._process.wait()
-        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return how_it_ended(self._process.wait())
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -99,6 +99,20 @@ for message in [["ready"]] + [["value", value] for value in (True, 1, "5", None,
     os.write(3, struct.pack(">I", len(body)) + body)
 os._exit(0)
 """,
+    "the sandbox's failure": """
+import json, os, struct
+def say(message):
+    body = json.dumps(message).encode()
+    os.write(3, struct.pack(">I", len(body)) + body)
+for message in (["unconfined", "x"], "x", ["ready"]): say(message)
+def add(a, b): say(["unconfined", "x"])
+""",
+    "the sandbox's failure at a call": """
+import json, os, struct
+def add(a, b):
+    body = json.dumps(["unconfined", "x"]).encode()
+    while True: os.write(3, struct.pack(">I", len(body)) + body)
+""",
     "frames that are none": "import os\nos.write(3, b'\\xff\\xff\\xff\\xff')\n" + _WRONG,
     "frames of rubbish": "import os\nos.write(3, b'\\0\\0\\0\\x04\\xde\\xad\\xbe\\xef')\n" + _WRONG,
     "malformed values": """

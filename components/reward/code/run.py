@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Literal
 from components.reward.code.extraction import Source
 from components.reward.code.suite import Asserts, Calls, Pairs, Suite
 from components.reward.code.values import Call
+from components.reward.ending import how_it_ended
 from components.reward.sandbox.inside.wire import Closed, Malformed, decode, encode
 from components.reward.sandbox.process import Program, Sandbox, TimedOut, TooLarge
 
@@ -44,7 +44,7 @@ def run_suite(sandbox: Sandbox, sources: Sequence[Source], suite: Suite, seconds
         case Asserts(_, tests):
             results, count = _run_asserts(sandbox, sources, suite, deadline), len(tests)
         case Pairs(pairs):
-            results, count = [_run_pair(sandbox, sources, *pair, deadline) for pair in pairs], len(pairs)
+            results, count = _run_pairs(sandbox, sources, pairs, deadline), len(pairs)
     return results + [results[-1]] * (count - len(results))
 
 
@@ -87,18 +87,33 @@ def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, de
             asked = False
             while len(results) < len(suite.tests):
                 match judge.receive(deadline):
-                    case ["call", *request]:
-                        asked = True
-                        program.send(request, deadline)
+                    case ["call", operation, *arguments]:
+                        # To look a name up, which the judge does for all that a test mentions, runs nothing.
+                        asked = asked or operation != "itself"
+                        program.send([operation, *arguments], deadline)
                         judge.send_frame(program.receive_frame(deadline), deadline)
                     case ["verdict", True, _]:
                         # A name of Python's own, which a test means the program's function by, would pass like this.
                         unasked = TestResult("failed", "the test passes without calling the program")
                         results.append(TestResult("passed") if asked else unasked)
+                        asked = False
                     case ["verdict", False, reason]:
                         results.append(TestResult("failed", str(reason)))
+                        asked = False
         except _ENDINGS as error:
             results.append(_ended(error, program))
+    return results
+
+
+def _run_pairs(
+    sandbox: Sandbox, sources: Sequence[Source], pairs: Sequence[tuple[str, str]], deadline: float
+) -> list[TestResult]:
+    results: list[TestResult] = []
+    for given, wanted in pairs:
+        results.append(_run_pair(sandbox, sources, given, wanted, deadline))
+        # The time is everyone's: to start a process for each of hundreds that are left would take seconds beyond it.
+        if results[-1].verdict == "timeout":
+            break
     return results
 
 
@@ -139,8 +154,7 @@ def _ended(error: Exception, program: Program) -> TestResult:
             return TestResult("output", "more output than reward.sandbox.output_kib")
         case Malformed():
             return TestResult("failed", "an answer that cannot be read")
-    code = os.waitstatus_to_exitcode(program.stop())
-    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    how = how_it_ended(os.waitstatus_to_exitcode(program.stop()))
     return TestResult("died", f"the program ended before its tests did ({how})")
 
 

@@ -57,6 +57,8 @@ def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, pl
         setup = "\n".join([*_texts(metadata.get("test_imports")), metadata.get("test_setup_code") or ""]).strip()
         return _asserts(setup, tests + (_texts(metadata.get("challenge_test_list")) if challenge else []))
     if isinstance(pairs, dict) and isinstance(pairs.get("inputs"), list) and isinstance(pairs.get("outputs"), list):
+        if name := pairs.get("fn_name"):
+            raise ValueError(f"call-based rows are not supported: input_output names a function, {name!r}")
         return _pairs(pairs["inputs"], pairs["outputs"])
     lines = given if isinstance(given, list) else re.findall(r"^assert .*$", answer or "", re.MULTILINE)
     if lines and all(isinstance(line, str) for line in lines):

@@ -190,6 +190,7 @@ class Program:
     def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket) -> None:
         self._sandbox, self._number = sandbox, number
         self._channel = channel
+        self._confined = False
         self._status: int | None = None
 
     def __enter__(self) -> Self:
@@ -199,19 +200,16 @@ class Program:
         self.stop()
 
     def send(self, message: object, deadline: float) -> None:
-        """Raises Closed, TimedOut."""
+        """Raises Closed, TimedOut; SandboxGone where the process could not be confined."""
         self.send_frame(json.dumps(message).encode(), deadline)
 
     def receive(self, deadline: float) -> Any:
         """Raises Closed, TimedOut, TooLarge, Malformed; SandboxGone where the process could not be confined."""
-        message = parse(self.receive_frame(deadline))
-        match message:
-            case ["unconfined", str(reason)]:
-                raise SandboxGone(f"a program could not be confined, and was not run: {reason}")
-        return message
+        return parse(self.receive_frame(deadline))
 
     def send_frame(self, body: bytes, deadline: float) -> None:
-        """Raises Closed, TimedOut."""
+        """Raises Closed, TimedOut; SandboxGone where the process could not be confined."""
+        self._confirm(deadline)
         view = memoryview(frame(body))
         while view:
             self._channel.settimeout(_left(deadline))
@@ -223,11 +221,9 @@ class Program:
                 raise Closed from None
 
     def receive_frame(self, deadline: float) -> bytes:
-        """A message as it came. Raises Closed, TimedOut, TooLarge."""
-        (size,) = struct.unpack(">I", self._read(4, deadline))
-        if size > self._sandbox.limits.output_kib * 1024:
-            raise TooLarge
-        return self._read(size, deadline)
+        """A message as it came. Raises Closed, TimedOut, TooLarge; SandboxGone as `receive` does."""
+        self._confirm(deadline)
+        return self._read_frame(deadline)
 
     def stop(self) -> int:
         """Kill all of it; the wait status, in which a death of its own shows. May be called again."""
@@ -235,6 +231,24 @@ class Program:
             self._channel.close()
             self._status = self._sandbox.stop(self._number)
         return self._status
+
+    def _confirm(self, deadline: float) -> None:
+        """Read the first message, sent before any text of a program's arrives; all later ones are a program's word."""
+        if self._confined:
+            return
+        try:
+            message = parse(self._read_frame(deadline))
+        except Closed:
+            message = "it ended"
+        if message != ["confined"]:
+            raise SandboxGone(f"a program could not be confined, and was not run: {message}")
+        self._confined = True
+
+    def _read_frame(self, deadline: float) -> bytes:
+        (size,) = struct.unpack(">I", self._read(4, deadline))
+        if size > self._sandbox.limits.output_kib * 1024:
+            raise TooLarge
+        return self._read(size, deadline)
 
     def _read(self, size: int, deadline: float) -> bytes:
         data = bytearray()

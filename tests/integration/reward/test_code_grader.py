@@ -11,6 +11,7 @@ from components.reward.graders.code import code
 from components.reward.sandbox import modes
 from components.reward.sandbox.inside.confine import landlock_abi
 from components.reward.sandbox.modes import choose, sandbox_options
+from components.reward.sandbox.process import Sandbox
 
 try:
     choose(SandboxSection())
@@ -128,6 +129,14 @@ def test_the_judge_asks_nothing_but_values_of_the_program(program, test, reason)
     assert reason in result.detail
 
 
+def test_every_test_has_to_call_the_program_itself():
+    first, builtin, mention = "assert f(1) < 2", "assert set(sorted([2, 1])) == {1, 2}", "assert [f]"
+    result = score(
+        "def f(x): return x\ndef sorted(x): 1 / 0", first, builtin, first, mention, "assert f(1) > 1", builtin
+    )
+    assert result.detail == "PFPFFF; test 2: the test passes without calling the program"
+
+
 @pytest.mark.parametrize("name", sorted(CHEATING))
 def test_no_cheat_passes_before_a_judge(name):
     result = score(CHEATING[name], "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])", fenced=False)
@@ -146,6 +155,15 @@ def test_a_program_that_hangs_fails_from_there_on():
     program = "def f(x):\n    while x: pass\n    return 0"
     result = score(program, "assert f(0) == 0", "assert f(1) == 0", "assert f(0) == 0", limits={"cpu_seconds": 30})
     assert result.detail == "PTT; test 2: no answer in time"
+
+
+def test_nothing_is_started_when_the_time_is_over(monkeypatch):
+    started = []
+    start = Sandbox.start
+    monkeypatch.setattr(Sandbox, "start", lambda self, *arguments: started.append(1) or start(self, *arguments))
+    pairs = {"inputs": ["", "1", "2", "3"], "outputs": ["5", "5", "5", "5"]}
+    result = score("import sys\nprint(5)\ngiven = sys.stdin.read()\nwhile given: pass", input_output=pairs)
+    assert (result.detail[:4], len(started)) == ("PTTT", 2)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -168,17 +186,43 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
+    "program",
+    [
+        "print(5)\nexit()",
+        "print(5)\nquit(0)\nprint(6)",
+        "import sys\nprint(5)\nsys.stdout.close()",
+        "import sys\nsys.stdout.write('5')\nsys.stdout = None",
+        "import os, sys\nsys.stdout = os.fdopen(1, 'w')\nprint(5)\nsys.stdout.close()",
+        "import atexit\natexit.register(print, 5)\nexit()",
+        "import atexit, io, os, sys\nsys.stdout = io.StringIO()\n"
+        "atexit.register(lambda: os.write(1, sys.stdout.getvalue().encode()))\nprint(5)",
+        "import threading, time\ndef main():\n    time.sleep(0.1)\n    print(5)\nthreading.Thread(target=main).start()",
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\nprint(5)",
+        "import atexit, threading\nt = threading.Timer(0.1, print, (5,))\nt.start()\natexit.register(lambda: 1 / 0)",
+        "from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(print, 5)",
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_scripts_end_as_they_do_elsewhere(program, mode):
+    result = score(program, input_output={"inputs": ["x\n"], "outputs": ["5"]}, mode=mode)
+    assert (result, result.detail) == (1.0, "P")
+
+
+@pytest.mark.parametrize(
     ("program", "mark"),
     [
         ("print(5)\nraise SystemExit(3)", "E"),
         ("print(5, file=__import__('sys').stderr)", "F"),
         ("import os\nos.write(1, b'5')\nos._exit(0)", "X"),
-        ("import os\nos.close(1)", "X"),
+        ("import os\nos.close(1)", "F"),
+        ("print(5)\nimport atexit, os\natexit.register(os._exit, 0)", "X"),
+        ("print(5)\nimport threading\nthreading.Thread(target=threading.Event().wait).start()", "T"),
         ("print('5' * 10_000_000)", "O"),
         ("while True: print('5')", "O"),
         ("input()\nprint(5)\nwhile True: pass", "T"),
         ("x = open(0, 'wb', buffering=0)\nx.write(b'5')", "E"),
         ("import os\nos.write(3, b'\\0\\0\\0\\x095\\n[\"ended\"]')", "F"),
+        ("import os\nos.write(3, b'\\0\\0\\0\\x12[\"unconfined\", \"x\"]')", "F"),
     ],
 )  # fmt: skip
 def test_programs_that_write_the_wrong_thing(program, mark):

@@ -3,11 +3,14 @@
 It shares its interpreter with the program, so all that it says is the program's word: values to be judged elsewhere.
 """
 
+import atexit
 import builtins
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -66,7 +69,7 @@ def script(channel: int) -> None:
     """Run a program as `__main__` on standard input and output; answers `["ended"]` or `["failed", type, message]`."""
     module = _module("__main__")
     sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdout = output = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     reply = ["ended"]
     try:
         _run(receive(channel), module)
@@ -75,9 +78,19 @@ def script(channel: int) -> None:
             reply = ["failed", *_named(ending)]
     except BaseException as error:
         reply = ["failed", *_named(error)]
-    sys.stdout.flush()
-    os.close(1)
+    _finish()
+    for stream in (sys.stdout, output):
+        with suppress(Exception):  # closed, or the program's own
+            stream.flush()
+    with suppress(OSError):
+        os.close(1)
     send(channel, reply)
+
+
+def _finish() -> None:
+    """What an interpreter does at its end: wait for threads, then run the functions of `atexit`."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
 
 
 def _module(name: str) -> types.ModuleType:

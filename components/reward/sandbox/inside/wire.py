@@ -14,12 +14,13 @@ item says what it is:
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 64
 _SMALL = 2**53
-_FEW = 500
+_MAX_ALIKE = 100
 
 Refer = Callable[[Any], int]
 Resolve = Callable[[int], Any]
@@ -129,7 +130,7 @@ def decode(data: Any, resolve: Resolve | None = None, depth: int = MAX_DEPTH) ->
 
 def _check_hashes(values: list[Any]) -> None:
     """Values of one hash, which are easily made of integers, would take the square of their number to put together."""
-    if len(values) > _FEW and 2 * len(set(map(hash, values))) < len(values):
+    if values and max(Counter(map(hash, values)).values()) > _MAX_ALIKE:
         raise Malformed("values whose hashes collide")
 
 

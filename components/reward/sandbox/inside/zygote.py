@@ -5,9 +5,12 @@ Standard input is a socket of packets. The first one, from the grading process, 
     ["start", number, kind, uid]    with file descriptors: channel, standard input, standard output
     ["stop", number]                answered with the wait status, once nothing of the process is left
 
+A process says `["confined"]` on its channel, or why it is not, before it reads from it.
+
 When the socket closes, everything is killed and this process ends.
 """
 
+import builtins
 import contextlib
 import fcntl
 import gc
@@ -17,6 +20,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -95,8 +99,9 @@ class _Zygote:
             try:
                 confine(self.how, scratch, uid, parent)
             except OSError as error:
-                send(_CHANNEL, ["unconfined", str(error)])
+                send(_CHANNEL, str(error))
                 os._exit(1)
+            send(_CHANNEL, ["confined"])
             _KINDS[kind](_CHANNEL)
         finally:
             os._exit(1)
@@ -147,6 +152,8 @@ def main() -> None:
     os.environ.clear()
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     how = Confinement(**json.loads(control.recv(_PACKET)))
+    # Programs expect what `site` adds, which is left out.
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)
     for name in _WARM.split():
         importlib.import_module(name)
     gc.collect()

@@ -1,5 +1,7 @@
 """Finding the program in a completion."""
 
+import time
+
 import pytest
 
 from components.reward.code.extraction import programs
@@ -37,9 +39,75 @@ def test_prose_around_a_plain_program_is_cut_off():
     assert sources[1] == (f"{PROGRAM}\nIt works because x is x.", True)
 
 
-def test_blocks_that_belong_together_are_the_second_choice():
-    sources = programs("```python\nimport math\n```\nand\n```python\ndef f(x): return math.pi\n```", ["f"])
-    assert sources[1] == ("import math\n\ndef f(x): return math.pi\n", False)
+def fenced(*blocks, language="python"):
+    return "\nand\n".join(f"```{language}\n{block}\n```" for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "needed"),
+    [
+        (["import math", "def f(x): return math.pi"], [0, 1]),
+        (["from math import (pi)\nfrom os import path, sep as s", "def f(x): return s"], [0, 1]),
+        (["def f(x): return g(x)", "def g(x): return h(x)", "class h: ...", "def i(): ..."], [0, 1, 2]),
+        (["def f(x): return h(x)\ndef h(x): ...", "def f(x): return h(x)"], [0, 1]),
+        (["def f(x): pass", "def f(x): return x", "from a import f\ndef main(): f(3)\nmain()"], [1]),
+        (["def g(x): return f(x)\nprint(g(3))", "def f(x): return g(x)\ndef g(x): return x"], [1]),
+        (["def g(x): 1 / 0", "def f(x): return g(x)", "def g(x): return x"], [1, 2]),
+        (["class A:\n    def g(self): ...", "def f(x): return x.g()"], [1]),
+    ],
+)
+def test_what_a_block_uses_comes_with_it(blocks, needed):
+    assert programs(fenced(*blocks), ["f"])[0] == ("\n".join(f"{blocks[i]}\n" for i in needed), False)
+
+
+def test_a_block_alone_and_all_of_them_are_the_other_choices():
+    sources = programs(fenced("def g(x): return (", "def f(x): return g(x)", ")"), ["f"])
+    assert [text.count("\n") for text, _ in sources] == [3, 1, 5]
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"{fenced('print(input())')}\nOutput:\n{fenced('9', language='')}",
+        f"{fenced('print(input())')}\nOutput:\n{fenced('x = 9', language='')}",
+        f"{fenced('print(input())', language='')}\nOutput:\n{fenced('9', language='')}",
+        f"{fenced('print(input())')}\nOutput:\n{fenced('>>> 9', language='python-repl')}",
+        fenced("print(9)", "print(input())"),
+        fenced("print(input())", language=""),
+        f"{fenced('print(input())', language='')}\nOutput:\n{fenced('1, 2, 3', language='')}",
+    ],
+)
+def test_output_that_is_shown_is_no_program(completion):
+    assert programs(completion, [])[0][0].strip() == "print(input())"
+
+
+def test_a_program_that_begins_with_several_names_looks_like_one():
+    completion = "```\na, b = map(int, input().split())\n```\n```\n9 3\n```"
+    assert programs(completion, [])[0][0] == "a, b = map(int, input().split())\n"
+
+
+def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
+    completion = f"{fenced('def f(x): ...', language='')}\nUse:\n{fenced('print(f(3))')}"
+    assert programs(completion, ["f"])[0][0] == "def f(x): ...\n"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        fenced(*(f"def f{i}(x): return f{i + 1}(x)" for i in range(5000))),
+        "~" * 50_000 + "a" * 50_000 + "`\n",
+        "```" + " " * 50_000 + "a" * 50_000 + "`\n",
+        "~~~\n" + "~" * 100_000 + "x\n",
+        " " * 100_000 + "x\n",
+        "~~~a\n" * 20_000,
+        "import " + "a, " * 30_000,
+    ],
+    ids=range(7),
+)
+def test_long_completions_cost_little(completion):
+    begin = time.monotonic()
+    programs(completion, ["f0"])
+    assert time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("completion", ["", "I do not know.", "```", "```python", "`" * 5000, "```python\n" * 500])

@@ -105,6 +105,15 @@ def test_a_prompt_without_tests_is_refused(metadata):
         suite(metadata)
 
 
+def test_call_based_rows_are_refused():
+    """Their inputs are arguments: read as texts for standard input, they would fail every right program."""
+    row = {"fn_name": "sq", "inputs": [[3]], "outputs": [9]}
+    for given in ({"metadata": {"input_output": json.dumps(row)}}, {"answer": json.dumps(row)}):
+        with pytest.raises(ValueError, match=r"call-based rows are not supported.*'sq'"):
+            suite(**given)
+    assert suite({"input_output": {**row, "fn_name": None, "inputs": ["3"]}}) == Pairs((("3", "9"),))
+
+
 def test_unequal_pairs_are_refused():
     with pytest.raises(ValueError, match="2 inputs and 1 outputs"):
         suite({"input_output": {"inputs": ["1", "2"], "outputs": ["1"]}})

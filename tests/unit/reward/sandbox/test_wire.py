@@ -104,7 +104,10 @@ def test_values_whose_hashes_collide_are_refused():
             decode([kind, *colliding])
     with pytest.raises(Malformed, match="collide"):
         decode(["d", *(item for key in colliding for item in (key, None))])
-    assert len(decode(["s", *range(-500, 20_000)])) == 20_500
+    with pytest.raises(Malformed, match="collide"):
+        decode(["s", *colliding, *range(30_000)])
+    assert len(decode(["s", *colliding[:99], *range(-500, 20_000)])) == 20_599
+    assert decode(["s"]) == set()
 
 
 @pytest.mark.parametrize("body", [b"", b"\xde\xad", b"[1", b"[" * 100_000, b'{"a": ', b"9" * 5000, b"\xff\xfe"])
