@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from components.contract.config import RunConfig, SandboxSection
+from components.contract.config import RewardSection, RunConfig, SandboxSection
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
 from components.contract.resolve import load_config
@@ -102,6 +102,18 @@ def check_config(path: str, overrides: Iterable[str]) -> list[Finding]:
     ]
 
 
+def loaded_graders(reward: RewardSection) -> list[str]:
+    """Load the graders with their options in one grading process; a line on each, with its version.
+
+    Raises:
+        InputError: one of them cannot be loaded or does not take its options, or programs have no sandbox here.
+    """
+    graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
+    with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
+        found = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
+    return found + [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]
+
+
 def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
     found, missing = [], []
     for names in needed:
@@ -187,15 +199,10 @@ def _generator(key: str, source: str) -> Finding:
 
 
 def _graders(config: RunConfig) -> Finding:
-    """Whether they can be loaded with their options, as a grading process would."""
-    reward = config.reward
     try:
-        graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
-        with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
-            found = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
+        found = loaded_graders(config.reward)
     except InputError as error:
         return Finding(Level.wrong, "reward.graders", str(error))
-    found += [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]
     return Finding(Level.ok, "reward.graders", ", ".join(found))
 
 

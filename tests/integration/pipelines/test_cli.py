@@ -246,6 +246,26 @@ def test_a_run_that_needs_a_sandbox_is_refused_before_it_starts_where_there_is_n
     assert not Path("nothing-written").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reward=no_such_module:grade"], "no_such_module:grade: ModuleNotFoundError"),
+        (["reward=regex"], "missing a required argument: 'pattern'"),
+        (
+            ["reward=[{name: judge, options: {url: 'http://127.0.0.1:9', model: m, key_env: RAPID_NO_SUCH_KEY}}]"],
+            "RAPID_NO_SUCH_KEY",
+        ),
+    ],
+)
+def test_a_grader_that_cannot_be_loaded_is_refused_before_anything_starts(
+    config: Path, words: list[str], message: str
+) -> None:
+    refusal = refused("run", config, *words)
+    assert "reward.graders cannot be loaded" in refusal
+    assert message in refusal
+    assert not (config.parent / "store").exists()
+
+
 def test_doctor_names_the_layers_of_the_sandbox(config: Path) -> None:
     layers = rapid("doctor").stdout
     assert all(f"sandbox: {name}" in layers for name in ("namespaces", "landlock", "seccomp", "own uid"))
