@@ -223,7 +223,7 @@ def _parts(value: object) -> dict[str, float]:
     """
     parts = getattr(value, "parts", {})
     if not isinstance(parts, Mapping):
-        raise ValueError(f"parts are {parts!r}, not a mapping of names to numbers")  # noqa: TRY004
+        raise ValueError(f"parts are {parts!r}, not a mapping of names to numbers")
     found = {}
     for name, part in parts.items():
         number = _number(part)
