@@ -1,17 +1,14 @@
 """The configuration of a run: one pydantic model, a section per stage."""
 
 import math
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from components.contract.credentials import credentials_in
 from components.contract.section import Count, Fraction, Positive, Section
 from components.contract.train_config import TrainSection
-
-_CREDENTIALS = {"api_key", "apikey", "authorization", "password", "secret"}
-_USER_IN_URL = re.compile(r"\w+://[^/?#]*@")
 
 
 class RunSection(Section):
@@ -118,9 +115,7 @@ class GraderSpec(Section):
     @classmethod
     def _no_credentials(cls, value: dict[str, Any]) -> dict[str, Any]:
         # The configuration is stored in the run, compiled into pipelines and logged.
-        named = _CREDENTIALS & {name.lower() for name in value}
-        in_url = [name for name, text in value.items() if isinstance(text, str) and _USER_IN_URL.match(text)]
-        if wrong := sorted([*named, *in_url]):
+        if wrong := credentials_in(value):
             raise PydanticCustomError(
                 "credentials",
                 "{names} must not hold a credential; put it into an environment variable and name that one (key_env)",
