@@ -33,7 +33,8 @@ def find_run(run: str, store: str) -> Run:
         return open_run(run)
     if "/" in run.rstrip("/"):
         head, _, name = run.rstrip("/").rpartition("/")
-        root = head.removesuffix(f"/{RUNS}") if head != RUNS else "."
+        # Below the root of the file system nothing is left of the head.
+        root = (head.removesuffix(f"/{RUNS}") or "/") if head != RUNS else "."
         return open_run(run_uri(open_store(root), name))
     opened = open_store(store)
     try:

@@ -213,6 +213,11 @@ def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     assert f"it holds {run.layout.run}" in message
 
 
+@pytest.mark.parametrize("where", ["/no-such-run", "/runs/no-such-run", "file:///runs/no-such-run"])
+def test_an_absolute_path_starts_at_the_root(where: str) -> None:
+    assert "at file:///runs/no-such-run:" in refused("status", where)
+
+
 def test_an_iteration_that_is_not_there(tmp_path: Path) -> None:
     run = finished_run(tmp_path).run
     message = refused("trajectories", str(run.store.local_path(run.layout.root)), "--iteration", "9")
