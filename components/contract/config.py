@@ -108,8 +108,16 @@ class GraderSpec(Section):
 
     shorthand = "name"
     name: str = Field(min_length=1, description="built-in grader, or package.module:function")
+    label: str | None = Field(
+        default=None, min_length=1, description="name of its component; null: the grader's. For two of one grader"
+    )
     weight: float = 1.0
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the grader")
+
+    @property
+    def component(self) -> str:
+        """What it is called among a reward's components."""
+        return self.label or self.name
 
     @field_validator("options")
     @classmethod
@@ -163,9 +171,9 @@ class RewardSection(Section):
     @field_validator("graders")
     @classmethod
     def _distinct(cls, value: tuple[GraderSpec, ...]) -> tuple[GraderSpec, ...]:
-        names = [grader.name for grader in value]
+        names = [grader.component for grader in value]
         if len(set(names)) < len(names):
-            raise ValueError(f"a grader is named twice: {', '.join(names)}; merge the two and add their weights")
+            raise ValueError(f"a grader is named twice: {', '.join(names)}; give one of the two a label of its own")
         return value
 
 

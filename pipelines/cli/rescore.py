@@ -51,7 +51,7 @@ def rescore_command(
             console.print(_panel(comparison, example))
     console.print(_table(comparisons))
     was, now = comparisons[-1].grader_version
-    graders = "+".join(grader.name for grader in config.reward.graders)
+    graders = "+".join(grader.component for grader in config.reward.graders)
     where = found.store.locate(found.layout.rescored(name, rounds[0], 0)).partition(name)[0] + name
     console.print(f"graders: {graders}, version {was} -> {now}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"scores: {where}; the run's own are as they were", highlight=False, markup=False, soft_wrap=True)

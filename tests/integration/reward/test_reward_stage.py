@@ -41,15 +41,16 @@ def command(run: Run) -> subprocess.CompletedProcess[str]:
 
 def test_rewards_mirror_trajectories(sampled_run):
     parts = [["1", "2", "1", "0"], ["held out:1", "held out:2", "held out:1", "held out:1"], ["1", "1", "2", "abort"]]
-    run = sampled_run(parts, "reward.graders=[{name: numeric, weight: 2}, {name: regex, options: {pattern: '2'}}]")
+    graders = "[{name: numeric, weight: 2}, {name: regex, label: two, options: {pattern: '2'}}]"
+    run = sampled_run(parts, f"reward.graders={graders}")
     manifest = grade_shard(run.uri, AT, 0)
     trajectories = read_parts(run.directory(run.layout.rollout(AT, 0)), "trajectories")
     rewards = read_parts(run.directory(run.layout.reward(AT, 0)), "rewards")
     assert [r.select(KEY).to_pylist() for r in rewards] == [t.select(KEY).to_pylist() for t in trajectories]
     table = pa.concat_tables(rewards)
     assert table["reward"].to_pylist() == [2, 1, 2, 0, 2, 1, 2, 2, 2, 2, 1, 0]
-    assert dict(table["components"][1].as_py()) == {"numeric": 0.0, "regex": 1.0}
-    assert set(table["grader"].to_pylist()) == {"numeric+regex"}
+    assert dict(table["components"][1].as_py()) == {"numeric": 0.0, "two": 1.0}
+    assert set(table["grader"].to_pylist()) == {"numeric+two"}
     assert set(table["grader_version"].to_pylist()) == {"1+1"}
     assert table["status"].to_pylist() == ["ok"] * 11 + ["invalid"]
     assert table["detail"].to_pylist() == [None] * 11 + ["the engine aborted this completion"]
