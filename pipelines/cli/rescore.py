@@ -43,8 +43,12 @@ def rescore_command(
     rounds = _rounds(found, iteration)
     from components.reward.rescore import rescore
 
-    name = rescore(found, config, rounds)
     console = Console()
+    try:
+        name = rescore(found, config, rounds)
+    except KeyboardInterrupt:
+        console.print("stopped; graded parts are kept, the same command continues")
+        raise typer.Exit(130) from None
     comparisons = [c for at in rounds for c in compare(found, at, name, examples)]
     for comparison in comparisons:
         for example in comparison.examples:
