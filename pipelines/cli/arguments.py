@@ -17,7 +17,9 @@ OverridesArgument = Annotated[
 ]
 RunArgument = Annotated[
     str,
-    typer.Argument(help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME."),
+    typer.Argument(
+        help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
+    ),
 ]
 StoreOption = Annotated[str, typer.Option(help="Store in which a run's name is looked up.")]
 DEFAULT_STORE = StoreSection().uri

@@ -15,14 +15,21 @@ from components.contract.resolve import config_json, parse_config
 from components.results import Comparison, compare, read_run, round_manifests
 from components.results.comparison import Changed
 from components.store import Run
-from pipelines.cli.arguments import DEFAULT_STORE, OverridesArgument, RunArgument, StoreOption, find_run
+from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, find_run
 
 _SHOWN_CHARACTERS = 400
 
 
 def rescore_command(
     run: RunArgument,
-    overrides: OverridesArgument = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="How to grade, where it differs from the run: reward=... and reward.KEY=... only.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     iteration: Annotated[str, typer.Option(help="Number of an iteration, or all (evaluations too).")] = "all",
     examples: Annotated[int, typer.Option(min=0, help="Changed completions to show, per round and split.")] = 2,
     store: StoreOption = DEFAULT_STORE,

@@ -51,6 +51,24 @@ def test_help_names_every_command_and_teaches_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("run", "[OPTIONS] CONFIG [KEY=VALUE]..."),
+        ("status", "[OPTIONS] RUN"),
+        ("report", "[OPTIONS] RUN"),
+        ("trajectories", "[OPTIONS] RUN"),
+        ("rewards", "[OPTIONS] RUN"),
+        ("rescore", "[OPTIONS] RUN [KEY=VALUE]..."),
+        ("doctor", "[OPTIONS] [CONFIG] [KEY=VALUE]..."),
+    ],
+)
+def test_help_of_a_command_shows_its_words_and_an_example(command: str, usage: str) -> None:
+    lines = [line.strip() for line in rapid(command, "--help").stdout.splitlines()]
+    assert [line for line in lines if line.endswith(f" {command} {usage}")]
+    assert [line for line in lines if line.startswith(f"rapid {command} ")]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["train.learning_rat=1e-4"], "train.learning_rat: unknown key"),
@@ -229,6 +247,13 @@ def test_compile_writes_ir(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "up to 3 iterations" in done.stdout
     assert yaml.safe_load((tmp_path / "rapid.yaml").read_text())["pipelineInfo"]["name"] == "rapid"
+
+
+def test_compile_makes_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "rapid.yaml"
+    message = refused("compile", "-o", path)
+    assert f"cannot write {path}: No such file or directory; choose another place" in message
+    assert not path.parent.exists()
 
 
 def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
