@@ -12,9 +12,8 @@ def compile_pipeline(path: Path, max_iterations: int, parallel_shards: int = 0) 
     """Write the IR YAML.
 
     Args:
-        path: ends in .yaml or .yml.
+        path: ends in .yaml or .yml, in a folder that is there.
         max_iterations: at least 1; the YAML grows by 13 to 19 KB with each, and a workflow may hold 1 MiB.
-
         parallel_shards: most shards side by side; 0 for no bound.
 
     Raises:
@@ -23,7 +22,6 @@ def compile_pipeline(path: Path, max_iterations: int, parallel_shards: int = 0) 
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"{path}: the compiled pipeline is YAML, give a name that ends in .yaml")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(rapid_pipeline(max_iterations, parallel_shards), str(path))
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None

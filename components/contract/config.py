@@ -1,17 +1,14 @@
 """The configuration of a run: one pydantic model, a section per stage."""
 
 import math
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from components.contract.credentials import credentials_in
 from components.contract.section import Count, Fraction, Positive, Section
 from components.contract.train_config import TrainSection
-
-_CREDENTIALS = {"api_key", "apikey", "authorization", "password", "secret"}
-_USER_IN_URL = re.compile(r"\w+://[^/?#]*@")
 
 
 class RunSection(Section):
@@ -111,16 +108,22 @@ class GraderSpec(Section):
 
     shorthand = "name"
     name: str = Field(min_length=1, description="built-in grader, or package.module:function")
+    label: str | None = Field(
+        default=None, min_length=1, description="name of its component; null: the grader's. For two of one grader"
+    )
     weight: float = 1.0
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the grader")
+
+    @property
+    def component(self) -> str:
+        """What it is called among a reward's components."""
+        return self.label or self.name
 
     @field_validator("options")
     @classmethod
     def _no_credentials(cls, value: dict[str, Any]) -> dict[str, Any]:
         # The configuration is stored in the run, compiled into pipelines and logged.
-        named = _CREDENTIALS & {name.lower() for name in value}
-        in_url = [name for name, text in value.items() if isinstance(text, str) and _USER_IN_URL.match(text)]
-        if wrong := sorted([*named, *in_url]):
+        if wrong := credentials_in(value):
             raise PydanticCustomError(
                 "credentials",
                 "{names} must not hold a credential; put it into an environment variable and name that one (key_env)",
@@ -168,9 +171,9 @@ class RewardSection(Section):
     @field_validator("graders")
     @classmethod
     def _distinct(cls, value: tuple[GraderSpec, ...]) -> tuple[GraderSpec, ...]:
-        names = [grader.name for grader in value]
+        names = [grader.component for grader in value]
         if len(set(names)) < len(names):
-            raise ValueError(f"a grader is named twice: {', '.join(names)}; merge the two and add their weights")
+            raise ValueError(f"a grader is named twice: {', '.join(names)}; give one of the two a label of its own")
         return value
 
 

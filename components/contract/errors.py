@@ -18,9 +18,16 @@ class InputError(ValueError):
 def explain_validation(error: ValidationError, what: str) -> InputError:
     """Turn a pydantic error into one line per wrong key: `<what>: <key.path>: <reason>`."""
     lines = []
-    for item in error.errors():
+    found = error.errors()
+    for item in found:
+        # Items that are refused are not counted, so that their list seems to be too short.
+        if item["type"] == "too_short" and any(_below(item["loc"], other["loc"]) for other in found):
+            continue
         path = ".".join(str(part) for part in item["loc"]) or "(whole)"
         reason = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("tuple_type", "too_short"):
+            # What is a tuple in here is written as a list.
+            reason = reason.replace("valid tuple", "valid list").replace("Tuple", "List")
         if item["type"] == "extra_forbidden":
             reason = "unknown key"
         elif item["type"] != "credentials" and not isinstance(item["input"], dict | list):
@@ -29,3 +36,7 @@ def explain_validation(error: ValidationError, what: str) -> InputError:
                 reason += "; put it in quotes inside the value"
         lines.append(f"{path}: {reason}")
     return InputError(f"{what}: " + "; ".join(lines))
+
+
+def _below(parent: tuple[int | str, ...], path: tuple[int | str, ...]) -> bool:
+    return len(path) > len(parent) and path[: len(parent)] == parent

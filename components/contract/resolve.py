@@ -190,6 +190,10 @@ def _in_force(config: RunConfig) -> dict[str, Any]:
     flat = _flatten(json.loads(config.model_dump_json()))
     flat["evaluate.max_tokens"] = config.evaluate.max_tokens or config.rollout.max_tokens
     scheduled = config.train.schedule != "constant"
+    # A label that says no more than the name changes nothing.
+    for grader in flat["reward.graders"]:
+        if grader["label"] in (None, grader["name"]):
+            del grader["label"]
     flat["train.schedule_steps"] = config.total_steps if scheduled else None
     flat["train.min_learning_rate"] = config.train.min_learning_rate if scheduled else None
     return flat

@@ -6,6 +6,10 @@
 | MATH     | `problem`, `answer` or `solution`        | the problem               | `answer`, else the boxed one       |
 | MiniF2F  | `formal_statement`, `header` (Lean 4)    | the statement to complete | none; graded from the metadata     |
 | MBPP     | `text`, `test_list`                      | the text and one test     | none; graded from the metadata     |
+| MBPP+    | `prompt`, `test_list`, `code`, no `text` | the prompt and one test   | none; graded from the metadata     |
+
+MBPP's sanitized rows have the columns of MBPP+. A prompt of theirs that shows the test already, or is a list of
+messages, stays as it is.
 
 Every other column stays, and so becomes metadata.
 """
@@ -57,17 +61,27 @@ def _minif2f(row: Columns) -> Columns:
 
 
 def _mbpp(row: Columns) -> Columns:
-    """The prompt shows one test, from which the function's name and arguments are known. The others stay hidden: a
-    program that only knows the answers it was shown passes none of them.
-    """
     text, tests = row.pop("text"), row["test_list"]
     if not isinstance(text, str) or not isinstance(tests, list) or not tests:
         raise ValueError("text is no text, or test_list no list of tests")
-    prompt = (
+    return {**row, "prompt": _with_a_test(text, tests[0])}
+
+
+def _mbpp_plus(row: Columns) -> Columns:
+    prompt, tests = row["prompt"], row["test_list"]
+    if not isinstance(prompt, str) or not isinstance(tests, list) or not tests or str(tests[0]) in prompt:
+        return row
+    return {**row, "prompt": _with_a_test(prompt, tests[0])}
+
+
+def _with_a_test(text: str, test: object) -> str:
+    """The prompt shows one test, from which the function's name and arguments are known. The others stay hidden: a
+    program that only knows the answers it was shown passes none of them.
+    """
+    return (
         f"{text.strip()} Write Python, in one fenced block. Your program shall pass this test, and others "
-        f"like it:\n\n{tests[0]}\n"
+        f"like it:\n\n{test}\n"
     )
-    return {**row, "prompt": prompt}
 
 
 ADAPTERS = (
@@ -76,10 +90,11 @@ ADAPTERS = (
     Adapter(frozenset({"problem"}), _math),
     Adapter(frozenset({"text", "test_list"}), _mbpp),
 )
+_MBPP_PLUS = Adapter(frozenset({"prompt", "test_list", "code"}), _mbpp_plus)
 
 
 def adapter_of(columns: set[str]) -> Adapter | None:
     """The adapter for rows with these columns; None where they are plain, TRL or verl rows, or not known."""
     if "prompt" in columns:
-        return None
+        return _MBPP_PLUS if _MBPP_PLUS.needs <= columns and "text" not in columns else None
     return next((adapter for adapter in ADAPTERS if adapter.needs <= columns), None)

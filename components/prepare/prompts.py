@@ -63,7 +63,7 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
             prompt = _parse(row, prompt_id)
             if prompt_id in seen:
                 raise ValueError(f"{id_column} {own!r} is that of row {seen[prompt_id]} already")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # columns may be nested too deeply to be written again
             bad.append(BadRow(row.number, str(error)))
         else:
             seen[prompt_id] = row.number

@@ -70,7 +70,7 @@ def _parquet(data: bytes, path: Path) -> list[Row]:
 def _json_list(data: bytes, path: Path) -> tuple[list[Row], list[BadRow]]:
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
     return _objects(enumerate(values, start=1))
 

@@ -37,7 +37,7 @@ BUILT_IN = {
     "regex": "components.reward.graders.text:regex",
 }
 
-RUN_PROGRAMS = {"code"}
+RUN_PROGRAMS = {BUILT_IN["code"]}
 """Graders that run what a model wrote, and get the sandbox as the option `sandbox`."""
 
 _LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -45,7 +45,7 @@ _LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class Grader:
-    """A grader as grading processes get it; `location` is `package.module:function`."""
+    """A grader as grading processes get it: `name` is that of its component, `location` `package.module:function`."""
 
     name: str
     location: str
@@ -71,13 +71,13 @@ def resolve_graders(
                 "and a function of your own is written package.module:function"
             )
         options = dict(spec.options)
-        if spec.name in RUN_PROGRAMS:
+        if location in RUN_PROGRAMS:
             options["sandbox"] = sandbox_options(sandbox or SandboxSection(), time_limit)
-        graders.append(Grader(spec.name, location, spec.weight, options))
+        graders.append(Grader(spec.component, location, spec.weight, options))
     return graders
 
 
 def sandbox_facts(graders: Iterable[Grader]) -> dict[str, str]:
     """For the manifest: `sandbox`, the mode that programs ran in; nothing where no grader runs any."""
-    modes = [grader.options["sandbox"]["mode"] for grader in graders if grader.name in RUN_PROGRAMS]
+    modes = [grader.options["sandbox"]["mode"] for grader in graders if grader.location in RUN_PROGRAMS]
     return {"sandbox": modes[0]} if modes else {}

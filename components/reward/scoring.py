@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,14 @@ class Row:
         return {"prompt": self.prompt, "completion": self.completion, "answer": self.answer, "metadata": metadata}
 
     def take(self, grader: LoadedGrader, value: object, time_limit: float) -> None:
+        """What a grader has said of this row, whatever kind of thing that is."""
+        try:
+            self._take(grader, value, time_limit)
+        except BaseException as error:
+            # A value of the user's own class may raise at every touch.
+            self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned no score: {describe(error)}")
+
+    def _take(self, grader: LoadedGrader, value: object, time_limit: float) -> None:
         if isinstance(value, Late):
             self.status, self.detail = "timeout", f"no result after {time_limit:g} s"
         elif isinstance(value, BaseException):
@@ -75,9 +83,10 @@ class Row:
         elif (score := _number(value)) is None:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:
-            self.components |= {grader.name: score, **getattr(value, "parts", {})}
-            if detail := getattr(value, "detail", None):
-                self.detail = _trimmed(str(detail))
+            parts, detail = _parts(value), getattr(value, "detail", None)
+            if detail is not None and (text := _trimmed(str(detail))):
+                self.detail = text
+            self.components |= {grader.name: score, **parts}
             self.reward += grader.weight * score
 
     def outcome(self, seconds: float) -> Outcome:
@@ -147,6 +156,12 @@ class Scorer:
             (values,) = self._awaited([grader.function(**columns, **grader.options)])
         else:
             values = _called(grader, columns)
+        try:
+            return self._divided(grader, rows, values)
+        except BaseException as error:  # reading them runs the user's code again
+            return [error] * len(rows)
+
+    def _divided(self, grader: LoadedGrader, rows: list[Row], values: object) -> list[object]:
         if isinstance(values, BaseException | Late):
             # One of them may be what the function stumbles over.
             return [values] if len(rows) == 1 else [self._values_of_many(grader, [row])[0] for row in rows]
@@ -183,7 +198,7 @@ def describe(error: BaseException) -> str:
     """`TypeName: message` of an exception, trimmed."""
     try:
         message = str(error)
-    except Exception:
+    except BaseException:
         message = "(its message cannot be read)"
     return _trimmed(f"{type(error).__name__}: {message}")
 
@@ -198,6 +213,29 @@ def _called(grader: LoadedGrader, arguments: dict[str, Any]) -> object:
 def _trimmed(text: str) -> str:
     text = " ".join(text.encode("utf-8", "replace").decode().split())
     return text if len(text) <= _DETAIL_CHARACTERS else text[: _DETAIL_CHARACTERS - 3] + "..."
+
+
+def _parts(value: object) -> dict[str, float]:
+    """The further components of a `components.reward.score.Score`; none of any other number.
+
+    Raises:
+        ValueError: they are no mapping of text to finite numbers.
+    """
+    parts = getattr(value, "parts", {})
+    if not isinstance(parts, Mapping):
+        raise ValueError(f"parts are {parts!r}, not a mapping of names to numbers")
+    found = {}
+    for name, part in parts.items():
+        number = _number(part)
+        if not _is_text(name) or number is None:
+            raise ValueError(f"parts hold {name!r}: {part!r}, not a name and a finite number")
+        found[name] = number
+    return found
+
+
+def _is_text(value: object) -> bool:
+    # Half of a surrogate pair is no text, and Arrow stores none.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _number(value: object) -> float | None:

@@ -66,7 +66,7 @@ class Tally:
             f"{failed} of {self.seen} completions could not be graded "
             f"(reward.max_failed_share is {self._max_failed_share:.0%} of {self.total}), most with status {status} "
             f"({count}): {self._first_detail.get(status, 'no detail')}; mend the grader or the data and start the "
-            "same run again"
+            "same command again"
         )
 
     def progress(self) -> str:

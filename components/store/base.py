@@ -68,7 +68,7 @@ class Store(ABC):
 
     def locate(self, key: str) -> str:
         """The object's URI, for messages, manifests and other programs."""
-        return f"{self.uri}/{key}"
+        return f"{self.uri.removesuffix('/')}/{key}"
 
     def check_writable(self, prefix: str) -> None:
         """Write and remove a small object below `prefix`, so that a run fails before its work and not after."""

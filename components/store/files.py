@@ -31,7 +31,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "; what was committed is safe: make room and start the same run again"
+            advice = "; what was committed is safe: make room and start the same command again"
         raise InputError(f"cannot write {path}: {_reason(error, path)}{advice}") from None
 
 

@@ -24,7 +24,7 @@ def open_store(uri: str) -> Store:
         if parsed.netloc not in ("", "localhost"):
             # `file://runs` reads as a host name; people mean the relative directory.
             raise InputError(f"store {uri!r}: write an absolute path (file:///...) or a plain directory name")
-        return LocalStore(Path(unquote(parsed.path)))
+        return LocalStore(Path(unquote(parsed.path) or "/"))
     if parsed.scheme == "s3":
         # Taken apart by hand: in a key, unlike in other URIs, `%`, `?` and `#` are letters like any other.
         bucket, _, prefix = uri.partition("://")[2].partition("/")

@@ -17,7 +17,9 @@ OverridesArgument = Annotated[
 ]
 RunArgument = Annotated[
     str,
-    typer.Argument(help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME."),
+    typer.Argument(
+        help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
+    ),
 ]
 StoreOption = Annotated[str, typer.Option(help="Store in which a run's name is looked up.")]
 DEFAULT_STORE = StoreSection().uri
@@ -33,7 +35,8 @@ def find_run(run: str, store: str) -> Run:
         return open_run(run)
     if "/" in run.rstrip("/"):
         head, _, name = run.rstrip("/").rpartition("/")
-        root = head.removesuffix(f"/{RUNS}") if head != RUNS else "."
+        # Below the root of the file system nothing is left of the head.
+        root = (head.removesuffix(f"/{RUNS}") or "/") if head != RUNS else "."
         return open_run(run_uri(open_store(root), name))
     opened = open_store(store)
     try:

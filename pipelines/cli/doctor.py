@@ -17,13 +17,17 @@ _STYLES = {Level.ok: "green", Level.warning: "yellow", Level.wrong: "red"}
 def doctor_command(
     config: Annotated[
         str | None,
-        typer.Argument(help="YAML configuration whose paths and services are checked too.", metavar="[CONFIG]"),
+        typer.Argument(help="YAML configuration whose paths and services are checked too.", metavar="CONFIG"),
     ] = None,
     overrides: OverridesArgument = None,
 ) -> None:
     """Say what is installed, what a run would use, what is wrong and how to mend it.
 
     Exits with status 2 when something would keep a run from working.
+
+    Example:
+
+        rapid doctor my.yaml reward=code
     """
     findings = [*check_packages(), *check_machine(), *check_sandbox()]
     if config:

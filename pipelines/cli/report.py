@@ -14,7 +14,12 @@ def report_command(
     store: StoreOption = DEFAULT_STORE,
     output: Annotated[Path | None, typer.Option(help="Where to write it; RUN.html by default.")] = None,
 ) -> None:
-    """Write the report of a run as one self-contained HTML file, also while the run is going on."""
+    """Write the report of a run as one self-contained HTML file, also while the run is going on.
+
+    Example:
+
+        rapid report small --output small.html
+    """
     found = find_run(run, store)
     from components.publish.report import render_report
 

@@ -15,14 +15,21 @@ from components.contract.resolve import config_json, parse_config
 from components.results import Comparison, compare, read_run, round_manifests
 from components.results.comparison import Changed
 from components.store import Run
-from pipelines.cli.arguments import DEFAULT_STORE, OverridesArgument, RunArgument, StoreOption, find_run
+from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, find_run
 
 _SHOWN_CHARACTERS = 400
 
 
 def rescore_command(
     run: RunArgument,
-    overrides: OverridesArgument = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="How to grade, where it differs from the run: reward=... and reward.KEY=... only.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     iteration: Annotated[str, typer.Option(help="Number of an iteration, or all (evaluations too).")] = "all",
     examples: Annotated[int, typer.Option(min=0, help="Changed completions to show, per round and split.")] = 2,
     store: StoreOption = DEFAULT_STORE,
@@ -43,15 +50,19 @@ def rescore_command(
     rounds = _rounds(found, iteration)
     from components.reward.rescore import rescore
 
-    name = rescore(found, config, rounds)
     console = Console()
+    try:
+        name = rescore(found, config, rounds)
+    except KeyboardInterrupt:
+        console.print("stopped; graded parts are kept, the same command continues")
+        raise typer.Exit(130) from None
     comparisons = [c for at in rounds for c in compare(found, at, name, examples)]
     for comparison in comparisons:
         for example in comparison.examples:
             console.print(_panel(comparison, example))
     console.print(_table(comparisons))
     was, now = comparisons[-1].grader_version
-    graders = "+".join(grader.name for grader in config.reward.graders)
+    graders = "+".join(grader.component for grader in config.reward.graders)
     where = found.store.locate(found.layout.rescored(name, rounds[0], 0)).partition(name)[0] + name
     console.print(f"graders: {graders}, version {was} -> {now}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"scores: {where}; the run's own are as they were", highlight=False, markup=False, soft_wrap=True)

@@ -23,7 +23,12 @@ def rewards_command(
     ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show completions by grading status, and one round's held-out rewards, pass@k and majority vote by subject."""
+    """Show completions by grading status, and one round's held-out rewards, pass@k and majority vote by subject.
+
+    Example:
+
+        rapid rewards small --iteration 3 --by level
+    """
     found = find_run(run, store)
     results = read_run(found)
     if not results.rounds:

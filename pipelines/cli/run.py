@@ -10,9 +10,9 @@ from components.contract.config import RunConfig
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
-from components.reward.registry import resolve_graders
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
+from pipelines.checks import loaded_graders
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.live import LiveView
 from pipelines.cli.scripts import script
@@ -59,8 +59,8 @@ def execute(config: RunConfig, command: list[str]) -> None:
     Raises:
         typer.Exit: 2 when a stage found bad input, 1 when the pipeline failed otherwise, 130 after Ctrl-C.
     """
-    # A name that no grader has, or a missing sandbox, would otherwise be found only after the first rollout.
-    resolve_graders(config.reward.graders, config.reward.sandbox, config.reward.time_limit)
+    # A grader that cannot be loaded, or a missing sandbox, would otherwise be found only after the first rollout.
+    loaded_graders(config.reward)
     console = Console()
     _headline(config, console)
     errors: list[str] = []

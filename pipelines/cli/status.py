@@ -8,7 +8,12 @@ from pipelines.cli.tables import results_table, run_warnings, totals_line
 
 
 def status_command(run: RunArgument, store: StoreOption = DEFAULT_STORE) -> None:
-    """Show what a run has committed so far: a row per policy, evaluations, seconds per stage."""
+    """Show what a run has committed so far: a row per policy, evaluations, seconds per stage.
+
+    Example:
+
+        rapid status small
+    """
     found = find_run(run, store)
     results = read_run(found)
     console = Console()

@@ -32,7 +32,12 @@ def trajectories_command(
     seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Read completions with their rewards: best, worst or at random."""
+    """Read completions with their rewards: best, worst or at random.
+
+    Example:
+
+        rapid trajectories small --iteration 2 --worst -n 4
+    """
     if best and worst:
         raise InputError("--best and --worst exclude each other")
     found = find_run(run, store)

@@ -37,7 +37,7 @@ _AND = re.compile(r"\s*,?\s+(?:and|or)\s+|\s*,?\s*\\text\s*\{\s*,?\s*(?:and|or)\
 
 def equivalent(found: str, expected: str) -> bool:
     """Whether the answer `found` means the same as `expected`, both as they were written."""
-    return _same(plain(found), plain(expected))
+    return not _contradicts(found) and _same(plain(found), plain(expected))
 
 
 def _same(found: Written, expected: Written) -> bool:
@@ -182,6 +182,14 @@ def _assigned(text: str) -> tuple[str, str]:
     """Variable and value of `x = 5`; no variable where it is nothing of the kind."""
     match = _ASSIGNMENT.fullmatch(text)
     return (match["left"].replace(" ", ""), match["right"].strip()) if match else ("", text)
+
+
+def _contradicts(text: str) -> bool:
+    """Whether one chain of equations, as it was written, holds two numbers that differ, as in `x = 43 = 42`."""
+    if "=" not in text or len(_listed(plain(text).text)[2]) > 1:
+        return False
+    numbers = [side for side in map(plain, _split(text, "=")) if number(side.text) is not None]
+    return any(not _same(numbers[0], other) for other in numbers[1:])
 
 
 def _numeral(text: str) -> tuple[str, int] | None:

@@ -22,6 +22,7 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mat
 _SPACING = re.compile(
     r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])\s*|(?<!\\)\\[!,;:> ]\s*|\\q?quad(?![a-zA-Z])"
 )
+_WIDE = {"\\", "\\,", "\\;", "\\:", "\\>", "\\quad", "\\qquad"}
 _POWER = r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*"
 # `8 \text{ or nine}` is no unit but another answer.
 _NAME = rf"(?!(?:[^{{}}]*[\s(])?(?:or|and|not)\b)(?P<unit>{_WORD}[^{{}}\d]*)"
@@ -38,9 +39,11 @@ _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-z
 _PERCENT = re.compile(r"(?:\\?%|\s*(?:\\text\{\s*)?(?:percent|pct)\s*\}?)\s*$")
 _DECIMAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
 _NUMBER = re.compile(
-    r"([-+]?)(?:(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
+    r"([-+]?)(?:(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}|\s+(\d+)/(\d+))|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
     rf"\(?({_DECIMAL})\)?(?:/\(?({_DECIMAL})\)?)?)"
 )
+# Around signs, slashes, brackets and commands; a space between digits makes two numbers of them.
+_LOOSE_SPACE = re.compile(r"(?<![\w.])\s+|\s+(?![\w.])")
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)(?!,\d)")
 
 
@@ -91,18 +94,18 @@ def _spelled(answer: str) -> str:
 
 
 def _space(match: re.Match[str]) -> str:
-    return " " if match.group().strip() in ("\\", "\\quad", "\\qquad") else ""
+    return " " if match.group().strip() in _WIDE else ""
 
 
 def number(text: str) -> Fraction | None:
     """The exact value of an integer, decimal, fraction or mixed number; None for anything else."""
-    match = _NUMBER.fullmatch(text.replace(" ", ""))
+    match = _NUMBER.fullmatch(_LOOSE_SPACE.sub("", text))
     if match is None:
         return None
-    sign, whole, part, parts, numerator, denominator, value, divisor = match.groups()
+    sign, whole, part, parts, over, under, numerator, denominator, value, divisor = match.groups()
     try:
         if whole is not None:
-            result = Fraction(int(whole)) + Fraction(int(part), int(parts))
+            result = int(whole) + Fraction(int(part or over), int(parts or under))
         elif numerator is not None:
             result = Fraction(numerator) / Fraction(denominator)
         else:

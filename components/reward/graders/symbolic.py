@@ -13,7 +13,7 @@ from components.reward.graders.equivalence import equivalent
 def grader_version(*, time_limit: float, extract: str = "auto") -> str:  # noqa: ARG001
     if extract not in STYLES:
         raise ValueError(f"extract is {extract!r}; it is one of {', '.join(STYLES)}")
-    return f"2+math-verify-{version('math-verify')}"
+    return f"3+math-verify-{version('math-verify')}"
 
 
 def math(

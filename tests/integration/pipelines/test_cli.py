@@ -51,6 +51,24 @@ def test_help_names_every_command_and_teaches_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("run", "[OPTIONS] CONFIG [KEY=VALUE]..."),
+        ("status", "[OPTIONS] RUN"),
+        ("report", "[OPTIONS] RUN"),
+        ("trajectories", "[OPTIONS] RUN"),
+        ("rewards", "[OPTIONS] RUN"),
+        ("rescore", "[OPTIONS] RUN [KEY=VALUE]..."),
+        ("doctor", "[OPTIONS] [CONFIG] [KEY=VALUE]..."),
+    ],
+)
+def test_help_of_a_command_shows_its_words_and_an_example(command: str, usage: str) -> None:
+    lines = [line.strip() for line in rapid(command, "--help").stdout.splitlines()]
+    assert [line for line in lines if line.endswith(f" {command} {usage}")]
+    assert [line for line in lines if line.startswith(f"rapid {command} ")]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["train.learning_rat=1e-4"], "train.learning_rat: unknown key"),
@@ -213,6 +231,11 @@ def test_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     assert f"it holds {run.layout.run}" in message
 
 
+@pytest.mark.parametrize("where", ["/no-such-run", "/runs/no-such-run", "file:///runs/no-such-run"])
+def test_an_absolute_path_starts_at_the_root(where: str) -> None:
+    assert "at file:///runs/no-such-run:" in refused("status", where)
+
+
 def test_an_iteration_that_is_not_there(tmp_path: Path) -> None:
     run = finished_run(tmp_path).run
     message = refused("trajectories", str(run.store.local_path(run.layout.root)), "--iteration", "9")
@@ -224,6 +247,13 @@ def test_compile_writes_ir(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "up to 3 iterations" in done.stdout
     assert yaml.safe_load((tmp_path / "rapid.yaml").read_text())["pipelineInfo"]["name"] == "rapid"
+
+
+def test_compile_makes_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "rapid.yaml"
+    message = refused("compile", "-o", path)
+    assert f"cannot write {path}: No such file or directory; choose another place" in message
+    assert not path.parent.exists()
 
 
 def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
@@ -244,6 +274,26 @@ def test_a_run_that_needs_a_sandbox_is_refused_before_it_starts_where_there_is_n
     assert "bubblewrap (bwrap) is not installed" in message
     assert "--unsafe" in message
     assert not Path("nothing-written").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reward=no_such_module:grade"], "no_such_module:grade: ModuleNotFoundError"),
+        (["reward=regex"], "missing a required argument: 'pattern'"),
+        (
+            ["reward=[{name: judge, options: {url: 'http://127.0.0.1:9', model: m, key_env: RAPID_NO_SUCH_KEY}}]"],
+            "RAPID_NO_SUCH_KEY",
+        ),
+    ],
+)
+def test_a_grader_that_cannot_be_loaded_is_refused_before_anything_starts(
+    config: Path, words: list[str], message: str
+) -> None:
+    refusal = refused("run", config, *words)
+    assert "reward.graders cannot be loaded" in refusal
+    assert message in refusal
+    assert not (config.parent / "store").exists()
 
 
 def test_doctor_names_the_layers_of_the_sandbox(config: Path) -> None:

@@ -42,6 +42,12 @@ def test_a_weighted_sum_of_built_in_graders():
     assert result.reward == pytest.approx(1.0 - 0.5 * 132 / 256)
 
 
+def test_one_grader_under_two_names():
+    results = outcomes(configuration("label: brief"), ["<answer>42</answer>", "x" * 500 + "<answer>42</answer>"])
+    assert [result.components for result in results] == [{"regex": 1.0, "brief": 1.0}, {"regex": 1.0, "brief": 0.0}]
+    assert [result.reward for result in results] == [pytest.approx(1.1), 1.0]
+
+
 def test_functions_of_ones_own(tmp_path, monkeypatch):
     (code,) = [block for language, block in BLOCKS if language == "python"]
     (tmp_path / "my_graders.py").write_text(code)

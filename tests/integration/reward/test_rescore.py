@@ -103,6 +103,30 @@ def test_killed_and_started_again(sampled_run, grader_module, tmp_path):
     assert rows["reward"].to_pylist() == [1, 2, 3, 1, 1, 4, 1, 1]
 
 
+def test_stopped_by_ctrl_c(sampled_run, grader_module, tmp_path):
+    flag = tmp_path / "flag"
+    grader_module(
+        f"if completion == 'stop' and os.path.exists({str(flag)!r}):\n"
+        f"    os.unlink({str(flag)!r})\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "    time.sleep(1000)\n"
+        "return len(completion)"
+    )
+    run = sampled_run([["a", "bb", "ccc", "d"], ["e", "stop", "f", "g"]], "reward=exact")
+    grade_shard(run.uri, AT, 0)
+    flag.touch()
+    words = [sys.executable, "-m", "pipelines.cli.main", "rescore", str(run.store.local_path(run.layout.root)),
+             "--iteration", "1", "reward=trial:grade"]  # fmt: skip
+    stopped = subprocess.run(words, capture_output=True, text=True)
+    assert stopped.returncode == 130
+    assert stopped.stdout.splitlines()[-1] == "stopped; graded parts are kept, the same command continues"
+    assert "Traceback" not in stopped.stderr
+    (part,) = [info.key for info in run.store.list(f"{run.layout.root}/rescored")]
+    kept = run.store.read(part)
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert run.store.read(part) == kept
+
+
 def test_graders_that_cannot_be_loaded_leave_nothing(graded_run):
     before = everything(graded_run)
     with pytest.raises(InputError, match="ModuleNotFoundError"):

@@ -103,6 +103,11 @@ def test_overrides_of_graders() -> None:
     assert isinstance(graders("", f"reward.graders={written}")[1].options["tolerance"], float)
 
 
+def test_a_label_tells_two_of_one_grader_apart() -> None:
+    graders = parse_config(MINIMAL, ["reward.graders=[exact, {name: exact, label: again}]"]).reward.graders
+    assert [grader.component for grader in graders] == ["exact", "again"]
+
+
 def test_a_short_form_and_other_keys_of_the_section_go_together() -> None:
     for text, words in [
         ("reward: exact", ["reward.time_limit=3"]),
@@ -181,8 +186,12 @@ def test_later_words_win() -> None:
         ("evaluate.max_tokens=4096", r"evaluate.max_tokens \(4096\) must leave room"),
         ("rollout.shards=129", r"rollout.shards \(129\) exceeds the prompts of an iteration \(128 = "),
         ("evaluate.samples=4", "evaluate: pass_k 8 needs at least as many samples, which are 4"),
-        ("reward.graders=[exact, exact]", "reward.graders: a grader is named twice: exact, exact; merge"),
-        ("reward.graders=[]", "reward.graders: .* at least 1 item"),
+        ("reward.graders=[exact, exact]", "reward.graders: a grader is named twice: exact, exact; give one of"),
+        ("reward.graders=[exact, {name: math, label: exact}]", "a grader is named twice: exact, exact; give one of"),
+        ("reward.graders=[]", "reward.graders: List should have at least 1 item"),
+        ("reward.graders=3", r"reward.graders: Input should be a valid list \(got 3\)$"),
+        ("evaluate.pass_k=[0]", r"evaluate.pass_k.0: Input should be greater than or equal to 1 \(got 0\)$"),
+        ("reward.graders=[{weight: 1}]", "configuration: reward.graders.0.name: Field required$"),
         ("reward.max_failed_share=1.1", "reward.max_failed_share: Input should be less than or equal to 1"),
         ("loop.iterations=49", "loop.iterations: Input should be less than or equal to 48"),
         ("run=a/b", "run.name: String should match pattern"),

@@ -211,3 +211,12 @@ def test_differences_are_empty_exactly_when_no_digest_changes(keys: list[str]) -
     before = parse_config(BASE)
     after = parse_config(BASE, [f"{key}={CHANGES[key][0]}" for key in keys])
     assert bool(binding_differences(before, after, STAGES)) == bool(touched(before, after))
+
+
+def test_a_label_counts_where_it_says_more_than_the_name() -> None:
+    plain, same, other = (
+        parse_config(BASE, [f"reward.graders=[{{name: exact{label}}}]"])
+        for label in ("", ", label: exact", ", label: other")
+    )
+    assert stage_digest(plain, "reward") == stage_digest(same, "reward") != stage_digest(other, "reward")
+    assert binding_differences(plain, same, ["reward"]) == []

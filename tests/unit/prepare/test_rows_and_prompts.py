@@ -164,3 +164,24 @@ def test_files_that_cannot_be_used(tmp_path, name, content, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"absent\.jsonl does not exist"):
         read_rows(tmp_path / "absent.jsonl")
+
+
+def test_a_list_nested_too_deeply_is_refused(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text("[" * 5000 + "]" * 5000)
+    with pytest.raises(InputError, match=r"data\.json is not JSON: maximum recursion depth exceeded"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("depth", [900, 980, 990, 5000])
+@pytest.mark.parametrize("form", ["data.json", "data.jsonl"])
+def test_a_column_nested_deeply_is_kept_or_a_bad_row(tmp_path, form, depth):
+    path = tmp_path / form
+    row = '{"prompt": "p", "deep": ' + "[" * depth + "]" * depth + "}"
+    path.write_text(f"[{row}]" if form == "data.json" else row)
+    try:
+        prompts, bad = parse(path)
+    except InputError as error:
+        assert "recursion" in str(error)
+    else:
+        assert len(prompts) + len(bad) == 1

@@ -213,7 +213,9 @@ def test_settings_that_cannot_work_are_told_before_anything_is_asked(name, optio
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"api_key": KEY}, {"url": f"https://user:{KEY}@host/v1"}])
+@pytest.mark.parametrize(
+    "options", [{"api_key": KEY}, {"url": f"https://user:{KEY}@host/v1"}, {"headers": {"Authorization": KEY}}]
+)
 def test_a_credential_in_the_configuration_is_refused_and_not_repeated(options):
     graders = [{"name": "judge", "options": options}]
     with pytest.raises(InputError) as caught:

@@ -17,6 +17,15 @@ from components.reward.registry import BUILT_IN, resolve_graders
 
 GRADER = """
 import ctypes, os, sys, time
+from components.reward.score import Score
+
+class Hostile:
+    def __getattribute__(self, name): raise SystemExit("touched")
+    def __repr__(self): raise SystemExit("shown")
+    __str__ = __repr__
+
+PARTS = {"no parts": None, "list": [1.0], "name": {1: 1.0}, "half": {"\\ud800": 1.0}, "text part": {"a": "b"},
+         "nan part": {"a": float("nan")}, "hostile part": {"a": Hostile()}}
 
 def grade(prompt, completion, answer, metadata, bonus=0.0):
     what = completion
@@ -36,6 +45,10 @@ def grade(prompt, completion, answer, metadata, bonus=0.0):
     if what == "huge": return 1e300
     if what == "none": return None
     if what == "text": return "1.0"
+    if what == "hostile": return Hostile()
+    if what == "parts": return Score(1.0, {"part": 0.5}, "seen")
+    if what in PARTS: return Score(1.0, PARTS[what], None)
+    if what == "bad detail": return Score(1.0, {}, Hostile())
     if what == "surrogate": raise ValueError("\\ud800")
     return 1.0 + bonus + metadata.get("more", 0)
 """
@@ -69,6 +82,15 @@ def outcomes(specs, completions, time_limit=20.0, workers=2, metadata="{}"):
         ("huge", "invalid", "returned 1e+300"),
         ("none", "invalid", "returned None"),
         ("text", "invalid", "returned '1.0'"),
+        ("hostile", "invalid", "trial_grader:grade returned no score: SystemExit: "),
+        ("bad detail", "invalid", "trial_grader:grade returned no score: SystemExit: shown"),
+        ("no parts", "invalid", "trial_grader:grade returned no score: ValueError: parts are None, not a mapping"),
+        ("list", "invalid", "parts are [1.0], not a mapping of names to numbers"),
+        ("name", "invalid", "parts hold 1: 1.0, not a name and a finite number"),
+        ("half", "invalid", "parts hold '\\ud800': 1.0"),
+        ("text part", "invalid", "parts hold 'a': 'b'"),
+        ("nan part", "invalid", "trial_grader:grade returned no score: ValueError: parts hold 'a': nan"),
+        ("hostile part", "invalid", "trial_grader:grade returned no score: SystemExit: "),
     ],
 )
 def test_a_failure_costs_its_own_row_only(specs, what, status, detail):
@@ -77,6 +99,12 @@ def test_a_failure_costs_its_own_row_only(specs, what, status, detail):
     assert (failed.status, failed.reward) == (status, 0.0)
     assert detail in failed.detail
     assert {(r.status, r.reward, r.detail) for r in results} == {("ok", 1.0, None)}
+
+
+def test_parts_and_detail_of_a_score_are_stored(specs):
+    (found,) = outcomes(specs, ["parts"])
+    assert (found.status, found.reward, found.detail) == ("ok", 1.0, "seen")
+    assert found.components == {"trial_grader:grade": 1.0, "part": 0.5}
 
 
 @pytest.mark.parametrize("what", ["hang", "hang in C"])

@@ -30,9 +30,15 @@ def many(prompts, completions, answers, metadata, bonus=0):
     if "raise" in completions: raise KeyError("lost")
     if "few" in completions: return [1.0]
     if "scalar" in completions: return 1.0
+    if "lazy" in completions: return (float(1 / (c != "lazy")) for c in completions)
+    if "leaving" in completions: return leaving()
     if "parts" in completions: return [Score(0.5, {"passed": 3}, "two tests\\nfailed")] * len(completions)
     values = [float(len(c)) + bonus + len(m) for c, m in zip(completions, metadata, strict=True)]
     return [ValueError("mine alone") if c == "own" else v for c, v in zip(completions, values, strict=True)]
+
+def leaving():
+    raise SystemExit("gone")
+    yield
 
 async def one_async(prompt, completion, answer, metadata):
     if completion == "block": time.sleep(1000)
@@ -94,6 +100,15 @@ def test_a_batch_needs_a_value_for_every_completion(what, shown):
     results = outcomes("many", [what, "fine", "fine", "fine"])
     assert {r.status for r in results} == {"error"}
     assert f"{shown} for 4 completions" in results[0].detail
+
+
+@pytest.mark.parametrize(
+    ("what", "detail"), [("lazy", "ZeroDivisionError: division by zero"), ("leaving", "SystemExit: gone")]
+)
+@pytest.mark.usefixtures("log")
+def test_what_a_batch_raises_while_it_is_read_is_an_error(what, detail):
+    results = outcomes("many", [what, "fine"])
+    assert {(r.status, r.detail) for r in results} == {("error", detail)}
 
 
 @pytest.mark.usefixtures("log")

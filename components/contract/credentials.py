@@ -1,0 +1,37 @@
+"""Finds credentials where a configuration must not hold any: it is stored in runs, compiled and logged."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_NAME = re.compile(r"(?:key|api[_-]?keys|token|secrets?|passwords?|passwd|authorization|bearer)$", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"\s*\w+://[^/?#]*@")
+
+
+def credentials_in(options: dict[str, Any]) -> list[str]:
+    """Dotted names of the values that are credentials by their name, or URLs with a user in them.
+
+    A name such as `key_env` says where a credential is found; a number called a token is a count or an id, and null
+    and true or false are nothing secret.
+    """
+    return sorted(_found(options, ""))
+
+
+def _found(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            place = f"{path}.{name}" if path else str(name)
+            if _NAME.search(str(name)) and _may_be_secret(str(name), inner):
+                yield place
+            else:
+                yield from _found(inner, place)
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from _found(inner, f"{path}.{position}")
+    elif isinstance(value, str) and _USER_IN_URL.match(value):
+        yield path
+
+
+def _may_be_secret(name: str, value: Any) -> bool:
+    is_count = isinstance(value, int | float) and name.lower().endswith("token")
+    return not (value is None or isinstance(value, bool) or is_count)

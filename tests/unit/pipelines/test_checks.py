@@ -1,0 +1,38 @@
+"""What `rapid doctor` finds, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+from arithmetic_run import write_config
+
+from pipelines import checks
+from pipelines.checks import Level, check_config, check_machine, check_packages, check_sandbox
+
+OWN_UID = "sandbox: own uid"
+
+
+@pytest.fixture
+def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine where only namespaces let another uid reach the interpreter."""
+    monkeypatch.setattr("components.reward.sandbox.layers.own_uids", lambda: range(9, 99))
+    monkeypatch.setattr("components.reward.sandbox.layers.closed_folder", lambda: "/root")
+    monkeypatch.setattr(checks, "own_uids", lambda: range(9, 99))
+
+
+@pytest.mark.parametrize(("mode", "level"), [("namespaces", Level.ok), ("landlock", Level.warning)])
+@pytest.mark.usefixtures("closed_to_others")
+def test_a_layer_that_the_chosen_mode_has_is_no_warning(
+    monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
+) -> None:
+    monkeypatch.setattr(checks, "choose", lambda settings: mode)
+    (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
+    assert finding.level is level
+    assert bool(finding.mend) == (level is Level.warning)
+
+
+def test_no_name_appears_twice(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    findings = [*check_packages(), *check_machine(), *check_sandbox(), *check_config(str(config), [])]
+    names = [finding.what for finding in findings]
+    assert OWN_UID in names
+    assert sorted(set(names)) == sorted(names)
