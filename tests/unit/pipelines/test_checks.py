@@ -24,7 +24,7 @@ def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_layer_that_the_chosen_mode_has_is_no_warning(
     monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
 ) -> None:
-    monkeypatch.setattr(checks, "choose", lambda settings: mode)
+    monkeypatch.setattr(checks, "choose", lambda _: mode)
     (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
     assert finding.level is level
     assert bool(finding.mend) == (level is Level.warning)

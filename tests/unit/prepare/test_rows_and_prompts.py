@@ -174,14 +174,8 @@ def test_a_list_nested_too_deeply_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("depth", [900, 980, 990, 5000])
-@pytest.mark.parametrize("form", ["data.json", "data.jsonl"])
-def test_a_column_nested_deeply_is_kept_or_a_bad_row(tmp_path, form, depth):
-    path = tmp_path / form
-    row = '{"prompt": "p", "deep": ' + "[" * depth + "]" * depth + "}"
-    path.write_text(f"[{row}]" if form == "data.json" else row)
-    try:
-        prompts, bad = parse(path)
-    except InputError as error:
-        assert "recursion" in str(error)
-    else:
-        assert len(prompts) + len(bad) == 1
+def test_a_column_nested_deeply_is_kept_or_a_bad_row(tmp_path, depth):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "p", "deep": ' + "[" * depth + "]" * depth + "}")
+    prompts, bad = parse(path)
+    assert len(prompts) + len(bad) == 1
