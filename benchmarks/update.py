@@ -20,7 +20,7 @@ from benchmarks.training import flops, peer, workload
 from benchmarks.training.report import figures, spread, table, write
 from benchmarks.training.side import PEER_PYTHON, Side, SideError, matrix_rates, measure
 
-FLOAT32 = {"objective": "grpo", "micro_batch_tokens": 2048, "logprob_chunk": 512}
+FLOAT32 = {"objective": "grpo", "micro_batch_tokens": 2048}
 """The sweep that chose them stands in `benchmarks/LOG.md`."""
 
 BFLOAT16 = {**FLOAT32, "compute_dtype": "bfloat16"}
