@@ -2,12 +2,20 @@
 
 The logits of one chunk exist at a time, in forward and in backward, whatever the batch. Backward computes them again
 from the hidden states, except those of the last chunk, which are kept as probabilities.
+
+Where the loss of a token depends on its own log-probability and on nothing that is not known yet, its gradient is known
+as soon as the log-probability is. `Foreseen` gradients are worked out in the forward pass, while the chunk's
+probabilities are there: three products with the vocabulary instead of four.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Foreseen = Callable[[Tensor, slice], Tensor]
+"""(logprobs of some tokens, which tokens) -> the gradient of the loss by them; both detached float32."""
 
 
 def linear_logprobs(
@@ -18,6 +26,7 @@ def linear_logprobs(
     temperature: float,
     chunk: int,
     entropy_gradient: bool,
+    foreseen: Foreseen | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log softmax((h W^T + b) / temperature) at the targets, and the entropy of that distribution.
 
@@ -27,12 +36,14 @@ def linear_logprobs(
     Args:
         chunk: tokens whose logits exist at a time.
         entropy_gradient: whether the entropy is differentiable.
+        foreseen: what `backward` is going to be given for the log-probabilities of some tokens. It saves work and
+            decides nothing: where backward gets anything else, the gradient is computed from that.
 
     Returns:
         logprobs_T and entropy_T, float32 nats.
     """
     logprobs_T, entropy_T = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden_TD, weight_VD, bias_V, targets_T, temperature, chunk, entropy_gradient
+        hidden_TD, weight_VD, bias_V, targets_T, temperature, chunk, entropy_gradient, foreseen
     )
     return logprobs_T, entropy_T if entropy_gradient else entropy_T.detach()
 
@@ -48,6 +59,7 @@ class _LinearLogprobs(torch.autograd.Function):
         temperature: float,
         chunk: int,
         entropy_gradient: bool,
+        foreseen: Foreseen | None,
     ) -> tuple[Tensor, Tensor]:
         # Chunks of one size: the one that is kept then saves as much as it can.
         chunk = -(-len(targets_T) // -(-len(targets_T) // chunk))
@@ -59,6 +71,10 @@ class _LinearLogprobs(torch.autograd.Function):
                 torch.empty(len(targets_T), dtype=torch.float32, device=hidden_TD.device) for _ in range(2)
             )
             probabilities_TV = None
+            gradients = None
+            if foreseen is not None and any(ctx.needs_input_grad) and not entropy_gradient:
+                gradients = _Gradients(hidden_TD, weight_VD, bias_V, ctx.needs_input_grad)
+                expected_T = torch.empty_like(logprobs_T)
             for begin in range(0, len(targets_T), chunk):
                 part = slice(begin, begin + chunk)
                 logits_TV = _logits(hidden_TD[part], weight_VD, bias_V, temperature)
@@ -70,18 +86,27 @@ class _LinearLogprobs(torch.autograd.Function):
                 logprobs_T[part] = chosen_T - total_T.log()
                 entropy_T[part] = total_T.log() - logits_TV.mul_(probabilities_TV).sum(dim=-1) / total_T
                 probabilities_TV /= total_T[:, None]
+                if gradients is not None:
+                    assert foreseen is not None
+                    expected_T[part] = foreseen(logprobs_T[part], part)
+                    _to_logits_gradient(probabilities_TV, expected_T[part], targets_T[part], temperature)
+                    gradients.add(part, probabilities_TV, hidden_TD, weight_VD)
         ctx.save_for_backward(hidden_TD, weight_VD, bias_V, targets_T, entropy_T)
-        ctx.last = probabilities_TV if any(ctx.needs_input_grad) else None
+        ctx.ahead = None if gradients is None else (expected_T, gradients)
+        ctx.last = probabilities_TV if any(ctx.needs_input_grad) and gradients is None else None
         return logprobs_T, entropy_T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        logprob_gradient_T, entropy_gradient_T = gradients
+    def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
+        logprob_gradient_T, entropy_gradient_T = incoming
         hidden_TD, weight_VD, bias_V, targets_T, entropy_T = ctx.saved_tensors
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        hidden_gradient_TD = torch.empty_like(hidden_TD) if wants_hidden else None
-        weight_gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
-        bias_gradient_V = torch.zeros_like(bias_V, dtype=torch.float32) if wants_bias else None
+        if ctx.ahead is not None:
+            expected_T, ahead = ctx.ahead
+            ctx.ahead = None
+            # Not to the last bit: vectorised functions round the ends of a slice in another way.
+            if torch.allclose(expected_T, logprob_gradient_T, rtol=1e-6, atol=0.0):
+                return (*ahead.finished(ctx.weight_dtype), None, None, None, None, None)
+        gradients = _Gradients(hidden_TD, weight_VD, bias_V, ctx.needs_input_grad)
         # The last chunk first, so that its probabilities are gone before others need the room.
         for begin in reversed(range(0, len(targets_T), ctx.chunk)):
             part = slice(begin, begin + ctx.chunk)
@@ -91,27 +116,49 @@ class _LinearLogprobs(torch.autograd.Function):
                 logits_TV = _logits(hidden_TD[part], weight_VD, bias_V, ctx.temperature)
                 probabilities_TV = logits_TV.sub_(logits_TV.amax(dim=-1, keepdim=True)).exp_()
                 probabilities_TV /= probabilities_TV.sum(dim=-1, keepdim=True)
-            # d logprob / d logits = onehot - p; d entropy / d logits = -p (log p + entropy).
+            extra_TV = None
             if ctx.entropy_gradient:
-                factor_TV = probabilities_TV.log().add_(entropy_T[part, None]).mul_(entropy_gradient_T[part, None])
-                factor_TV.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).add_(logprob_gradient_T[part, None])
-                logits_gradient_TV = probabilities_TV.mul_(factor_TV).neg_()
-            else:
-                logits_gradient_TV = probabilities_TV.mul_(-logprob_gradient_T[part, None])
-            rows_T = torch.arange(len(logits_gradient_TV), device=targets_T.device)
-            logits_gradient_TV[rows_T, targets_T[part]] += logprob_gradient_T[part]
-            if ctx.temperature != 1.0:
-                logits_gradient_TV /= ctx.temperature
-            if bias_gradient_V is not None:
-                bias_gradient_V += logits_gradient_TV.sum(0)
-            rounded_TV = logits_gradient_TV.to(hidden_TD.dtype)
-            if hidden_gradient_TD is not None:
-                hidden_gradient_TD[part] = rounded_TV @ weight_VD
-            if weight_gradient_VD is not None:
-                weight_gradient_VD += rounded_TV.T @ hidden_TD[part]
-        if weight_gradient_VD is not None:
-            weight_gradient_VD = weight_gradient_VD.to(ctx.weight_dtype)
-        return hidden_gradient_TD, weight_gradient_VD, bias_gradient_V, None, None, None, None
+                # d entropy / d logits = -p (log p + entropy).
+                extra_TV = probabilities_TV.log().add_(entropy_T[part, None]).mul_(entropy_gradient_T[part, None])
+                extra_TV.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).mul_(probabilities_TV)
+                if ctx.temperature != 1.0:
+                    extra_TV /= ctx.temperature
+            _to_logits_gradient(probabilities_TV, logprob_gradient_T[part], targets_T[part], ctx.temperature)
+            if extra_TV is not None:
+                probabilities_TV -= extra_TV
+            gradients.add(part, probabilities_TV, hidden_TD, weight_VD)
+        return (*gradients.finished(ctx.weight_dtype), None, None, None, None, None)
+
+
+class _Gradients:
+    """Gradients of hidden states, weight and bias, added up over chunks; weight and bias in float32."""
+
+    def __init__(self, hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, wanted: tuple[bool, ...]) -> None:
+        self._hidden_TD = torch.empty_like(hidden_TD) if wanted[0] else None
+        self._weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wanted[1] else None
+        self._bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if bias_V is not None and wanted[2] else None
+
+    def add(self, part: slice, logits_gradient_TV: Tensor, hidden_TD: Tensor, weight_VD: Tensor) -> None:
+        if self._bias_V is not None:
+            self._bias_V += logits_gradient_TV.sum(0)
+        rounded_TV = logits_gradient_TV.to(hidden_TD.dtype)
+        if self._hidden_TD is not None:
+            self._hidden_TD[part] = rounded_TV @ weight_VD
+        if self._weight_VD is not None:
+            self._weight_VD += rounded_TV.T @ hidden_TD[part]
+
+    def finished(self, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        weight_VD = None if self._weight_VD is None else self._weight_VD.to(weight_dtype)
+        return self._hidden_TD, weight_VD, self._bias_V
+
+
+def _to_logits_gradient(probabilities_TV: Tensor, gradient_T: Tensor, targets_T: Tensor, temperature: float) -> None:
+    """From probabilities, in place: d logprob / d logits = onehot - p, times the gradient by the log-probability."""
+    probabilities_TV.mul_(-gradient_T[:, None])
+    rows_T = torch.arange(len(targets_T), device=targets_T.device)
+    probabilities_TV[rows_T, targets_T] += gradient_T
+    if temperature != 1.0:
+        probabilities_TV /= temperature
 
 
 def _logits(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float) -> Tensor:

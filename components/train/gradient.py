@@ -1,5 +1,6 @@
 """Loss and gradient of one mini-batch, whatever its micro-batches and processes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +103,12 @@ def accumulate(scorer: Scorer, batch: MiniBatch, terms: Terms, processes: Proces
     sums = TokenSums(rewards_N.device)
     for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
         rows = micro.rows_N
-        logprobs_T, entropy_T = scorer(micro, entropy_gradient=terms.entropy > 0)
+        # FSDP averages gradients over processes, and every process has only its share of the sum.
+        factor = processes.world if counts else 0.0
+        foreseen = None
+        if credit_N is not None and objective.token_local and not terms.kl:
+            foreseen = _foresight(micro, credit_N[rows], scales, terms, factor)
+        logprobs_T, entropy_T = scorer(micro, entropy_gradient=terms.entropy > 0, foreseen=foreseen)
         ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
         if credit_N is None:
             micro_credit_N = objective.credit(ratio_N, rewards_N[rows], group_N[rows])
@@ -112,13 +118,31 @@ def accumulate(scorer: Scorer, batch: MiniBatch, terms: Terms, processes: Proces
             logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, micro_credit_N
         )
         share = _weighed(loss_T, logprobs_T, entropy_T, micro, scales, terms)
-        # FSDP averages gradients over processes, and every process has only its share of the sum.
-        (share * (processes.world if counts else 0.0)).backward()  # type: ignore[no-untyped-call]
+        (share * factor).backward()  # type: ignore[no-untyped-call]
         if counts:
             loss += share.detach()
             log_ratio_N[rows] = ratio_N
             sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
     return Evaluated(processes.sum_(loss), processes.sum_(log_ratio_N), sums.over(processes))
+
+
+def _foresight(
+    micro: MicroBatch, credit_N: Tensor, scales: _Scales, terms: Terms, factor: float
+) -> Callable[[Tensor, slice], Tensor]:
+    """The gradient of the micro-batch's share of the loss by the log-probabilities of some of its tokens."""
+
+    @torch.enable_grad()
+    def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
+        logprobs_T = logprobs_T.detach().requires_grad_()
+        sequence_T, behaviour_T = micro.sequence_T[part], micro.behaviour_logprobs_T[part]
+        loss_T, _ = terms.objective.surrogate(logprobs_T, behaviour_T, sequence_T, credit_N)
+        share = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
+        if terms.cloning:
+            share = share - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
+        (found,) = torch.autograd.grad(share * factor, logprobs_T)
+        return found
+
+    return gradient
 
 
 def _weighed(

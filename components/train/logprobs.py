@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from components.contract.errors import InputError
-from components.train.fused_head import linear_logprobs
+from components.train.fused_head import Foreseen, linear_logprobs
 from components.train.microbatch import MicroBatch
 
 _NO_TOKENS = torch.zeros(1, 1, dtype=torch.int64)
@@ -60,8 +60,13 @@ class Scorer(nn.Module):
                 "(a soft cap or a scale); use train.logprobs=auto"
             )
 
-    def forward(self, batch: MicroBatch, entropy_gradient: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: MicroBatch, entropy_gradient: bool = False, foreseen: Foreseen | None = None
+    ) -> tuple[Tensor, Tensor]:
         """log pi of every completion token, and the entropy of pi there.
+
+        Args:
+            foreseen: gradients by the log-probabilities, as far as they are known ahead; only saves work.
 
         Returns:
             logprobs_T: float32 nats, with gradient where gradients are enabled.
@@ -83,6 +88,7 @@ class Scorer(nn.Module):
                     self.temperature,
                     self.chunk,
                     entropy_gradient,
+                    foreseen,
                 )
             return self._chunked(decoder, outputs, hidden_TD, batch.targets_T, entropy_gradient)
 

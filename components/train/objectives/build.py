@@ -35,6 +35,11 @@ class Objective:
     bounds_tokens: bool = False
     truncation: float | None = RAPID_BOUND
 
+    @property
+    def token_local(self) -> bool:
+        """Whether, once credit is known, the loss of a token depends on no other token."""
+        return getattr(self.surrogate, "func", None) is not surrogates.clipped_sequences
+
 
 def build_objective(section: ObjectiveSection, max_tokens: int, cloning_threshold: float) -> Objective:
     """The objective a configuration names.

@@ -4,18 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from trained import metrics_of
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.metrics import TrainMetrics
 from components.train.stage import run as train
 
 Make = Callable[..., Any]
-
-
-def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
-    directory = made.run.directory(made.run.layout.train(iteration))
-    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
 
 
 def drop_first_train_row(rows: Any) -> Any:
@@ -105,7 +100,7 @@ def test_groups_with_bad_rows_are_counted_and_dropped_where_allowed(training_run
     made = training_run("train.max_bad_group_share=0.3")
     made.sample(**spoil)
     train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert (metrics.groups, metrics.bad_groups, len(metrics.steps)) == (3, 1, 1)
 
 

@@ -5,22 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from trained import metrics_of, weights
 
 from components.contract.errors import InputError
-from components.contract.metrics import TrainMetrics
 from components.train.stage import run as train
 
 Make = Callable[..., Any]
-
-
-def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
-    directory = made.run.directory(made.run.layout.train(iteration))
-    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
-
-
-def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
-    return load_file(made.policy_path(version) / "model.safetensors")
 
 
 def test_a_low_effective_sample_size_ends_the_pass(training_run: Make) -> None:
@@ -29,7 +19,7 @@ def test_a_low_effective_sample_size_ends_the_pass(training_run: Make) -> None:
     )
     made.sample(groups=8)
     manifest = train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert 1 <= len(metrics.steps) < 4
     assert manifest.facts["step"] == len(metrics.steps)
     assert metrics.ended_early is not None
@@ -41,7 +31,7 @@ def test_a_kl_ceiling_ends_the_pass(training_run: Make) -> None:
     made = training_run("train.learning_rate=0.01", "train.updates=4", "train.max_kl=1e-6")
     made.sample(groups=8)
     train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert metrics.ended_early is not None
     assert metrics.ended_early.startswith("mini-batch 2 of 4: KL(mu || pi) of ")
     assert (len(metrics.steps), metrics.ended_at) == (1, 2)
@@ -60,7 +50,7 @@ def test_dynamic_sampling_fills_its_mini_batches_from_the_surplus(training_run: 
 
     made.sample(groups=8, rewards=some_flat)
     train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert (metrics.groups, metrics.zero_signal_groups, metrics.dropped_groups) == (8, 3, 3)
     assert len(metrics.steps) == 2
 
@@ -73,13 +63,13 @@ def test_a_batch_without_any_signal_leaves_the_policy_alone(training_run: Make) 
 
     made.sample(rewards=flat)
     manifest = train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert (manifest.facts["step"], metrics.dropped_groups, metrics.steps) == (0, 4, ())
     assert metrics.ended_early is not None
     assert "nothing to learn from" in metrics.ended_early
     assert metrics.ended_at is None
-    for name, tensor in weights(made, 1).items():
-        assert torch.equal(tensor, weights(made, 0)[name])
+    for name, tensor in weights(made.run, 1).items():
+        assert torch.equal(tensor, weights(made.run, 0)[name])
     made.sample(2, rewards=lambda rows: [row | {"reward": row["sample_index"] / 4} for row in rows])
     assert train(made.run.uri, 2).facts["step"] == 2
 
@@ -96,7 +86,7 @@ def test_truncated_completions_as_chosen(training_run: Make, handling: str, rewa
 
     made.sample(rows=cut_off, rewards=by_index)
     train(made.run.uri, 1)
-    (step,) = metrics_of(made).steps
+    (step,) = metrics_of(made.run).steps
     assert step.reward == pytest.approx(reward)
     assert (step.mask_fraction > 0) == bool(masked)
 
@@ -105,7 +95,7 @@ def test_cloning_keeps_groups_of_nothing_but_verified_completions(training_run: 
     made = training_run("train.objective=sft", "train.learning_rate=0.01", "train.min_effective_sample_share=0.99")
     made.sample(rewards=lambda rows: [row | {"reward": 1.0} for row in rows])
     train(made.run.uri, 1)
-    assert (len(metrics_of(made).steps), metrics_of(made).ended_early) == (2, None)
+    assert (len(metrics_of(made.run).steps), metrics_of(made.run).ended_early) == (2, None)
 
 
 def test_losses_that_are_not_finite_stop_the_stage(training_run: Make) -> None:
@@ -127,5 +117,5 @@ def test_one_loss_that_is_not_finite_skips_its_step(training_run: Make) -> None:
     made.sample(rewards=overflow)
     manifest = train(made.run.uri, 1)
     assert (manifest.facts["skipped"], manifest.facts["step"]) == (1, 3)
-    assert [step.step for step in metrics_of(made).steps] == [1, 2, 3]
-    assert all(tensor.isfinite().all() for tensor in weights(made, 1).values())
+    assert [step.step for step in metrics_of(made.run).steps] == [1, 2, 3]
+    assert all(tensor.isfinite().all() for tensor in weights(made.run, 1).values())

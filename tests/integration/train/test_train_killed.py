@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoint_state import assert_same_state, state
+from trained import assert_same_state, state
 
 from components.contract.metrics import TrainMetrics
 from components.train.stage import run as train

@@ -9,10 +9,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from checkpoint_state import state
-from safetensors.torch import load_file
+from trained import metrics_of, state, weights
 
-from components.contract.metrics import TrainMetrics
 from components.contract.resolve import config_json
 from components.train.stage import run as train
 
@@ -27,24 +25,15 @@ def _one_thread_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
-    directory = made.run.directory(made.run.layout.train(iteration))
-    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
-
-
-def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
-    return load_file(made.policy_path(version) / "model.safetensors")
-
-
 def assert_same_training(one: Any, other: Any, iteration: int) -> None:
     """Losses, gradient norms and policies to 1e-5; in bf16, where other shapes round otherwise, to 1e-2 and 1e-3."""
     bf16 = one.run.config.train.compute_dtype == "bfloat16"
     near, moved = (1e-2, 1e-3) if bf16 else (1e-5, 1e-5)
-    steps = [metrics_of(made, iteration).steps for made in (one, other)]
+    steps = [metrics_of(made.run, iteration).steps for made in (one, other)]
     for mine, theirs in zip(*steps, strict=True):
         for name in ("loss", "gradient_norm", "effective_sample_share", "kl", "entropy", "log_ratio_max", "tokens"):
             assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=near, rel=near), name
-    mine, theirs = weights(one, iteration), weights(other, iteration)
+    mine, theirs = weights(one.run, iteration), weights(other.run, iteration)
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
         torch.testing.assert_close(tensor, theirs[name], atol=moved, rtol=1e-5)

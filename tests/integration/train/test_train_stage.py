@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoint_state import state
-from safetensors.torch import load_file
 from tiny_policy import plain_logprobs
+from trained import metrics_of, state, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.errors import InputError
-from components.contract.metrics import TrainMetrics
 from components.contract.resolve import config_json
 from components.contract.train_config import OBJECTIVE_OPTIONS
 from components.train.stage import run as train
@@ -22,20 +20,11 @@ from components.train.update import run_pass
 Make = Callable[..., Any]
 
 
-def metrics_of(made: Any, iteration: int = 1) -> TrainMetrics:
-    directory = made.run.directory(made.run.layout.train(iteration))
-    return TrainMetrics.model_validate_json(directory.read("metrics.json"))
-
-
-def weights(made: Any, version: int) -> dict[str, torch.Tensor]:
-    return load_file(made.policy_path(version) / "model.safetensors")
-
-
 def test_a_pass_makes_the_next_policy(training_run: Make) -> None:
     made = training_run()
     made.sample()
     manifest = train(made.run.uri, 1)
-    metrics = metrics_of(made)
+    metrics = metrics_of(made.run)
     assert manifest.facts | {"outcome": "trained", "target_reached": False, "policy_version": 1} == manifest.facts
     assert manifest.facts["step"] == 2
     assert manifest.inputs.keys() == {"policy", "trajectories/000", "rewards/000"}
@@ -47,7 +36,7 @@ def test_a_pass_makes_the_next_policy(training_run: Make) -> None:
     assert metrics.steps[0].effective_sample_share == pytest.approx(1.0, abs=1e-4)
     assert metrics.steps[1].log_ratio_max > 0
     assert all(step.gradient_norm > 0 and step.tokens_per_second > 0 for step in metrics.steps)
-    before, after = weights(made, 0), weights(made, 1)
+    before, after = weights(made.run, 0), weights(made.run, 1)
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before)
     assert made.policy(1).facts["tokenizer_digest"] == made.policy(0).facts["tokenizer_digest"]
@@ -83,7 +72,7 @@ def test_the_second_iteration_carries_the_optimiser_on(training_run: Make) -> No
     for iteration in (1, 2):
         made.sample(iteration)
         train(made.run.uri, iteration)
-    steps = [*metrics_of(made, 1).steps, *metrics_of(made, 2).steps]
+    steps = [*metrics_of(made.run, 1).steps, *metrics_of(made.run, 2).steps]
     assert [step.step for step in steps] == [1, 2, 3, 4]
     assert [step.learning_rate for step in steps] == pytest.approx([1e-4 / 3, 2e-4 / 3, 1e-4, 1e-4])
     first, second = state(made.run, 1), state(made.run, 2)
@@ -91,7 +80,7 @@ def test_the_second_iteration_carries_the_optimiser_on(training_run: Make) -> No
     name = "exp_avg_sq/model.embed_tokens.weight"
     # Second moments decay by 0.999 a step: what iteration 1 gathered is still in there.
     assert (second[name] >= 0.99 * first[name]).all()
-    assert metrics_of(made, 2).logprob_gap_max < 1e-5
+    assert metrics_of(made.run, 2).logprob_gap_max < 1e-5
 
 
 def test_bf16_policies_keep_float32_master_weights(training_run: Make) -> None:
@@ -100,7 +89,7 @@ def test_bf16_policies_keep_float32_master_weights(training_run: Make) -> None:
         made.sample(iteration)
         train(made.run.uri, iteration)
     saved = state(made.run, 2)
-    base, published = weights(made, 0), weights(made, 1)
+    base, published = weights(made.run, 0), weights(made.run, 1)
     master = {name: saved[f"weights/{name}"] for name in base}
     assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
     moved = [(master[name] - base[name].float())[published[name] == base[name]].abs() for name in base]
@@ -124,8 +113,8 @@ def test_shards_and_their_order_do_not_matter(training_run: Make) -> None:
     two.sample()
     manifest = train(two.run.uri, 1)
     assert {"trajectories/001", "rewards/001"} < manifest.inputs.keys()
-    for name, tensor in weights(one, 1).items():
-        assert torch.equal(tensor, weights(two, 1)[name]), name
+    for name, tensor in weights(one.run, 1).items():
+        assert torch.equal(tensor, weights(two.run, 1)[name]), name
 
 
 def test_target_reached_commits_no_policy(training_run: Make) -> None:
@@ -134,7 +123,7 @@ def test_target_reached_commits_no_policy(training_run: Make) -> None:
     manifest = train(made.run.uri, 1)
     assert manifest.facts == {"outcome": "target_reached", "policy_version": 0, "target_reached": True}
     assert [output.path for output in manifest.outputs] == ["metrics.json"]
-    assert metrics_of(made).outcome == "target_reached"
+    assert metrics_of(made.run).outcome == "target_reached"
     assert made.run.policy_version() == 0
     with pytest.raises(InputError, match=r"target_reward was reached; there is nothing to train"):
         train(made.run.uri, 2)
@@ -154,7 +143,7 @@ def test_a_target_that_is_no_longer_met_lets_the_run_go_on(training_run: Make, t
     manifest = train(made.run.uri, 1)
     assert (manifest.facts["outcome"], manifest.facts["target_reached"]) == ("trained", False)
     assert made.run.policy_version() == 1
-    assert metrics_of(made).outcome == "trained"
+    assert metrics_of(made.run).outcome == "trained"
     assert train(made.run.uri, 1) == manifest
 
 
@@ -191,14 +180,14 @@ def test_every_objective_trains(training_run: Make, objective: str) -> None:
     made = training_run(f"train.objective={objective}", "train.micro_batch_tokens=16")
     made.sample()
     train(made.run.uri, 1)
-    assert len(metrics_of(made).steps) == 2
+    assert len(metrics_of(made.run).steps) == 2
 
 
 def test_bf16_compute_and_checkpointing_train(training_run: Make) -> None:
     made = training_run("train.compute_dtype=bfloat16", "train.gradient_checkpointing=true", "rollout.temperature=0.7")
     made.sample()
     train(made.run.uri, 1)
-    assert 0 < metrics_of(made).logprob_gap_mean < 0.05
+    assert 0 < metrics_of(made.run).logprob_gap_mean < 0.05
 
 
 def test_adapters_train_and_what_is_published_is_what_the_next_iteration_meets(training_run: Make) -> None:
@@ -206,9 +195,9 @@ def test_adapters_train_and_what_is_published_is_what_the_next_iteration_meets(t
     for iteration in (1, 2):
         made.sample(iteration)
         manifest = train(made.run.uri, iteration)
-        assert metrics_of(made, iteration).logprob_gap_max < 1e-4
+        assert metrics_of(made.run, iteration).logprob_gap_max < 1e-4
         assert {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} < {o.path for o in manifest.outputs}
-    before, after = weights(made, 0), weights(made, 2)
+    before, after = weights(made.run, 0), weights(made.run, 2)
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name for name in before if name.endswith("_proj.weight")} == moved
@@ -219,7 +208,7 @@ def test_packed_micro_batches_train_alike(training_run: Make) -> None:
     for made in runs:
         made.sample()
         train(made.run.uri, 1)
-    for mine, theirs in zip(*(metrics_of(made).steps for made in runs), strict=True):
+    for mine, theirs in zip(*(metrics_of(made.run).steps for made in runs), strict=True):
         assert (mine.loss, mine.gradient_norm) == pytest.approx((theirs.loss, theirs.gradient_norm), abs=1e-5)
 
 
@@ -230,7 +219,7 @@ def test_compiled_layers_train_alike(training_run: Make) -> None:
     for made in runs:
         made.sample()
         train(made.run.uri, 1)
-    for mine, theirs in zip(*(metrics_of(made).steps for made in runs), strict=True):
+    for mine, theirs in zip(*(metrics_of(made.run).steps for made in runs), strict=True):
         assert (mine.loss, mine.gradient_norm) == pytest.approx((theirs.loss, theirs.gradient_norm), abs=1e-4)
 
 

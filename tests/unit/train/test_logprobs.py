@@ -9,8 +9,13 @@ from tiny_policy import VOCABULARY, plain_logprobs, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.contract.errors import InputError
+from components.contract.train_config import ObjectiveSection
+from components.train.batching import MicroBatchLimits, build_mini_batch
+from components.train.gradient import Terms, accumulate
 from components.train.logprobs import Scorer
 from components.train.microbatch import MicroBatch, build_micro_batch
+from components.train.objectives import build_objective
+from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 
 Make = Callable[..., Trajectories]
@@ -124,6 +129,47 @@ def test_heads_that_are_more_than_a_projection_are_not_fused(architecture: str, 
     assert not Scorer(model, 1.0, 8, torch.float32).fused
     with pytest.raises(InputError, match=r"train.logprobs=fused: the output head of .* is more than one projection"):
         Scorer(model, 1.0, 8, torch.float32, "fused")
+
+
+class VocabularyProducts(TorchDispatchMode):
+    """How many matrix products have the vocabulary as a dimension."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.mm.default and any(VOCABULARY in tensor.shape for tensor in args):
+            self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_foreseen_gradients_save_a_product_and_decide_nothing(make_trajectories: Make, right: bool) -> None:
+    data, model = make_trajectories(), tiny_model(1)
+    plain = gradient(model, data, 10, "fused")
+    weights = torch.linspace(-1, 1, len(data.behaviour_logprobs))
+    model.zero_grad()
+    scorer = Scorer(model, 0.7, 10, torch.float32, "fused")
+    with VocabularyProducts() as products:
+        logprobs, _ = scorer(whole(data), foreseen=lambda _, part: weights[part] if right else weights[part] + 0.1)
+        (logprobs * weights).sum().backward()
+    chunks = -(-len(weights) // 10)
+    assert products.count == (3 if right else 6) * chunks
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), plain)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dapo", "cispo", "rapid", "pg", "sft"])
+def test_training_foresees_its_gradients(make_trajectories: Make, name: str) -> None:
+    """With credit known before the pass, every micro-batch takes three products a chunk."""
+    data, model = make_trajectories(), tiny_model(1)
+    terms = Terms(build_objective(ObjectiveSection(name=name), 7, 0.5))
+    alone = Processes(0, 1, torch.device("cpu"))
+    batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), False, False, alone)
+    scorer = Scorer(model, 1.0, 8, torch.float32, "fused")
+    with VocabularyProducts() as products:
+        accumulate(scorer, batch, terms, alone)
+    chunks = sum(-(-len(micro.targets_T) // 8) for micro in batch.micro_batches)
+    first_pass = chunks if terms.objective.credit_uses_ratio else 0
+    assert products.count == 3 * chunks + first_pass
 
 
 def test_a_frozen_head_gets_no_gradient(make_trajectories: Make) -> None:

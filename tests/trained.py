@@ -1,16 +1,29 @@
-"""What a train stage leaves beside the policy for the next one, read back."""
+"""What a train stage has left in a local store, read back."""
 
 import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
+from components.contract.metrics import TrainMetrics
 from components.store import Run
 
 
+def metrics_of(run: Run, iteration: int = 1) -> TrainMetrics:
+    return TrainMetrics.model_validate_json(run.directory(run.layout.train(iteration)).read("metrics.json"))
+
+
+def weights(run: Run, version: int) -> dict[str, torch.Tensor]:
+    """Of a policy, by name."""
+    policy = run.store.local_path(run.layout.policy(version))
+    assert policy is not None
+    return load_file(policy / "model.safetensors")
+
+
 def state(run: Run, iteration: int) -> dict[str, torch.Tensor]:
-    """Step, moments and weights of an iteration in a local store, by name, whatever the number of processes."""
+    """Step, moments and master weights of an iteration, by name, whatever the number of processes."""
     saved = run.store.local_path(f"{run.layout.train(iteration)}/optimizer")
     assert saved is not None
     with tempfile.TemporaryDirectory() as scratch:
