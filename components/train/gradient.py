@@ -114,10 +114,8 @@ def accumulate(scorer: Scorer, batch: MiniBatch, terms: Terms, processes: Proces
             micro_credit_N = objective.credit(ratio_N, rewards_N[rows], group_N[rows])
         else:
             micro_credit_N = credit_N[rows]
-        loss_T, at_bound_T = objective.surrogate(
-            logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, micro_credit_N
-        )
-        share = _weighed(loss_T, logprobs_T, entropy_T, micro, scales, terms)
+        share, at_bound_T = _token_share(logprobs_T, slice(None), micro, micro_credit_N, scales, terms)
+        share = share + _added_share(logprobs_T, entropy_T, micro, scales, terms)
         (share * factor).backward()  # type: ignore[no-untyped-call]
         if counts:
             loss += share.detach()
@@ -134,26 +132,32 @@ def _foresight(
     @torch.enable_grad()
     def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
         logprobs_T = logprobs_T.detach().requires_grad_()
-        sequence_T, behaviour_T = micro.sequence_T[part], micro.behaviour_logprobs_T[part]
-        loss_T, _ = terms.objective.surrogate(logprobs_T, behaviour_T, sequence_T, credit_N)
-        share = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
-        if terms.cloning:
-            share = share - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
+        share, _ = _token_share(logprobs_T, part, micro, credit_N, scales, terms)
         (found,) = torch.autograd.grad(share * factor, logprobs_T)
         return found
 
     return gradient
 
 
-def _weighed(
-    loss_T: Tensor, logprobs_T: Tensor, entropy_T: Tensor, micro: MicroBatch, scales: _Scales, terms: Terms
-) -> Tensor:
-    """The micro-batch's share of the loss."""
+def _token_share(
+    logprobs_T: Tensor, part: slice, micro: MicroBatch, credit_N: Tensor, scales: _Scales, terms: Terms
+) -> tuple[Tensor, Tensor]:
+    """What the objective and cloning add to the loss for the tokens `part`, and which of these are at a bound."""
+    sequence_T = micro.sequence_T[part]
+    loss_T, at_bound_T = terms.objective.surrogate(logprobs_T, micro.behaviour_logprobs_T[part], sequence_T, credit_N)
+    share = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
+    if terms.cloning:
+        share = share - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
+    return share, at_bound_T
+
+
+def _added_share(logprobs_T: Tensor, entropy_T: Tensor, micro: MicroBatch, scales: _Scales, terms: Terms) -> Tensor:
+    """What KL and entropy add to the micro-batch's share of the loss."""
 
     def scaled(scale_N: Tensor, value_T: Tensor) -> Tensor:
         return (scale_N[micro.rows_N][micro.sequence_T] * value_T).sum()
 
-    share = scaled(scales.objective_N, loss_T)
+    share = logprobs_T.new_zeros(())
     if terms.kl:
         assert terms.reference is not None
         with torch.no_grad():
@@ -161,8 +165,6 @@ def _weighed(
         share = share + terms.kl * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
     if terms.entropy:
         share = share - scaled(scales.entropy_N, entropy_T)
-    if terms.cloning:
-        share = share - scaled(scales.cloning_N, logprobs_T)
     return share
 
 

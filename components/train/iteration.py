@@ -63,7 +63,7 @@ class _Trainer:
         train = self._config.train
         self.checkpoints = Checkpoints(work.run, work.iteration, work.inputs, work.digest, processes)
         self._below = POLICY if work.iteration > 1 else ""
-        carried = None
+        carried = adapter = None
         with clock.measure("store"):
             self._incoming = work.incoming.fetch(scratch / "incoming", self._below)
             if train.lora or train.kl_coefficient:
@@ -77,7 +77,7 @@ class _Trainer:
             if train.lora:
                 self._model = load_policy(self._base, train, processes.device)
                 seed = derive_seed(self._config.run.seed, "adapters")
-                add_adapters(self._model, train.lora, adapter if work.iteration > 1 else None, seed)
+                add_adapters(self._model, train.lora, adapter, seed)
             else:
                 self._model = load_policy(self._incoming, train, processes.device)
             self._scorer = self._make_scorer(self._model)
