@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 
 from components.contract.errors import EXIT_BAD_INPUT
 from components.runtime.progress import EVENTS_VARIABLE
 
 _LOOK_SECONDS = 0.2
+_GRACE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -84,12 +86,11 @@ def _first_failure(running: "list[subprocess.Popen[bytes]]") -> tuple[int, int] 
     """(rank, exit status) of the first process that fails; None once all have ended well."""
     while True:
         states = [process.poll() for process in running]
-        # All that have failed by now: the first process's word on the same mistake goes before the others'.
         for rank, status in enumerate(states):
             if status not in (None, 0):
-                if rank > 0 and states[0] is None:
-                    time.sleep(_LOOK_SECONDS)
-                    if running[0].poll():
+                # All meet the same mistake, and the first process's word on it is enough; ending takes it a while.
+                with suppress(subprocess.TimeoutExpired):
+                    if running[0].wait(_GRACE_SECONDS):
                         return 0, running[0].returncode
                 assert status is not None
                 return rank, status
