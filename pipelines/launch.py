@@ -14,6 +14,7 @@ from typing import Any
 from components.contract.config import RunConfig
 from components.contract.resolve import config_json
 from components.runtime.progress import EVENTS_VARIABLE
+from pipelines.cluster.config import ClusterConfig
 
 _STOP_SECONDS = 10
 
@@ -35,7 +36,9 @@ class LocalRun:
 
         pipeline = self.workdir / "pipeline.yaml"
         # One machine has one GPU, or cores that two engines would only take from each other.
-        compile_pipeline(pipeline, max_iterations=max(1, self._config.loop.iterations), parallel_shards=1)
+        compile_pipeline(
+            pipeline, ClusterConfig(max_iterations=max(1, self._config.loop.iterations), parallel_shards=1)
+        )
         parameters = self.workdir / "parameters.json"
         parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
         self._process = subprocess.Popen(

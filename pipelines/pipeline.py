@@ -15,6 +15,7 @@ from components.publish.component import publish
 from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
+from pipelines.cluster.config import ClusterConfig
 
 NAME = "rapid"
 
@@ -55,12 +56,10 @@ def _sampled(run_uri: str, round: str, shards: list, parallel_shards: int) -> ds
     return dsl.Collected(rewards.output)
 
 
-def rapid_pipeline(max_iterations: int, parallel_shards: int = 0) -> BaseComponent:
-    """The pipeline for up to `max_iterations`; how many are run is decided when it runs.
-
-    `parallel_shards` bounds the rollout and reward shards that run side by side; 0 does not.
-    """
-    iteration, evaluation = _iteration(parallel_shards), _evaluation(parallel_shards)
+def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
+    """The pipeline for up to `cluster.max_iterations`; how many are run is decided when it runs."""
+    max_iterations = cluster.max_iterations
+    iteration, evaluation = _iteration(cluster.parallel_shards), _evaluation(cluster.parallel_shards)
 
     def _chain(
         run_uri: PipelineParameterChannel, shards: PipelineParameterChannel, remaining: PipelineParameterChannel, k: int

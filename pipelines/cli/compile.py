@@ -18,7 +18,8 @@ def compile_command(
     ] = 16,
 ) -> None:
     """Compile the pipeline to the IR YAML that Kubeflow Pipelines takes."""
+    from pipelines.cluster.config import ClusterConfig
     from pipelines.compilation import compile_pipeline
 
-    compile_pipeline(output, max_iterations)
+    compile_pipeline(output, ClusterConfig(max_iterations=max_iterations))
     typer.echo(f"{output} ({output.stat().st_size / 1024:.0f} KB, up to {max_iterations} iterations)")

@@ -5,11 +5,12 @@ import pytest
 import yaml
 
 from components.contract.errors import InputError
+from pipelines.cluster.config import ClusterConfig
 from pipelines.compilation import compile_pipeline
 
 
 def compiled(path: Path, max_iterations: int) -> dict[str, Any]:
-    compile_pipeline(path, max_iterations)
+    compile_pipeline(path, ClusterConfig(max_iterations=max_iterations))
     spec: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return spec
 
@@ -30,14 +31,14 @@ def test_one_condition_per_iteration_each_inside_the_one_before(tmp_path: Path, 
 
 def test_sixteen_iterations_fit_a_workflow(tmp_path: Path) -> None:
     path = tmp_path / "rapid.yaml"
-    compile_pipeline(path, 16)
+    compile_pipeline(path, ClusterConfig(max_iterations=16))
     assert path.stat().st_size < 512 * 1024
 
 
 def test_compiling_twice_gives_the_same_file(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    compile_pipeline(one, 3)
-    compile_pipeline(two, 3)
+    compile_pipeline(one, ClusterConfig(max_iterations=3))
+    compile_pipeline(two, ClusterConfig(max_iterations=3))
     assert one.read_bytes() == two.read_bytes()
 
 
@@ -76,4 +77,4 @@ def test_nothing_large_is_an_artifact(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.yaml"):
-        compile_pipeline(tmp_path / "rapid.txt", 2)
+        compile_pipeline(tmp_path / "rapid.txt", ClusterConfig(max_iterations=2))
