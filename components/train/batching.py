@@ -118,8 +118,10 @@ def build_mini_batch(
     """
     rows = (groups[:, None] * data.group_size + np.arange(data.group_size)).ravel()
     lengths = np.diff(data.starts)[rows] - 1
-    # So that every process has something to do.
-    budget = min(limits.tokens, -(-int(lengths.sum()) // processes.world))
+    budget = limits.tokens
+    if processes.world > 1:
+        # So that every process has something to do.
+        budget = min(budget, -(-int(lengths.sum()) // processes.world))
     single = [[i] for i in range(len(rows))]
     plan, whole_groups = partition(single, lengths, budget, limits.packed), False
     if credit_uses_ratio:

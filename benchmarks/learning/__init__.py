@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/algorithms.py`: what algorithms learn, how fast, and how that is shown."""

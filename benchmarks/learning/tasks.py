@@ -1,0 +1,142 @@
+"""What is learned: prompts, answers right and wrong, and a tokenizer small enough for two cores."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.demo.arithmetic import EOS, PAD, noisy_answers, problems
+
+HELD_OUT = 96
+"""Prompts the policies are compared on; never trained on."""
+
+WRONG_SHARE = 0.5
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One prompt with its answer; `metadata` is the JSON object its grader gets."""
+
+    prompt: str
+    answer: str
+    metadata: str = "{}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Attributes:
+    words: pieces of text that are one token each, besides single characters.
+    spoil: a wrong answer to a problem.
+    max_tokens: longest completion, end of sequence counted.
+    warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
+    """
+
+    name: str
+    what: str
+    train: tuple[Problem, ...]
+    held_out: tuple[Problem, ...]
+    grader: str
+    words: tuple[str, ...]
+    alphabet: str
+    spoil: Callable[[Problem, random.Random], str]
+    max_tokens: int
+    max_length: int
+    warm_start_steps: int
+    warm_start_batch: int
+
+    def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
+        """Endless (prompt, completion) samples of the training prompts, of which `WRONG_SHARE` are spoilt."""
+        draw = random.Random(seed)
+        while True:
+            problem = draw.choice(self.train)
+            yield problem.prompt, self.spoil(problem, draw) if draw.random() < WRONG_SHARE else problem.answer
+
+    def tokenizer(self) -> Any:
+        """`<pad>`, `<eos>`, the task's characters and its words."""
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        vocabulary = {token: index for index, token in enumerate([PAD, EOS, *self.alphabet])}
+        backend = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+        backend.decoder = decoders.Fuse()
+        backend.add_tokens([AddedToken(word, normalized=False) for word in self.words])
+        return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=PAD, eos_token=EOS, unk_token=PAD)
+
+
+def addition() -> Task:
+    """The built-in task: sums of two two-digit numbers, answers of two or three characters."""
+    pairs = [Problem(prompt, answer) for prompt, answer in problems(_SEED)]
+    return Task(
+        name="addition",
+        what="57+68= to 125: sums of two two-digit numbers, 3 to 4 tokens with the end",
+        train=tuple(pairs[HELD_OUT:]),
+        held_out=tuple(pairs[:HELD_OUT]),
+        grader="exact",
+        words=(),
+        alphabet="0123456789+=",
+        spoil=lambda problem, draw: next(noisy_answers([(problem.prompt, problem.answer)], 1.0, draw.getrandbits(31)))[
+            1
+        ],
+        max_tokens=5,
+        max_length=16,
+        warm_start_steps=500,
+        warm_start_batch=128,
+    )
+
+
+def sorting() -> Task:
+    """reasoning-gym's number_sorting: two to five numbers, in ascending or descending order."""
+    from components.prepare.generated import generate_rows
+
+    options = {
+        "size": 6000,
+        "min_numbers": 2,
+        "max_numbers": 5,
+        "min_value": 0,
+        "max_value": 99,
+        "min_decimals": 0,
+        "max_decimals": 0,
+    }
+    rows, _ = generate_rows("reasoning_gym:number_sorting", options, _SEED, "data.train")
+    distinct = {row.columns["prompt"]: row.columns for row in rows}
+    made = [
+        Problem(
+            values["prompt"],
+            values["answer"],
+            json.dumps({k: v for k, v in values.items() if k not in ("prompt", "answer")}),
+        )
+        for values in distinct.values()
+    ]
+    head = "Sort these numbers in {} order: "
+    tail = "\n" + made[0].prompt.partition("\n")[2]
+    return Task(
+        name="sorting",
+        what="two to five numbers below 100 in ascending or descending order (reasoning-gym), 6 to 17 tokens",
+        train=tuple(made[HELD_OUT:]),
+        held_out=tuple(made[:HELD_OUT]),
+        grader="reasoning_gym",
+        words=(head.format("ascending"), head.format("descending"), ".0, ", f".0{tail}", "['", ".0', '", ".0']"),
+        alphabet="0123456789",
+        spoil=_exchange,
+        max_tokens=20,
+        max_length=48,
+        warm_start_steps=900,
+        warm_start_batch=64,
+    )
+
+
+def _exchange(problem: Problem, draw: random.Random) -> str:
+    """Two different neighbours the wrong way round, as a model sorts that is nearly right."""
+    items = problem.answer.strip("[]").split(", ")
+    places = [i for i in range(len(items) - 1) if items[i] != items[i + 1]]
+    if not places:
+        return "[" + ", ".join(items[:-1]) + "]"
+    place = draw.choice(places)
+    items[place], items[place + 1] = items[place + 1], items[place]
+    return "[" + ", ".join(items) + "]"
+
+
+TASKS: dict[str, Callable[[], Task]] = {"addition": addition, "sorting": sorting}
