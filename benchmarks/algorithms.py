@@ -5,18 +5,59 @@
     .venv/bin/python -m benchmarks.algorithms --report     # tables, plots and page from what has been run
 
 Every run is kept below `--home` as soon as it is done; the same command goes on with those that are missing. Prints
-tables, and writes `benchmarks/results/algorithms/` (not with --quick, whose results stay below `--home`).
+tables, and writes `benchmarks/results/algorithms/` (with --quick, `HOME/quick` instead).
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks.learning.drive import Driver, RunFailed, full_plan, quick_plan
+from benchmarks.learning import page, plots, tables
+from benchmarks.learning.drive import Driver, Plan, RunFailed, full_plan, quick_plan
+from benchmarks.learning.summary import by_variant, machine, task_summary
 from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.variants import LEARNING_RATES, STEPS
+from benchmarks.training.report import RESULTS, table
 
 HOME = Path(".rapid/benchmarks/algorithms")
+FINDINGS = Path(__file__).parent / "learning" / "findings.md"
+_COMMAND = ".venv/bin/python -m benchmarks.algorithms"
+
+
+def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
+    """All figures of the runs that are there."""
+    swept = driver.sweep_kept()
+    field, studies = driver.seeds_kept(swept), driver.studies_kept(swept)
+    tasks = {}
+    for name in plan.tasks:
+        of_task = [[r for r in records if r.job.task == name] for records in (swept, field, studies)]
+        summary = task_summary(
+            of_task[0], by_variant(of_task[1]), by_variant(of_task[2]), driver.pipeline_kept(name, swept)
+        )
+        tasks[name] = {"what": TASKS[name]().what, **summary}
+    settings = {"rates": plan.rates, "seeds": plan.seeds, "steps": plan.steps}
+    return {"machine": machine(), "settings": settings, "tasks": tasks}
+
+
+def show(summary: dict[str, Any]) -> None:
+    for name, task in summary["tasks"].items():
+        clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"]["grpo"]["to_target"]]
+        for target in ("0.8", "0.9"):
+            print(f"\n{name}: time to pass@1 {target}, medians over seeds\n")
+            print(table(*tables.main_rows(task, clocks, target)))
+        if task["studies"]:
+            print(f"\n{name}: one part of the method changed at a time, and where it breaks\n")
+            print(table(*tables.study_rows(task)))
+
+
+def write(summary: dict[str, Any], into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "results.json").write_text(json.dumps(summary, separators=(",", ":")) + "\n", encoding="utf-8")
+    pictures = plots.draw(summary, into)
+    page.write(summary, _COMMAND, pictures, into / "README.md", FINDINGS.read_text(encoding="utf-8"))
+    print(f"\n{into}/README.md")
 
 
 def main() -> None:
@@ -37,14 +78,15 @@ def main() -> None:
     )
     driver = Driver(plan, arguments.home, arguments.cores)
     try:
-        driver.base_policies()
-        swept = driver.sweep()
-        driver.seeds(swept)
-        driver.studies(swept)
+        if not arguments.report:
+            driver.run_all()
+        summary = summarise(driver, plan)
     except RunFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on after the last finished run")
+        sys.exit("\nstopped; the same command goes on after the last finished run")
+    show(summary)
+    write(summary, arguments.home / "quick" if arguments.quick else RESULTS / "algorithms")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.learning.records import Record
 from benchmarks.learning.resident import Point
@@ -62,8 +63,7 @@ def area(record: Record) -> float:
     """Mean pass@1 over optimiser steps, between evaluations a straight line: one number for fast and good."""
     points = record.points
     pieces = [
-        (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2
-        for before, after in zip(points, points[1:], strict=False)
+        (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2 for before, after in pairwise(points)
     ]
     return sum(pieces) / points[-1].step
 

@@ -1,23 +1,25 @@
 """Which runs are needed, and having them run."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from benchmarks.learning import pipeline_clock
 from benchmarks.learning.analysis import best_rates
+from benchmarks.learning.pipeline_clock import PipelineRun
 from benchmarks.learning.records import Job, Record, load
 from benchmarks.learning.tasks import TASKS
-from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, Variant
+from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, THROUGH_PIPELINE, Variant
 from benchmarks.learning.warm_start import base_policy, recipe
 
 
 class RunFailed(Exception):
-    """A measuring process ended without its runs; what it wrote stands above."""
+    """A measuring process ended without its runs, or runs that a report needs are not there."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,16 @@ class Plan:
     steps: int
 
 
+QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
+
+
 def full_plan(tasks: Sequence[str], rates: Sequence[float], seeds: int, steps: int) -> Plan:
     return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), tuple(rates), seeds, steps)
 
 
-QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
-
-
 def quick_plan(steps: int) -> Plan:
-    """The main comparison on the built-in task, at the learning rate that is best for most."""
-    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (2e-4,), 1, steps)
+    """The main comparison on the built-in task, at one learning rate."""
+    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, steps)
 
 
 class Driver:
@@ -59,71 +61,107 @@ class Driver:
         self._plan, self._home, self._cores = plan, home, cores
         self._recipes = {name: recipe(TASKS[name]()) for name in plan.tasks}
 
-    def base_policies(self) -> None:
+    def run_all(self) -> None:
+        """Everything the plan asks for and that has not been run yet."""
         for name in self._plan.tasks:
-            base_policy(TASKS[name](), self._home, lambda step, loss: print(f"{name}: step {step}, loss {loss:.3f}"))
+            base_policy(TASKS[name](), self._home, partial(_report, name))
+        self._run(self._sweep())
+        swept = self.sweep_kept()
+        self._run(self._seeds(swept))
+        self._run(self._studies(swept))
+        for job, iterations in self._pipelines(swept):
+            print(f"{job.task} / {job.variant.name}: {iterations} iterations of the pipeline", flush=True)
+            pipeline_clock.measure(job, iterations, self._home, self._cores)
 
-    def sweep(self) -> list[Record]:
-        """The first seed of every algorithm with every learning rate."""
+    def sweep_kept(self) -> list[Record]:
+        """The first seed of every algorithm with every learning rate.
+
+        Raises:
+            RunFailed: some have not been run.
+        """
+        return self._kept(self._sweep())
+
+    def seeds_kept(self, swept: Iterable[Record]) -> list[Record]:
+        """Every algorithm at its best learning rate with all seeds."""
+        return self._kept(self._seeds(swept))
+
+    def studies_kept(self, swept: Iterable[Record]) -> list[Record]:
+        """Ablations, and what breaks."""
+        return self._kept(self._studies(swept))
+
+    def pipeline_kept(self, task: str, swept: Iterable[Record]) -> dict[str, PipelineRun]:
+        """Variant -> its run through the pipeline."""
+        return {
+            job.variant.name: pipeline_clock.measure(job, iterations, self._home, self._cores)
+            for job, iterations in self._pipelines(swept)
+            if job.task == task
+        }
+
+    def _sweep(self) -> list[Job]:
         plan = self._plan
-        return self._have(
+        return [
             Job(task, variant, rate, 0, plan.steps)
             for task in plan.tasks
             for variant in plan.field
             for rate in plan.rates
-        )
+        ]
 
-    def seeds(self, swept: Iterable[Record]) -> list[Record]:
-        """Every algorithm at its best learning rate with all seeds."""
+    def _seeds(self, swept: Iterable[Record]) -> list[Job]:
+        # Seed after seed, so that no algorithm has an hour of its own.
         plan, best = self._plan, best_rates(swept)
-        return self._have(
+        return [
             Job(task, variant, best[task, variant.name], seed, plan.steps)
             for task in plan.tasks
             for seed in range(plan.seeds)
             for variant in plan.field
-        )
+        ]
 
-    def studies(self, swept: Iterable[Record]) -> list[Record]:
-        """Ablations and what breaks, at the learning rate that suits `rapid` with the largest k of the field."""
+    def _studies(self, swept: Iterable[Record]) -> list[Job]:
+        """At the learning rate that suits `rapid` with the largest k of the field."""
         plan, best = self._plan, best_rates(swept)
         model = max((v for v in plan.field if v.objective["name"] == "rapid"), key=lambda v: v.updates)
-        return self._have(
+        return [
             Job(task, variant, best[task, model.name], seed, plan.steps)
             for task in plan.tasks
             for seed in range(plan.seeds)
             for variant in plan.studies
-        )
+        ]
 
-    def kept(self, jobs: Iterable[Job]) -> list[Record]:
-        """Those of the jobs that have been run."""
-        found = (load(job.path(self._home), job.digest(self._recipes[job.task])) for job in jobs)
-        return [record for record in found if record]
+    def _pipelines(self, swept: Iterable[Record]) -> list[tuple[Job, int]]:
+        plan, best = self._plan, best_rates(swept)
+        return [
+            (Job(task, variant, best[task, variant.name], 0, plan.steps), THROUGH_PIPELINE[variant.name])
+            for task in plan.tasks
+            for variant in plan.field
+            if variant.name in THROUGH_PIPELINE
+        ]
 
-    def _have(self, jobs: Iterable[Job]) -> list[Record]:
-        wanted = list(jobs)
-        done = {record.job.name for record in self.kept(wanted)}
+    def _load(self, job: Job) -> Record | None:
+        return load(job.path(self._home), job.digest(self._recipes[job.task]))
+
+    def _kept(self, jobs: list[Job]) -> list[Record]:
+        records = [self._load(job) for job in jobs]
+        if missing := [job.name for job, record in zip(jobs, records, strict=True) if record is None]:
+            raise RunFailed(f"{len(missing)} runs are missing ({missing[0]}, ...); start again without --report")
+        return [record for record in records if record]
+
+    def _run(self, jobs: list[Job]) -> None:
         for task in self._plan.tasks:
-            missing = [job for job in wanted if job.task == task and job.name not in done]
+            missing = [job for job in jobs if job.task == task and self._load(job) is None]
             if missing:
-                self._run(task, missing)
-        records = self.kept(wanted)
-        assert len(records) == len(wanted)
-        return records
+                self._measure(task, missing)
 
-    def _run(self, task: str, jobs: list[Job]) -> None:
+    def _measure(self, task: str, jobs: list[Job]) -> None:
         asked = {"recipe": self._recipes[task], "jobs": [asdict(job) for job in jobs]}
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "jobs.json"
             file.write_text(json.dumps(asked), encoding="utf-8")
-            command = [sys.executable, "-m", "benchmarks.learning.side", str(self._home), str(file)]
-            bound = {"OMP_NUM_THREADS": str(len(self._cores))} if self._cores else {}
-            cores = self._cores
             process = subprocess.Popen(
-                command,
-                env={**os.environ, **bound},
+                [sys.executable, "-m", "benchmarks.learning.side", str(self._home), str(file)],
                 stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL if not sys.stderr.isatty() else None,
                 text=True,
-                preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+                **pipeline_clock.bound_to(self._cores),
             )
             assert process.stdout is not None
             for line in process.stdout:
@@ -131,3 +169,8 @@ class Driver:
                     print(line, end="", flush=True)
             if process.wait():
                 raise RunFailed(f"the process that measures {task} ended with status {process.returncode}")
+
+
+def _report(task: str, step: int, loss: float) -> None:
+    if step % 100 == 0:
+        print(f"{task}: base policy, step {step}, loss {loss:.3f}", flush=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -64,8 +65,7 @@ def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) 
         [sys.executable, "-m", "pipelines.cli.main", "run", str(file)],
         check=True,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **({"OMP_NUM_THREADS": str(len(cores))} if cores else {})},
-        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        **bound_to(cores),
     )
     results = read_run(open_run(run_uri(open_store(config["store"]), config["run"]["name"])))
     times = [iteration.time for iteration in results.iterations if iteration.time]
@@ -79,6 +79,16 @@ def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) 
     )
     kept.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
     return run
+
+
+def bound_to(cores: Sequence[int] | None) -> dict[str, Any]:
+    """Arguments of a process that runs on these cores only."""
+    if cores is None:
+        return {}
+    return {
+        "env": {**os.environ, "OMP_NUM_THREADS": str(len(cores))},
+        "preexec_fn": lambda: os.sched_setaffinity(0, cores),
+    }
 
 
 def _write_prompts(task: Task, path: Path) -> None:

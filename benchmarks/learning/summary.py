@@ -74,26 +74,23 @@ def task_summary(
         }
         for name in field
     }
-    summary = {name: _variant(name, runs, costs[name]) for name, runs in field.items()}
+    summary = {name: _variant(runs, costs[name]) for name, runs in field.items()}
     _compare(summary)
     limits = _equal_limits(field)
     for name, runs in field.items():
         summary[name]["equal"] = {
-            what: [
-                {"at": limit, "pass_at_1": _at(runs, limit, cost)}
-                for limit in limits[what]
-            ]
+            what: [{"at": limit, "pass_at_1": _at(runs, limit, cost)} for limit in limits[what]]
             for what, cost in (("steps", steps), ("completions", completions), ("compute_seconds", compute_seconds))
         }
     return {
         "sweep": _sweep(swept),
         "field": summary,
-        "studies": {name: _variant(name, runs, {"compute": compute_seconds}) for name, runs in studies.items()},
+        "studies": {name: _variant(runs, {"compute": compute_seconds}) for name, runs in studies.items()},
         "pipeline": {name: {**asdict(run), "overhead": run.overhead} for name, run in pipeline.items()},
     }
 
 
-def _variant(name: str, runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any]:
     job = runs[0].job
     ends = [record.points[-1] for record in runs]
     return {

@@ -49,8 +49,8 @@ FIELD: tuple[Variant, ...] = (
     *(_plain(name, k) for name in ("grpo", "pg") for k in (16, 32)),
     _plain("sft", 16),
 )
-"""On-policy methods, `rapid` at growing k, and what reuses a batch as often without importance weights: `grpo` clips, `pg`
-does nothing about the policy having moved on."""
+"""On-policy methods, `rapid` at growing k, and what reuses a batch as often without importance weights: `grpo` clips,
+`pg` does nothing about the policy having moved on."""
 
 
 def _ablation(name: str, updates: int = ABLATION_UPDATES, **objective: Any) -> Variant:
@@ -80,3 +80,6 @@ BREAKING: tuple[Variant, ...] = tuple(
     for name in ("rapid", "grpo", "pg")
 )
 """Where it breaks: one or two batches of rollouts for all updates, and no floor that ends a pass early."""
+
+THROUGH_PIPELINE = {"grpo": 4, "rapid k=4": 3, "rapid k=16": 3, "rapid k=32": 3}
+"""How many iterations run through the whole pipeline, to measure what it costs beyond computing."""

@@ -1,0 +1,95 @@
+"""The page that explains the results to a reader who knows GRPO and not RAPID."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning import tables
+from benchmarks.learning.tables import markdown
+from benchmarks.learning.tasks import HELD_OUT
+from benchmarks.learning.variants import ABLATION_UPDATES, GROUP_SIZE, MINI_BATCH_PROMPTS
+
+_INTRODUCTION = """\
+# How long RAPID takes to the same accuracy
+
+GRPO samples a batch of completions, takes one optimiser step on it, and samples again with the new policy. RAPID
+([arXiv 2510.03515](https://arxiv.org/abs/2510.03515)) samples a batch that is k times as large and takes k steps on
+it, a mini-batch each. Every completion is used once, as in GRPO, but most of them by a policy that has moved on
+since; each is therefore weighted by how much likelier it is now, w = min(pi / mu, 2), in its own gradient and in the
+baseline of its group. What that saves: one start of engine and trainer for k steps, and sampling in batches large
+enough to keep the engine busy.
+
+Every algorithm ran through the same engine (vLLM), the same grader and the same trainer, on mini-batches of
+{sequences} sequences ({prompts} prompts x {group} completions), with the same prompts in the same order for equal
+seeds, and with learning rates {rates}, of which each is shown at its best: the one with the highest mean pass@1 over
+the run of the first seed. Policies have 1.2 million parameters and were taught their task from answers of which half
+are wrong. They are compared on {held_out} held-out prompts, 8 completions each, every 16 optimiser steps or at the
+end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first evaluated policy with pass@1
+of at least 0.8: median over {seeds} seeds, and from-to.
+
+Two clocks:
+
+- **compute**: seconds of sampling and updating alone, in one process that keeps engine and trainer loaded. It is the
+  best that any way of running an algorithm could do.
+- **pipeline**: with all that the pipeline of containers adds to each iteration: process starts, imports, loading the
+  policy into engine and trainer, copies, manifests, tracking. This overhead was measured on whole runs of `rapid run`
+  of {measured}; the seconds of other runs are their iterations times that overhead, plus their computing.
+
+Reproduce with `{command}` ({machine}). `--quick` takes under ten minutes.
+"""
+
+
+def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: Path, findings: str) -> None:
+    """Write the page beside its pictures.
+
+    Args:
+        findings: Markdown by hand: what the figures say, to stand above them.
+    """
+    settings, machine = summary["settings"], summary["machine"]
+    measured = sorted({name for task in summary["tasks"].values() for name in task["pipeline"]})
+    lines = [
+        _INTRODUCTION.format(
+            sequences=GROUP_SIZE * MINI_BATCH_PROMPTS,
+            prompts=MINI_BATCH_PROMPTS,
+            group=GROUP_SIZE,
+            rates=", ".join(f"{rate:g}" for rate in settings["rates"]),
+            held_out=HELD_OUT,
+            seeds=settings["seeds"],
+            measured=", ".join(f"`{name}`" for name in measured) or "none of them",
+            command=command,
+            machine=f"{machine['processor']}, one core; Python {machine['python']}, PyTorch {machine['torch']}, "
+            f"vLLM {machine['vllm']}",
+        ),
+        findings,
+        *(f"![{picture.stem}]({picture.name})" for picture in pictures),
+    ]
+    for name, task in summary["tasks"].items():
+        lines += _task(name, task)
+    path.write_text("\n\n".join(line.strip() for line in lines) + "\n", encoding="utf-8")
+
+
+def _task(name: str, task: Mapping[str, Any]) -> list[str]:
+    clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"]["grpo"]["to_target"]]
+    lines = [f"## {name.capitalize()}", task["what"] + "."]
+    for target in ("0.8", "0.9"):
+        lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, clocks, target))]
+    lines += [
+        "pass@1 at equal optimiser steps, completions and computing seconds (mean ± deviation over seeds):",
+        markdown(*tables.equal_rows(task)),
+        "Milliseconds of an optimiser step:",
+        markdown(*tables.cost_rows(task)),
+    ]
+    if task["pipeline"]:
+        lines += ["Seconds of a pipeline's iteration (medians):", markdown(*tables.pipeline_rows(task))]
+    lines += [
+        "How far `rapid` is from the policy that sampled, in the last mini-batch of a pass:",
+        markdown(*tables.off_policy_rows(task)),
+    ]
+    if task["studies"]:
+        lines += [
+            f"One part of the method changed at a time, k = {ABLATION_UPDATES}, and where it breaks (no floor on the "
+            "effective sample share, one or two batches for all updates):",
+            markdown(*tables.study_rows(task)),
+        ]
+    lines += ["Mean pass@1 over the first seed's run by learning rate:", markdown(*tables.sweep_rows(task))]
+    return lines

@@ -1,0 +1,102 @@
+"""Pictures of a summary: accuracy over time, what a pass does to the weights, ablations."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+SHOWN = ("pg", "grpo", "dr_grpo", "dapo", "rapid k=4", "rapid k=16", "rapid k=32", "grpo k=16", "sft k=16")
+"""The lines that tell the story; the tables have all."""
+
+_COLOURS = dict(zip(SHOWN, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
+_CLOCKS = {"compute": "seconds of sampling and updating", "pipeline": "seconds of the pipeline"}
+
+
+def draw(summary: Mapping[str, Any], into: Path) -> list[Path]:
+    """One picture per question, a panel per task."""
+    into.mkdir(parents=True, exist_ok=True)
+    tasks = summary["tasks"]
+    made = [
+        _accuracy(tasks, clock, into / f"accuracy-{clock}.png")
+        for clock in _CLOCKS
+        if all(clock in task["field"]["grpo"]["to_target"] for task in tasks.values())
+    ]
+    made.append(_passes(tasks, into / "effective-sample.png"))
+    if all(task["studies"] for task in tasks.values()):
+        made.append(_studies(tasks, into / "ablations.png"))
+    return made
+
+
+def _panels(tasks: Mapping[str, Any], height: float) -> tuple[Any, Sequence[Any]]:
+    figure, axes = plt.subplots(1, len(tasks), figsize=(6.2 * len(tasks), height), squeeze=False)
+    for axis, name in zip(axes[0], tasks, strict=True):
+        axis.set_title(name)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[0])
+
+
+def _accuracy(tasks: Mapping[str, Any], clock: str, path: Path) -> Path:
+    figure, axes = _panels(tasks, 4.4)
+    for axis, task in zip(axes, tasks.values(), strict=True):
+        for name in (name for name in SHOWN if name in task["field"]):
+            curves = task["field"][name]["curves"]
+            on_policy = task["field"][name]["updates"] == 1
+            for number, curve in enumerate(curves):
+                axis.plot(
+                    [point[clock] for point in curve],
+                    [point["pass_at_1"] for point in curve],
+                    color=_COLOURS[name],
+                    linestyle="--" if on_policy else "-",
+                    linewidth=1.4,
+                    alpha=0.75,
+                    label=name if number == 0 else None,
+                )
+        if clock == "pipeline":
+            axis.set_xscale("log")
+        axis.set_xlabel(_CLOCKS[clock])
+        axis.set_ylabel("pass@1, held-out prompts")
+        axis.grid(alpha=0.25)
+    axes[-1].legend(frameon=False, fontsize=8, title="dashed: on-policy", title_fontsize=8)
+    return _save(figure, path)
+
+
+def _passes(tasks: Mapping[str, Any], path: Path) -> Path:
+    """Effective sample share over a pass, for every k of `rapid`."""
+    figure, axes = _panels(tasks, 3.6)
+    for axis, task in zip(axes, tasks.values(), strict=True):
+        found = {**task["field"], **task["studies"]}
+        for name in (n for n in found if n.startswith("rapid k=") and found[n]["updates"] > 1):
+            shares = found[name]["over_a_pass"]["effective_sample_share"]
+            axis.plot(range(1, len(shares) + 1), shares, marker=".", markersize=3, label=name)
+        axis.set_xscale("log", base=2)
+        axis.set_ylim(0, 1.05)
+        axis.set_xlabel("mini-batch of the pass")
+        axis.set_ylabel("effective sample share")
+        axis.grid(alpha=0.25)
+    axes[0].legend(frameon=False, fontsize=8)
+    return _save(figure, path)
+
+
+def _studies(tasks: Mapping[str, Any], path: Path) -> Path:
+    figure, axes = _panels(tasks, 5.0)
+    for axis, task in zip(axes, tasks.values(), strict=True):
+        names = list(task["studies"])
+        means, deviations = zip(*(task["studies"][name]["pass_at_1"] for name in names), strict=True)
+        base = task["field"]["grpo"]["curves"][0][0]["pass_at_1"]
+        axis.barh(names, means, xerr=deviations, color="#7a9cc6", error_kw={"linewidth": 1})
+        axis.axvline(base, color="black", linewidth=0.8, linestyle=":")
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("pass@1 at the end (mean and deviation over seeds; dotted: base policy)")
+    return _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path

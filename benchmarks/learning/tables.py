@@ -1,0 +1,165 @@
+"""A summary as tables of text or Markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.learning.analysis import TARGETS
+
+Rows = list[list[str]]
+Table = Callable[[list[str], Rows], str]
+
+
+def markdown(head: list[str], rows: Rows) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main_rows(task: Mapping[str, Any], clocks: Sequence[str], target: str) -> tuple[list[str], Rows]:
+    """Accuracy at the end and time to one target on each clock, the fastest on the first clock on top."""
+    head = ["algorithm", "rate", "pass@1 at the end", "pass@8"]
+    for clock in clocks:
+        head += [f"{clock} s to {target}", "x grpo"]
+    rows = []
+    for name, figures in sorted(task["field"].items(), key=lambda item: _order(item[1], clocks[0], target)):
+        row = [name, f"{figures['learning_rate']:g}", _mean(figures["pass_at_1"]), _mean(figures["pass_at_8"])]
+        for clock in clocks:
+            row += [
+                spread(figures["to_target"][clock][target]),
+                ratio(figures["over_reference"][clock][target]),
+            ]
+        rows.append(row)
+    return head, rows
+
+
+def target_rows(task: Mapping[str, Any], clock: str) -> tuple[list[str], Rows]:
+    """Time to every target on one clock."""
+    head = ["algorithm", *(text for target in TARGETS for text in (f"to {target:g}", "x grpo"))]
+    rows = []
+    for name, figures in task["field"].items():
+        row = [name]
+        for target in map("{:g}".format, TARGETS):
+            row += [spread(figures["to_target"][clock][target]), ratio(figures["over_reference"][clock][target])]
+        rows.append(row)
+    return head, rows
+
+
+def equal_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """pass@1 at equal steps, completions and computing time."""
+    first = next(iter(task["field"].values()))["equal"]
+    names = {"steps": "steps", "completions": "completions", "compute_seconds": "s"}
+    head = ["algorithm", *(f"{item['at']:,.0f} {names[what]}" for what, items in first.items() for item in items)]
+    rows = [
+        [name, *(_mean(item["pass_at_1"]) for items in figures["equal"].values() for item in items)]
+        for name, figures in task["field"].items()
+    ]
+    return head, rows
+
+
+def sweep_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Mean pass@1 over the run by learning rate, first seed."""
+    rates = sorted({rate for tried in task["sweep"].values() for rate in tried}, key=float)
+    rows = [
+        [name, *(f"{tried[rate]['area']:.3f}" if rate in tried else "" for rate in rates)]
+        for name, tried in task["sweep"].items()
+    ]
+    return ["algorithm", *rates], rows
+
+
+def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Ablations and what breaks: accuracy, and how far a pass strays."""
+    head = ["variant", "pass@1 at the end", "best", "mean over the run", "least effective sample", "passes ended early"]
+    rows = [
+        [
+            name,
+            _mean(figures["pass_at_1"]),
+            _mean(figures["best_pass_at_1"]),
+            _mean(figures["area"]),
+            f"{min(figures['over_a_pass']['effective_sample_share']):.2f}",
+            str(figures["ended_early"]),
+        ]
+        for name, figures in task["studies"].items()
+    ]
+    return head, rows
+
+
+def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """What `rapid` sees in the last mini-batch of a pass, as k grows."""
+    head = ["k", "effective sample share", "|log rho| median", "95 %", "largest", "weights at C", "KL(mu, pi) a token"]
+    found = {**task["field"], **task["studies"]}
+    rows = []
+    for name in sorted((n for n in found if n.startswith("rapid k=")), key=lambda n: found[n]["updates"]):
+        last = {figure: values[-1] for figure, values in found[name]["over_a_pass"].items()}
+        rows.append(
+            [
+                str(found[name]["updates"]),
+                f"{last['effective_sample_share']:.2f}",
+                f"{last['log_ratio_p50']:.2f}",
+                f"{last['log_ratio_p95']:.2f}",
+                f"{last['log_ratio_max']:.2f}",
+                f"{last['clip_fraction']:.0%}",
+                f"{last['kl']:.4f}",
+            ]
+        )
+    return head, rows
+
+
+def cost_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Milliseconds of an optimiser step by what they go into."""
+    head = ["algorithm", "sampling", "updating", "grading", "weights to the engine"]
+    rows = [
+        [
+            name,
+            *(
+                f"{1000 * figures['seconds_per_step'][kind]:.0f}"
+                for kind in ("sampling", "updating", "grading", "hand_over")
+            ),
+        ]
+        for name, figures in task["field"].items()
+    ]
+    return head, rows
+
+
+def pipeline_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Where the seconds of the pipeline's iterations go."""
+    runs = task["pipeline"]
+    parts = list(next(iter(runs.values()))["parts"]) if runs else []
+    head = ["run", "iterations", *parts, "beyond computing"]
+    rows = [
+        [
+            name,
+            str(len(run["iterations"])),
+            *(f"{run['parts'][part]:.1f}" for part in parts),
+            f"{run['overhead']:.1f}",
+        ]
+        for name, run in runs.items()
+    ]
+    return head, rows
+
+
+def spread(values: Mapping[str, Any]) -> str:
+    """Median (from-to) over seeds, and how many seeds never got there."""
+    if values["median"] is None:
+        return (
+            "never"
+            if values["missing"] == values["count"]
+            else f"{values['count'] - values['missing']} of {values['count']} seeds"
+        )
+    text = f"{values['median']:.0f}"
+    if values["count"] > 1:
+        last = f"{values['largest']:.0f}" if not values["missing"] else "never"
+        text += f" ({values['least']:.0f}-{last})"
+    return text
+
+
+def ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _mean(pair: Sequence[float]) -> str:
+    mean, deviation = pair
+    return f"{mean:.3f} ± {deviation:.3f}"
+
+
+def _order(figures: Mapping[str, Any], clock: str, target: str) -> float:
+    median = figures["to_target"][clock][target]["median"]
+    return float("inf") if median is None else median
