@@ -94,9 +94,8 @@ class Spread:
         there = sorted(value for value in values if value is not None)
         missing = len(values) - len(there)
         ordered: list[float | None] = [*there, *[None] * missing]
-        median = ordered[(len(ordered) - 1) // 2]
-        if median is not None and len(ordered) % 2 == 0 and (upper := ordered[len(ordered) // 2]) is not None:
-            median = (median + upper) / 2
+        lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        median = None if lower is None or upper is None else (lower + upper) / 2
         return cls(median, there[0] if there else None, there[-1] if there else None, len(values), missing)
 
 

@@ -6,6 +6,7 @@ Nothing is stored and no process starts between iterations, so that on-policy me
 be measured too. `tests/integration/benchmarks/test_learning.py` holds a run against the pipeline's.
 """
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ class Bench:
     ) -> np.ndarray:
         """Rewards, float32 [groups, completions of each]."""
         tasks = [
-            Graded(problem.prompt, completion.text, problem.answer, problem.metadata)
+            Graded(problem.prompt, completion.text, problem.answer, _metadata(problem, completion))
             for problem, completions in zip((problems[g.index] for g in groups), sampled, strict=True)
             for completion in completions
         ]
@@ -237,6 +238,10 @@ def trajectories(
         truncated=np.array([completion.finish_reason == "length" for _, completion in rows]),
         group_size=rewards.shape[1],
     )
+
+
+def _metadata(problem: Problem, completion: Completion) -> str:
+    return json.dumps({**json.loads(problem.metadata), "completion_tokens": len(completion.token_ids)})
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
