@@ -18,7 +18,7 @@ from benchmarks.learning import page, plots, tables
 from benchmarks.learning.drive import Driver, Plan, RunFailed, full_plan, quick_plan
 from benchmarks.learning.summary import by_variant, machine, task_summary
 from benchmarks.learning.tasks import TASKS
-from benchmarks.learning.variants import LEARNING_RATES, STEPS
+from benchmarks.learning.variants import STEPS
 from benchmarks.training.report import RESULTS, table
 
 HOME = Path(".rapid/benchmarks/algorithms")
@@ -37,7 +37,7 @@ def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
             of_task[0], by_variant(of_task[1]), by_variant(of_task[2]), driver.pipeline_kept(name, swept)
         )
         tasks[name] = {"what": TASKS[name]().what, **summary}
-    settings = {"rates": plan.rates, "seeds": plan.seeds, "steps": plan.steps}
+    settings = {"seeds": plan.seeds, "steps": plan.steps}
     return {"machine": machine(), "settings": settings, "tasks": tasks}
 
 
@@ -65,16 +65,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few algorithms, one learning rate, one seed")
     parser.add_argument("--report", action="store_true", help="run nothing; report what is there")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--rates", nargs="+", type=float, default=list(LEARNING_RATES), metavar="RATE")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of a run")
     parser.add_argument("--cores", nargs="+", type=int, help="bind the measuring process to these, to have others free")
     parser.add_argument("--home", type=Path, default=HOME, help="where base policies and runs are kept")
     arguments = parser.parse_args()
     plan = (
-        quick_plan(arguments.steps)
-        if arguments.quick
-        else full_plan(arguments.tasks, arguments.rates, arguments.seeds, arguments.steps)
+        quick_plan(arguments.steps) if arguments.quick else full_plan(arguments.tasks, arguments.seeds, arguments.steps)
     )
     driver = Driver(plan, arguments.home, arguments.cores)
     try:

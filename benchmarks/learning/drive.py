@@ -25,7 +25,7 @@ class RunFailed(Exception):
 @dataclass(frozen=True)
 class Plan:
     """Attributes:
-    rates: learning rates that every algorithm of the field is tried with, on the first seed.
+    rates: learning rates that every algorithm of the field is tried with, on the first seed; None for the task's.
     seeds: at the best of them.
     steps: optimiser steps of a run.
     """
@@ -33,7 +33,7 @@ class Plan:
     tasks: tuple[str, ...]
     field: tuple[Variant, ...]
     studies: tuple[Variant, ...]
-    rates: tuple[float, ...]
+    rates: tuple[float, ...] | None
     seeds: int
     steps: int
 
@@ -41,8 +41,8 @@ class Plan:
 QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
 
 
-def full_plan(tasks: Sequence[str], rates: Sequence[float], seeds: int, steps: int) -> Plan:
-    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), tuple(rates), seeds, steps)
+def full_plan(tasks: Sequence[str], seeds: int, steps: int) -> Plan:
+    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, steps)
 
 
 def quick_plan(steps: int) -> Plan:
@@ -103,7 +103,7 @@ class Driver:
             Job(task, variant, rate, 0, plan.steps)
             for task in plan.tasks
             for variant in plan.field
-            for rate in plan.rates
+            for rate in plan.rates or TASKS[task]().rates
         ]
 
     def _seeds(self, swept: Iterable[Record]) -> list[Job]:

@@ -21,11 +21,11 @@ enough to keep the engine busy.
 
 Every algorithm ran through the same engine (vLLM), the same grader and the same trainer, on mini-batches of
 {sequences} sequences ({prompts} prompts x {group} completions), with the same prompts in the same order for equal
-seeds, and with learning rates {rates}, of which each is shown at its best: the one with the highest mean pass@1 over
-the run of the first seed. Policies have 1.2 million parameters and were taught their task from answers of which half
-are wrong. They are compared on {held_out} held-out prompts, 8 completions each, every 16 optimiser steps or at the
-end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first evaluated policy with pass@1
-of at least 0.8: median over {seeds} seeds, and from-to.
+seeds, and with learning rates swept for every algorithm alike, each of which is shown at its best: the one with the
+highest mean pass@1 over the run of the first seed. Policies have 1.2 million parameters and were taught their task
+from answers of which half are wrong. They are compared on {held_out} held-out prompts, 8 completions each, every 16
+optimiser steps or at the end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first
+evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
 
 Two clocks:
 
@@ -52,7 +52,6 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
             sequences=GROUP_SIZE * MINI_BATCH_PROMPTS,
             prompts=MINI_BATCH_PROMPTS,
             group=GROUP_SIZE,
-            rates=", ".join(f"{rate:g}" for rate in settings["rates"]),
             held_out=HELD_OUT,
             seeds=settings["seeds"],
             measured=", ".join(f"`{name}`" for name in measured) or "none of them",

@@ -31,6 +31,7 @@ class Task:
     spoil: a wrong answer to a problem.
     max_tokens: longest completion, end of sequence counted.
     warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
+    rates: learning rates that every algorithm is tried with alike.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     max_length: int
     warm_start_steps: int
     warm_start_batch: int
+    rates: tuple[float, ...]
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
         """Endless (prompt, completion) samples of the training prompts, of which `WRONG_SHARE` are spoilt."""
@@ -84,6 +86,7 @@ def addition() -> Task:
         max_length=16,
         warm_start_steps=500,
         warm_start_batch=128,
+        rates=(5e-5, 1e-4, 2e-4, 4e-4),
     )
 
 
@@ -125,6 +128,7 @@ def sorting() -> Task:
         max_length=48,
         warm_start_steps=900,
         warm_start_batch=64,
+        rates=(5e-5, 1e-4, 2e-4, 4e-4),
     )
 
 

@@ -8,9 +8,6 @@ MINI_BATCH_PROMPTS = 8
 """32 sequences of 8 prompts a mini-batch, as in the paper."""
 
 STEPS = 192
-LEARNING_RATES = (5e-5, 1e-4, 2e-4)
-"""Tried for every algorithm alike; each is shown at its best."""
-
 ABLATION_UPDATES = 64
 """Updates per batch of the ablations: well beyond the paper's 16, where the parts of the method matter."""
 
@@ -48,9 +45,11 @@ FIELD: tuple[Variant, ...] = (
     _plain("rapid_clip", 16),
     *(_plain(name, k) for name in ("grpo", "pg") for k in (16, 32)),
     _plain("sft", 16),
+    Variant("rapid, dynamic k=16", {"name": "rapid"}, 16, {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}),
 )
 """On-policy methods, `rapid` at growing k, and what reuses a batch as often without importance weights: `grpo` clips,
-`pg` does nothing about the policy having moved on."""
+`pg` does nothing about the policy having moved on. The last combines `rapid` with DAPO's dynamic sampling, which needs
+fewer prompts to choose from where a batch is large: where they hold too few groups with signal, a pass is shorter."""
 
 
 def _ablation(name: str, updates: int = ABLATION_UPDATES, **objective: Any) -> Variant:

@@ -26,7 +26,7 @@ UPDATES = 4
 def small_task() -> Task:
     """The prompts of `arithmetic_run`, in its order."""
     pairs = tuple(Problem(prompt, answer) for prompt, answer in problems(0)[:64])
-    return Task("small", "", pairs, pairs[:2], "", (), "", lambda problem, _: problem.answer, 6, 32, 0, 0)
+    return Task("small", "", pairs, pairs[:2], "", (), "", lambda problem, _: problem.answer, 6, 32, 0, 0, ())
 
 
 def run_resident(config: Path) -> "Course":

@@ -196,7 +196,7 @@ def test_every_figure_finds_its_place_in_tables_pictures_and_page(tmp_path: Path
     )
     summary = {
         "machine": machine(),
-        "settings": {"rates": [1e-4], "seeds": 2, "steps": 12},
+        "settings": {"seeds": 2, "steps": 12},
         "tasks": {"addition": json.loads(json.dumps(task))},
     }
     pictures = plots.draw(summary, tmp_path)
