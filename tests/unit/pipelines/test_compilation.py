@@ -6,12 +6,13 @@ import yaml
 
 from components.contract.errors import InputError
 from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.parameters import STAGES
 from pipelines.compilation import compile_pipeline
 
 
 def compiled(path: Path, max_iterations: int) -> dict[str, Any]:
     compile_pipeline(path, ClusterConfig(max_iterations=max_iterations))
-    spec: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec: dict[str, Any] = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     return spec
 
 
@@ -45,19 +46,23 @@ def test_compiling_twice_gives_the_same_file(tmp_path: Path) -> None:
 def test_what_a_run_is_about_are_parameters_of_the_pipeline(tmp_path: Path) -> None:
     spec = compiled(tmp_path / "rapid.yaml", 2)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
-    assert inputs.keys() == {"config", "run", "model", "data", "iterations"}
+    assert inputs.keys() == {"config", "run", "model", "data", "iterations", *ClusterConfig().parameters}
     assert inputs["iterations"]["defaultValue"] == -1
 
 
 def test_no_stage_task_is_cached_and_each_runs_on_its_own_image(tmp_path: Path) -> None:
     spec = compiled(tmp_path / "rapid.yaml", 2)
     executors = spec["deploymentSpec"]["executors"]
-    images = {name: executor["container"]["image"] for name, executor in executors.items()}
-    assert {image.rpartition("/")[2].partition(":")[0] for image in images.values()} == {
-        "base",
-        "rollout",
-        "reward",
-        "train",
+    assert {name: executor["container"]["image"] for name, executor in executors.items()} == {
+        f"exec-{stage}": f"{{{{$.inputs.parameters['pipelinechannel--{stage}_image']}}}}" for stage in STAGES
+    }
+    defaults = {stage: ClusterConfig().parameters[f"{stage}_image"] for stage in STAGES}
+    assert defaults == {
+        "prepare": "rapid-rl/base:0.1.0",
+        "rollout": "rapid-rl/rollout:0.1.0",
+        "reward": "rapid-rl/reward:0.1.0",
+        "train": "rapid-rl/train:0.1.0",
+        "publish": "rapid-rl/base:0.1.0",
     }
     stages = {name for name, c in spec["components"].items() if "executorLabel" in c}
     running = [t for t in tasks(spec) if t["componentRef"]["name"] in stages]
