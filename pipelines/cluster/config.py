@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
 from components.contract.errors import InputError, explain_validation
@@ -68,13 +68,12 @@ class ClusterConfig(Section):
                 filled[stage] = {**preset, **(given or {})}
         return filled
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "ClusterConfig":
-        if not _IMAGES.fullmatch(self.images):
-            raise ValueError(
-                f"images must be registry/prefix:tag, for example ghcr.io/me/rapid:1.0 (got {self.images!r})"
-            )
-        return self
+    @field_validator("images")
+    @classmethod
+    def _prefix_and_tag(cls, value: str) -> str:
+        if not _IMAGES.fullmatch(value):
+            raise ValueError("must be registry/prefix:tag, for example ghcr.io/me/rapid:1.0")
+        return value
 
     def stage(self, stage: StageName) -> StagePlacement:
         placement = getattr(self, stage)

@@ -59,6 +59,8 @@ def _resources(task: PipelineTask, stage: StageName, cluster: ClusterConfig, cha
     task.set_cpu_request(channel("cpu")).set_cpu_limit(channel("cpu"))
     task.set_memory_request(channel("memory")).set_memory_limit(channel("memory"))
     task.set_accelerator_type(channel("accelerator")).set_accelerator_limit(channel("accelerators"))
+    # KFP passes on what is registered, into loops and conditions too; of resources it only knows the task.
+    task.register_pipeline_channels([channel(name) for name in ("cpu", "memory", "accelerator", "accelerators")])
     kubernetes.add_node_selector_json(task, channel("node_selector"))
     kubernetes.add_toleration_json(task, channel("tolerations"))
     task.set_container_image(channel("image") if cluster.image_parameters else cluster.image(stage))
