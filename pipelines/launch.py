@@ -35,7 +35,7 @@ class LocalRun:
         from pipelines.compilation import compile_pipeline
 
         pipeline = self.workdir / "pipeline.yaml"
-        compile_pipeline(pipeline, local_cluster(self._config.loop.iterations))
+        compile_pipeline(pipeline, local_cluster(self._config.loop))
         parameters = self.workdir / "parameters.json"
         parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
         self._process = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 KFP has no loop with state. A chain of nested If blocks stands for it: block k runs iteration k if any remain
 and holds block k + 1. Nothing can leave an If block, so what follows the chain reads the run's manifests.
+
+Pipelined, block k trains on what was sampled before it began, and samples for iteration k + 1 meanwhile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +30,7 @@ _RUN_URI = PipelineParameter("run_uri", str)
 _SHARDS = PipelineParameter("shards", list)
 _ROUND = PipelineParameter("round", str)
 _NUMBER = PipelineParameter("number", int)
+_REMAINING = PipelineParameter("remaining", int)
 _RUN_PARAMETERS = (
     PipelineParameter("config", str, description="the run's configuration, YAML or JSON text."),
     PipelineParameter("run", str, "", "replaces run.name unless empty."),
@@ -40,7 +43,7 @@ _SAMPLING: tuple[StageName, ...] = ("rollout", "reward")
 
 def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
     """The pipeline for up to `cluster.max_iterations`; how many are run is decided when it runs."""
-    loop = _loop(cluster)
+    loop = _pipelined_loop(cluster) if cluster.pipelined else _loop(cluster)
     evaluation = _evaluation(cluster)
 
     def rapid(config: Any, run: Any, model: Any, data: Any, iterations: Any, **channels: Any) -> None:
@@ -51,6 +54,7 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
             data=data,
             iterations=iterations,
             max_iterations=cluster.max_iterations,
+            pipelined=cluster.pipelined,
         )
         _task(prepared, "prepare", cluster, channels)
         run_uri, shards = prepared.outputs["run_uri"], prepared.outputs["shards"]
@@ -68,34 +72,62 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
 def _loop(cluster: ClusterConfig) -> BaseComponent:
     iteration = _iteration(cluster)
 
-    def chain(run_uri: Any, shards: Any, remaining: Any, k: int, channels: Channels) -> None:
+    def chain(k: int, remaining: Any, channels: Channels, **run: Any) -> None:
         with dsl.If(remaining > 0, name=f"from iteration {k} on"):
-            step = _nested(
-                iteration,
-                f"iteration {k}",
-                channels,
-                run_uri=run_uri,
-                round=str(Round.iteration(k)),
-                number=k,
-                shards=shards,
-            )
+            at = str(Round.iteration(k))
+            step = _nested(iteration, f"iteration {k}", channels, **run, round=at, number=k)
             if k < cluster.max_iterations:
-                chain(run_uri, shards, step.output, k + 1, channels)
+                chain(k + 1, step.output, channels, **run)
 
     def loop(run_uri: Any, shards: Any, remaining: Any, **channels: Any) -> None:
-        chain(run_uri, shards, remaining, 1, channels)
+        chain(1, remaining, channels, run_uri=run_uri, shards=shards)
 
-    return _pipeline(loop, [_RUN_URI, _SHARDS, PipelineParameter("remaining", int)], cluster, (*_SAMPLING, "train"))
+    return _pipeline(loop, [_RUN_URI, _SHARDS, _REMAINING], cluster, (*_SAMPLING, "train"))
 
 
 def _iteration(cluster: ClusterConfig) -> BaseComponent:
     """Rollout and reward per shard, then train; returns how many iterations remain."""
 
-    def iteration(run_uri: Any, round: Any, number: Any, shards: Any, **channels: Any) -> Any:
+    def iteration(run_uri: Any, shards: Any, round: Any, number: Any, **channels: Any) -> Any:
         rewards = _sampled(run_uri, round, shards, cluster, channels)
         return _trained(run_uri, number, rewards, cluster, channels).outputs["Output"]
 
-    return _pipeline(iteration, [_RUN_URI, _ROUND, _NUMBER, _SHARDS], cluster, (*_SAMPLING, "train"), returns=int)
+    return _pipeline(iteration, [_RUN_URI, _SHARDS, _ROUND, _NUMBER], cluster, (*_SAMPLING, "train"), returns=int)
+
+
+def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
+    sampling = _sampling(cluster)
+
+    def sample(k: int, iterations: Any, channels: Channels, **run: Any) -> PipelineTask:
+        at = str(Round.iteration(k))
+        return _nested(sampling, f"sample {k}", channels, **run, round=at, number=k, iterations=iterations)
+
+    def chain(
+        k: int, ready: PipelineTask, remaining: Any, iterations: Any, channels: Channels, run_uri: Any, shards: Any
+    ) -> None:
+        with dsl.If(remaining > 0, name=f"from iteration {k} on"):
+            # The block waits for `ready`, so that sampling for two iterations never goes on at once.
+            trained = _trained(run_uri, k, [], cluster, channels).after(ready).set_display_name(f"train {k}")
+            if k < cluster.max_iterations:
+                ahead = sample(k + 1, iterations, channels, run_uri=run_uri, shards=shards)
+                chain(k + 1, ahead, trained.outputs["Output"], iterations, channels, run_uri, shards)
+
+    def loop(run_uri: Any, shards: Any, remaining: Any, **channels: Any) -> None:
+        first = sample(1, remaining, channels, run_uri=run_uri, shards=shards)
+        chain(1, first, remaining, remaining, channels, run_uri, shards)
+
+    return _pipeline(loop, [_RUN_URI, _SHARDS, _REMAINING], cluster, (*_SAMPLING, "train"))
+
+
+def _sampling(cluster: ClusterConfig) -> BaseComponent:
+    """Rollout and reward per shard, if there is an iteration of that number."""
+
+    def sampling(run_uri: Any, shards: Any, round: Any, number: Any, iterations: Any, **channels: Any) -> None:
+        with dsl.If(number <= iterations, name="if the run has it"):
+            _sampled(run_uri, round, shards, cluster, channels)
+
+    own = [_RUN_URI, _SHARDS, _ROUND, _NUMBER, PipelineParameter("iterations", int)]
+    return _pipeline(sampling, own, cluster, _SAMPLING)
 
 
 def _evaluation(cluster: ClusterConfig) -> BaseComponent:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
+from components.contract.config import LoopSection
 from components.contract.errors import InputError, explain_validation
 from components.contract.resolve import StageName
 from components.contract.section import Section
@@ -131,14 +132,13 @@ def load_cluster(path: Path | None, **replaced: Any) -> ClusterConfig:
         raise explain_validation(error, str(path) if path else "cluster settings") from None
 
 
-def local_cluster(iterations: int, pipelined: bool = False) -> ClusterConfig:
-    """Settings for one machine, where no pod is made: no cache volume, no images to choose.
-
-    Args:
-        iterations: of the run.
-        pipelined: as `loop.staleness` of the run.
-    """
-    # One machine has one GPU, or cores that two engines would only take from each other.
+def local_cluster(loop: LoopSection) -> ClusterConfig:
+    """Settings for a run on one machine, where no pod is made: no cache volume, no images to choose."""
     return ClusterConfig(
-        max_iterations=max(1, iterations), parallel_shards=1, pipelined=pipelined, cache=None, image_parameters=False
+        max_iterations=max(1, loop.iterations),
+        # One machine has one GPU, or cores that two engines would only take from each other.
+        parallel_shards=1,
+        pipelined=loop.staleness > 0,
+        cache=None,
+        image_parameters=False,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.contract.config import LoopSection
 from components.contract.errors import InputError
 from pipelines.cluster.config import ClusterConfig, load_cluster, local_cluster
 from pipelines.cluster.parameters import STAGES
@@ -79,9 +80,10 @@ def test_a_stage_is_given_no_parameter_of_others() -> None:
 
 
 def test_one_machine_has_no_volumes_and_no_images_to_choose() -> None:
-    names = local_cluster(0).parameters.keys()
+    names = local_cluster(LoopSection()).parameters.keys()
     assert not [name for name in names if name.endswith("_image") or name == "cache"]
-    assert local_cluster(0).max_iterations == 1
+    assert local_cluster(LoopSection(iterations=0)).max_iterations == 1
+    assert [local_cluster(LoopSection(staleness=s)).pipelined for s in (0, 1)] == [False, True]
 
 
 @pytest.mark.parametrize(
