@@ -14,7 +14,7 @@ from typing import Any
 from components.contract.config import RunConfig
 from components.contract.resolve import config_json
 from components.runtime.progress import EVENTS_VARIABLE
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.config import local_cluster
 
 _STOP_SECONDS = 10
 
@@ -35,10 +35,7 @@ class LocalRun:
         from pipelines.compilation import compile_pipeline
 
         pipeline = self.workdir / "pipeline.yaml"
-        # One machine has one GPU, or cores that two engines would only take from each other.
-        compile_pipeline(
-            pipeline, ClusterConfig(max_iterations=max(1, self._config.loop.iterations), parallel_shards=1)
-        )
+        compile_pipeline(pipeline, local_cluster(self._config.loop))
         parameters = self.workdir / "parameters.json"
         parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
         self._process = subprocess.Popen(

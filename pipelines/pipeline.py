@@ -2,104 +2,189 @@
 
 KFP has no loop with state. A chain of nested If blocks stands for it: block k runs iteration k if any remain
 and holds block k + 1. Nothing can leave an If block, so what follows the chain reads the run's manifests.
+
+Pipelined, block k trains on what was sampled before it began, and samples for iteration k + 1 meanwhile.
 """
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
-from kfp.dsl.pipeline_channel import PipelineParameterChannel
 from kfp.dsl.pipeline_task import PipelineTask
 
 from components.contract.layout import Round
+from components.contract.resolve import StageName
 from components.prepare.component import prepare
 from components.publish.component import publish
 from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
 from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.parameters import STAGES
+from pipelines.cluster.placement import Channels, place
+from pipelines.signature import PipelineParameter, with_parameters
 
 NAME = "rapid"
-
-
-def _uncached(task: PipelineTask, display_name: str) -> PipelineTask:
-    """Stages skip what is committed in the run; KFP's cache knows nothing of the run and would skip wrongly."""
-    return task.set_caching_options(False).set_display_name(display_name)
-
-
-def _iteration(parallel_shards: int) -> BaseComponent:
-    @dsl.pipeline(name="iteration")
-    def iteration(run_uri: str, round: str, number: int, shards: list) -> int:
-        """Rollout and reward per shard, then train; returns how many iterations remain."""
-        rewards = _sampled(run_uri, round, shards, parallel_shards)
-        updated = _uncached(train(run_uri=run_uri, iteration=number, rewards=rewards), "train")
-        return updated.outputs["Output"]
-
-    return iteration
-
-
-def _evaluation(parallel_shards: int) -> BaseComponent:
-    @dsl.pipeline(name="evaluation")
-    def evaluation(run_uri: str, shards: list):
-        """Sample and score the held-out prompts with the newest policy, then publish it."""
-        rewards = _sampled(run_uri, "final", shards, parallel_shards)
-        _uncached(publish(run_uri=run_uri, rewards=rewards), "publish")
-
-    return evaluation
-
-
-def _sampled(run_uri: str, round: str, shards: list, parallel_shards: int) -> dsl.Collected:
-    """Rollout and reward of every shard; what the reward stages answer."""
-    with dsl.ParallelFor(shards, name="shards", parallelism=parallel_shards) as shard:
-        trajectories = _uncached(rollout(run_uri=run_uri, round=round, shard=shard), "rollout")
-        rewards = _uncached(
-            reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.output), "reward"
-        )
-    return dsl.Collected(rewards.output)
+_RUN_URI = PipelineParameter("run_uri", str)
+_SHARDS = PipelineParameter("shards", list)
+_ROUND = PipelineParameter("round", str)
+_NUMBER = PipelineParameter("number", int)
+_REMAINING = PipelineParameter("remaining", int)
+_RUN_PARAMETERS = (
+    PipelineParameter("config", str, description="the run's configuration, YAML or JSON text."),
+    PipelineParameter("run", str, "", "replaces run.name unless empty."),
+    PipelineParameter("model", str, "", "replaces model.path unless empty."),
+    PipelineParameter("data", str, "", "replaces data.train unless empty."),
+    PipelineParameter("iterations", int, -1, "replaces loop.iterations unless negative; 0 evaluates only."),
+)
+_SAMPLING: tuple[StageName, ...] = ("rollout", "reward")
 
 
 def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
     """The pipeline for up to `cluster.max_iterations`; how many are run is decided when it runs."""
-    max_iterations = cluster.max_iterations
-    iteration, evaluation = _iteration(cluster.parallel_shards), _evaluation(cluster.parallel_shards)
+    loop = _pipelined_loop(cluster) if cluster.pipelined else _loop(cluster)
+    evaluation = _evaluation(cluster)
 
-    def _chain(
-        run_uri: PipelineParameterChannel, shards: PipelineParameterChannel, remaining: PipelineParameterChannel, k: int
-    ) -> None:
-        with dsl.If(remaining > 0, name=f"iteration-{k}"):
-            step = iteration(run_uri=run_uri, round=str(Round.iteration(k)), number=k, shards=shards)
-            step.set_display_name(f"iteration {k}")
-            if k < max_iterations:
-                _chain(run_uri, shards, step.output, k + 1)
-
-    @dsl.pipeline(name="loop")
-    def loop(run_uri: str, shards: list, remaining: int):
-        _chain(run_uri, shards, remaining, 1)
-
-    @dsl.pipeline(name=NAME, description="RAPID: large batches of rollouts, many importance-weighted updates")
-    def rapid(config: str, run: str = "", model: str = "", data: str = "", iterations: int = -1):
-        """Fine-tune a policy.
-
-        Args:
-            config: the run's configuration, YAML or JSON text.
-            run: replaces run.name unless empty.
-            model: replaces model.path unless empty.
-            data: replaces data.train unless empty.
-            iterations: replaces loop.iterations unless negative; 0 evaluates only.
-        """
-        prepared = _uncached(
-            prepare(
-                config=config,
-                run=run,
-                model=model,
-                data=data,
-                iterations=iterations,
-                max_iterations=max_iterations,
-            ),
-            "prepare",
+    def rapid(config: Any, run: Any, model: Any, data: Any, iterations: Any, **channels: Any) -> None:
+        prepared = prepare(
+            config=config,
+            run=run,
+            model=model,
+            data=data,
+            iterations=iterations,
+            max_iterations=cluster.max_iterations,
+            pipelined=cluster.pipelined,
         )
+        _task(prepared, "prepare", cluster, channels)
         run_uri, shards = prepared.outputs["run_uri"], prepared.outputs["shards"]
-        iterated = loop(run_uri=run_uri, shards=shards, remaining=prepared.outputs["remaining"])
-        iterated.set_display_name("iterations")
-        evaluated = evaluation(run_uri=run_uri, shards=shards).after(iterated)
-        evaluated.set_display_name("evaluate and publish")
+        iterated = _nested(
+            loop, "iterations", channels, run_uri=run_uri, shards=shards, remaining=prepared.outputs["remaining"]
+        )
+        evaluated = _nested(evaluation, "evaluate and publish", channels, run_uri=run_uri, shards=shards)
+        evaluated.after(iterated)
 
-    return rapid
+    pipeline = with_parameters(rapid, [*_RUN_PARAMETERS, *_cluster_parameters(cluster, STAGES)], "Fine-tune a policy.")
+    describe = dsl.pipeline(name=NAME, description="RAPID: large batches of rollouts, many importance-weighted updates")
+    return describe(pipeline)
+
+
+def _loop(cluster: ClusterConfig) -> BaseComponent:
+    iteration = _iteration(cluster)
+
+    def chain(k: int, remaining: Any, channels: Channels, **run: Any) -> None:
+        with dsl.If(remaining > 0, name=f"from iteration {k} on"):
+            at = str(Round.iteration(k))
+            step = _nested(iteration, f"iteration {k}", channels, **run, round=at, number=k)
+            if k < cluster.max_iterations:
+                chain(k + 1, step.output, channels, **run)
+
+    def loop(run_uri: Any, shards: Any, remaining: Any, **channels: Any) -> None:
+        chain(1, remaining, channels, run_uri=run_uri, shards=shards)
+
+    return _pipeline(loop, [_RUN_URI, _SHARDS, _REMAINING], cluster, (*_SAMPLING, "train"))
+
+
+def _iteration(cluster: ClusterConfig) -> BaseComponent:
+    """Rollout and reward per shard, then train; returns how many iterations remain."""
+
+    def iteration(run_uri: Any, shards: Any, round: Any, number: Any, **channels: Any) -> Any:
+        rewards = _sampled(run_uri, round, shards, cluster, channels)
+        return _trained(run_uri, number, rewards, cluster, channels).outputs["Output"]
+
+    return _pipeline(iteration, [_RUN_URI, _SHARDS, _ROUND, _NUMBER], cluster, (*_SAMPLING, "train"), returns=int)
+
+
+def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
+    sampling = _sampling(cluster)
+
+    def sample(k: int, iterations: Any, channels: Channels, **run: Any) -> PipelineTask:
+        at = str(Round.iteration(k))
+        return _nested(sampling, f"sample {k}", channels, **run, round=at, number=k, iterations=iterations)
+
+    def chain(
+        k: int, ready: PipelineTask, remaining: Any, iterations: Any, channels: Channels, run_uri: Any, shards: Any
+    ) -> None:
+        with dsl.If(remaining > 0, name=f"from iteration {k} on"):
+            # The block waits for `ready`, so that sampling for two iterations never goes on at once.
+            trained = _trained(run_uri, k, [], cluster, channels).after(ready).set_display_name(f"train {k}")
+            if k < cluster.max_iterations:
+                ahead = sample(k + 1, iterations, channels, run_uri=run_uri, shards=shards)
+                chain(k + 1, ahead, trained.outputs["Output"], iterations, channels, run_uri, shards)
+
+    def loop(run_uri: Any, shards: Any, remaining: Any, **channels: Any) -> None:
+        first = sample(1, remaining, channels, run_uri=run_uri, shards=shards)
+        chain(1, first, remaining, remaining, channels, run_uri, shards)
+
+    return _pipeline(loop, [_RUN_URI, _SHARDS, _REMAINING], cluster, (*_SAMPLING, "train"))
+
+
+def _sampling(cluster: ClusterConfig) -> BaseComponent:
+    """Rollout and reward per shard, if there is an iteration of that number."""
+
+    def sampling(run_uri: Any, shards: Any, round: Any, number: Any, iterations: Any, **channels: Any) -> None:
+        with dsl.If(number <= iterations, name="if the run has it"):
+            _sampled(run_uri, round, shards, cluster, channels)
+
+    own = [_RUN_URI, _SHARDS, _ROUND, _NUMBER, PipelineParameter("iterations", int)]
+    return _pipeline(sampling, own, cluster, _SAMPLING)
+
+
+def _evaluation(cluster: ClusterConfig) -> BaseComponent:
+    """Sample and score the held-out prompts with the newest policy, then publish it."""
+
+    def evaluation(run_uri: Any, shards: Any, **channels: Any) -> None:
+        rewards = _sampled(run_uri, "final", shards, cluster, channels)
+        _task(publish(run_uri=run_uri, rewards=rewards), "publish", cluster, channels)
+
+    return _pipeline(evaluation, [_RUN_URI, _SHARDS], cluster, (*_SAMPLING, "publish"))
+
+
+def _sampled(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, channels: Channels) -> dsl.Collected:
+    """Rollout and reward of every shard; what the reward stages answer."""
+    with dsl.ParallelFor(shards, name="rollout shards", parallelism=cluster.parallel_shards) as shard:
+        trajectories = _task(rollout(run_uri=run_uri, round=round, shard=shard), "rollout", cluster, channels)
+        scored = reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.output)
+        rewards = _task(scored, "reward", cluster, channels)
+    return dsl.Collected(rewards.output)
+
+
+def _trained(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    task = train(run_uri=run_uri, iteration=number, rewards=rewards)
+    return _task(task, "train", cluster, channels)
+
+
+def _task(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    """Stages skip what is committed in the run; KFP's cache knows nothing of the run and would skip wrongly."""
+    return place(task, stage, cluster, channels).set_caching_options(False).set_display_name(stage)
+
+
+def _nested(pipeline: BaseComponent, name: str, channels: Channels, **arguments: Any) -> PipelineTask:
+    """A nested pipeline, given those of the cluster's parameters that it needs."""
+    needed = {key: value for key, value in channels.items() if key in pipeline.component_spec.inputs}
+    task = pipeline(**arguments, **needed)
+    return task.set_caching_options(False).set_display_name(name)
+
+
+def _pipeline(
+    body: Callable[..., Any],
+    own: Sequence[PipelineParameter],
+    cluster: ClusterConfig,
+    stages: tuple[StageName, ...],
+    returns: type | None = None,
+) -> BaseComponent:
+    """A nested pipeline with parameters of its own and those of the cluster that its stages need."""
+    function = with_parameters(body, [*own, *_cluster_parameters(cluster, stages, defaults=False)], "", returns)
+    return dsl.pipeline(name=body.__name__)(function)
+
+
+def _cluster_parameters(
+    cluster: ClusterConfig, stages: tuple[StageName, ...], defaults: bool = True
+) -> list[PipelineParameter]:
+    types: Mapping[type, type] = {str: str, dict: dict, list: list}
+    return [
+        PipelineParameter(p.name, types[type(p.default)], p.default, p.description)
+        if defaults
+        else PipelineParameter(p.name, types[type(p.default)])
+        for p in cluster.parameters_of(stages)
+    ]

@@ -87,7 +87,7 @@ class FakeRun:
 
     def round(self, at: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
         """`pass_rate` of completions get reward 1, the others 0; the default grows with the policy version."""
-        rate = min(0.9, 0.3 + 0.2 * at.policy_version) if pass_rate is None else pass_rate
+        rate = min(0.9, 0.3 + 0.2 * self.run.sampled_policy(at)) if pass_rate is None else pass_rate
         begin = self.now
         for shard in range(self.run.config.rollout.shards):
             self.now = begin
@@ -152,7 +152,7 @@ class FakeRun:
                             "completion_token_ids": list(range(length)),
                             "behaviour_logprobs": [-0.5] * length,
                             "finish_reason": "length" if length == 15 else "stop",
-                            "text": f"policy {at.policy_version} <script>says</script> {sample}",
+                            "text": f"policy {self.run.sampled_policy(at)} <script>says</script> {sample}",
                         }
                     )
         return rows

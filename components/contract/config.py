@@ -228,6 +228,9 @@ class LoopSection(Section):
     target_reward: float | None = Field(
         default=None, description="stop once the policy's mean held-out reward reaches this"
     )
+    staleness: int = Field(
+        default=0, ge=0, le=1, description="1: sample for the next iteration while one trains, from the policy before"
+    )
 
 
 class RunConfig(Section):

@@ -22,8 +22,8 @@ _COMMIT = re.compile(
 class Round:
     """One sampling of a policy: an iteration, or the evaluation of the last policy.
 
-    `number` of an iteration counts from 1; it samples with policy `number - 1` and makes policy `number`.
-    `number` of an evaluation is the version of the policy it evaluates.
+    `number` of an iteration counts from 1; it makes policy `number` from policy `number - 1`, which it samples with
+    unless iterations are pipelined. `number` of an evaluation is the version of the policy it evaluates.
     """
 
     kind: str
@@ -55,10 +55,13 @@ class Round:
     def __str__(self) -> str:
         return f"{self.kind}-{self.number:04d}"
 
-    @property
-    def policy_version(self) -> int:
-        """Version of the policy that is sampled; 0 is the base policy."""
-        return self.number - 1 if self.kind == "iteration" else self.number
+    def policy_version(self, staleness: int) -> int:
+        """Version of the policy that is sampled; 0 is the base policy.
+
+        Args:
+            staleness: `loop.staleness`, by how many policies sampling is behind training.
+        """
+        return max(0, self.number - 1 - staleness) if self.kind == "iteration" else self.number
 
     @property
     def trains(self) -> bool:

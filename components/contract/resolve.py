@@ -44,6 +44,7 @@ _DEPENDS: dict[StageName, tuple[str, ...]] = {
         "rollout.stop",
         "rollout.shards",
         "rollout.oversampling",
+        "loop.staleness",
         "train.updates",
         "train.mini_batch_prompts",
         "evaluate.samples",
@@ -158,6 +159,9 @@ def config_json(config: RunConfig) -> str:
 def stage_digest(config: RunConfig, stage: StageName) -> str:
     """SHA-256 over what the outputs of a stage depend on."""
     flat = _in_force(config)
+    if not config.loop.staleness:
+        # Sampling from the newest policy is what goes without saying.
+        del flat["loop.staleness"]
     wanted = _DEPENDS[stage]
     return json_digest({key: value for key, value in flat.items() if _under(key, wanted)})
 

@@ -6,9 +6,9 @@ from kfp import dsl
 
 
 @dsl.component(base_image="rapid-rl/base:0.1.0", install_kfp_package=False)
-def prepare(config: str, run: str, model: str, data: str, iterations: int, max_iterations: int) -> NamedTuple(
-    "Prepared", [("run_uri", str), ("shards", list), ("remaining", int)]
-):
+def prepare(
+    config: str, run: str, model: str, data: str, iterations: int, max_iterations: int, pipelined: bool
+) -> NamedTuple("Prepared", [("run_uri", str), ("shards", list), ("remaining", int)]):
     """Resolve the configuration, bring prompts and base policy into the run.
 
     Args:
@@ -18,6 +18,7 @@ def prepare(config: str, run: str, model: str, data: str, iterations: int, max_i
         data: replaces data.train unless empty.
         iterations: replaces loop.iterations unless negative.
         max_iterations: how many iterations the pipeline was compiled for.
+        pipelined: whether it was compiled to sample for the next iteration while one trains.
     """
     from typing import NamedTuple
 
@@ -36,6 +37,11 @@ def prepare(config: str, run: str, model: str, data: str, iterations: int, max_i
             raise InputError(
                 f"loop.iterations = {resolved.loop.iterations}, but this pipeline was compiled for at most "
                 f"{max_iterations}; compile it with a larger --max-iterations"
+            )
+        if resolved.loop.staleness != int(pipelined):
+            raise InputError(
+                f"loop.staleness = {resolved.loop.staleness}, but this pipeline was compiled "
+                f"{'with' if pipelined else 'without'} --pipelined; loop.staleness=1 goes with --pipelined"
             )
         prepared = run_stage(resolved)
 

@@ -48,7 +48,7 @@ def _evaluation(current: Run) -> dict[str, str]:
     manifests = round_manifests(current, at)
     if manifests is None:
         raise InputError(
-            f"{current.uri}: policy {at.policy_version} has not been evaluated; sample and grade {at} first "
+            f"{current.uri}: policy {current.sampled_policy(at)} has not been evaluated; sample and grade {at} first "
             f"(python -m components.rollout, then components.reward, on every shard)"
         )
     return {"evaluation": json_digest([[rollout.digest, reward.digest] for rollout, reward in manifests])}

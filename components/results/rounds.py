@@ -49,6 +49,8 @@ class SplitResult:
 @dataclass(frozen=True)
 class RoundResult:
     at: Round
+    policy_version: int
+    """The policy that was sampled; 0 is the base policy."""
     finished: datetime
     """When the last shard's rewards were committed."""
     train: SplitResult | None
@@ -65,10 +67,6 @@ class RoundResult:
     """Per shard."""
     reward: tuple[Timings, ...]
     """Per shard."""
-
-    @property
-    def policy_version(self) -> int:
-        return self.at.policy_version
 
     @property
     def train_reward(self) -> float | None:
@@ -116,6 +114,7 @@ def read_round(run: Run, at: Round) -> RoundResult | None:
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
     return RoundResult(
         at=at,
+        policy_version=run.sampled_policy(at),
         finished=max(reward.timings.finished for _, reward in manifests),
         train=_summary(of_split["train"]),
         eval=_summary(of_split["eval"]),
@@ -128,11 +127,11 @@ def read_round(run: Run, at: Round) -> RoundResult | None:
 
 
 def evaluation_of(run: Run, version: int) -> RoundResult | None:
-    """The round that sampled held-out prompts from a policy: the next iteration, or an evaluation of its own.
+    """The round that sampled held-out prompts from a policy: an iteration, or an evaluation of its own.
 
     None where there is neither yet.
     """
-    for at in (Round.iteration(version + 1), Round.evaluation(version)):
+    for at in (*run.iterations_sampling(version), Round.evaluation(version)):
         result = read_round(run, at)
         if result and result.eval:
             return result

@@ -48,8 +48,9 @@ class RunResults:
 
     @property
     def evaluated(self) -> dict[int, RoundResult]:
-        """Policy version -> the round that sampled held-out prompts from it, by version."""
-        found = {r.policy_version: r for r in [*self.evaluations, *(i.round for i in self.iterations)] if r.eval}
+        """Policy version -> the first round that sampled held-out prompts from it, by version."""
+        rounds = [*self.evaluations, *(i.round for i in reversed(self.iterations))]
+        found = {r.policy_version: r for r in rounds if r.eval}
         return dict(sorted(found.items()))
 
     @property
@@ -68,7 +69,7 @@ class RunResults:
 
     @property
     def compute_share(self) -> float | None:
-        """Share of the wall clock of all finished iterations spent sampling or updating."""
+        """Share of the wall clock of all finished iterations, each by itself, spent sampling or updating."""
         times = [i.time for i in self.iterations if i.time]
         seconds = sum(t.seconds for t in times)
         return sum(t.compute for t in times) / seconds if seconds > 0 else None
@@ -99,6 +100,8 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
     if manifest is None:
         return IterationResult(result, None, None, None)
     since = run_started(run)[1] if number == 1 else _trained(run, number - 1).timings.finished
+    # Of pipelined iterations the next samples while one trains.
+    since = min(since, *(timings.started for timings in result.rollout))
     return IterationResult(
         round=result,
         train=_train_metrics(directory.read("metrics.json", manifest), f"{directory.uri}/metrics.json"),
@@ -117,8 +120,6 @@ def read_run(run: Run) -> RunResults:
     iterations: list[IterationResult] = []
     while iteration := read_iteration(run, len(iterations) + 1):
         iterations.append(iteration)
-        if iteration.train is None:
-            break
     version = run.policy_version()
     evaluations = (read_round(run, Round.evaluation(v)) for v in range(version + 1))
     return RunResults(started, prepared, tuple(iterations), tuple(e for e in evaluations if e), version)

@@ -40,7 +40,8 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
     config = current.config
     if not 0 <= shard < config.rollout.shards:
         raise InputError(f"shard {shard} is not below rollout.shards = {config.rollout.shards}")
-    policy_directory = current.directory(current.layout.policy_commit(at.policy_version))
+    version = current.sampled_policy(at)
+    policy_directory = current.directory(current.layout.policy_commit(version))
     policy = policy_directory.require()
     prompts_directory = current.directory(current.layout.prompts)
     prompts = prompts_directory.require()
@@ -83,7 +84,7 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
         timings=clock.timings(),
         facts={
             "round": str(at),
-            "policy_version": at.policy_version,
+            "policy_version": version,
             "rows": sum(output.rows or 0 for output in writer.outputs),
             "completion_tokens": tokens,
             "tokens_per_second": tokens / compute if compute and not finished else None,
@@ -128,7 +129,8 @@ def _sample(
     config = current.config
     with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
         with clock.measure("store"):
-            policy = policy_directory.fetch(Path(scratch), below="policy" if at.policy_version else "")
+            below = "policy" if current.sampled_policy(at) else ""
+            policy = policy_directory.fetch(Path(scratch), below=below)
         label = f"{str(at).replace('-', ' ')} rollout" + (f" shard {shard}" if config.rollout.shards > 1 else "")
         total = sum(_specs(config)[group.split].samples for group in groups)
         with StageProgress(label, total, "completions") as progress:
@@ -204,7 +206,7 @@ def _facts(current: Run, at: Round, shard: int, inputs: dict[str, str], digest: 
         "run": current.layout.run,
         "round": str(at),
         "shard": shard,
-        "policy_uri": current.store.locate(current.layout.policy(at.policy_version)),
+        "policy_uri": current.store.locate(current.layout.policy(current.sampled_policy(at))),
         "prompts_digest": inputs["prompts"],
         "weights_digest": inputs["policy"],
         "tokenizer_digest": inputs["tokenizer"],

@@ -33,6 +33,15 @@ class Run:
             version += 1
         return version
 
+    def sampled_policy(self, at: Round) -> int:
+        """Version of the policy that a round samples."""
+        return at.policy_version(self.config.loop.staleness)
+
+    def iterations_sampling(self, version: int) -> list[Round]:
+        """Iterations that sample a policy: one, and of pipelined iterations also the second samples policy 0."""
+        last = Round.iteration(version + 1 + self.config.loop.staleness)
+        return [at for at in map(Round.iteration, range(1, last.number + 1)) if self.sampled_policy(at) == version]
+
     def final_round(self) -> Round:
         """The round whose held-out rows evaluate the newest policy.
 
@@ -40,10 +49,10 @@ class Run:
         serves; otherwise an evaluation round of its own.
         """
         version = self.policy_version()
-        sampled = Round.iteration(version + 1)
         shards = range(self.config.rollout.shards)
-        if all(self.directory(self.layout.rollout(sampled, shard)).manifest() for shard in shards):
-            return sampled
+        for sampled in self.iterations_sampling(version):
+            if all(self.directory(self.layout.rollout(sampled, shard)).manifest() for shard in shards):
+                return sampled
         return Round.evaluation(version)
 
     def published(self) -> bool:

@@ -37,7 +37,7 @@ def _pending(run: Run, state: TrackingState) -> bool:
         return True
     if run.directory(layout.train(state.iterations + 1)).manifest():
         return True
-    evaluations = (Round.iteration(state.evaluated + 1), Round.evaluation(state.evaluated))
+    evaluations = (*run.iterations_sampling(state.evaluated), Round.evaluation(state.evaluated))
     if run.config.data.eval_prompts and any(round_manifests(run, at) for at in evaluations):
         return True
     report = run.directory(layout.report).manifest()
@@ -55,6 +55,10 @@ def _send(session: Session) -> None:
     while evaluation := rounds.get(session.state.evaluated) or evaluation_of(run, session.state.evaluated):
         session.log(evaluation_points(evaluation, session.started))
         session.save(evaluated=evaluation.policy_version + 1)
+    # Pipelined iterations leave the last but one policy to a later round, which may never come.
+    for version in range(session.state.evaluated + 1, run.policy_version() + 1):
+        if evaluation := evaluation_of(run, version):
+            session.log(evaluation_points(evaluation, session.started))
     _send_report(session)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from components.contract.digests import derive_seed
-from components.contract.layout import manifest_key
+from components.contract.layout import Round, manifest_key
 from components.contract.manifest import Manifest, Output, policy_digests
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.train.checkpoint import load_state, save_state
 from components.train.checkpoints import Checkpoints, upload_all
+from components.train.diagnostics import TokenMeans
 from components.train.export import export_adapters, export_policy
 from components.train.gradient import Terms
 from components.train.leftovers import clear_checkpoints
@@ -21,8 +22,9 @@ from components.train.memory import keep_freed_memory
 from components.train.optimiser import build_optimiser
 from components.train.policy import add_adapters, compile_layers, load_policy, vocabulary
 from components.train.processes import Processes
+from components.train.provenance import behaviour_gap, check_gap
 from components.train.sharding import full_state, shard
-from components.train.trajectories import read_trajectories
+from components.train.trajectories import Trajectories, read_trajectories
 from components.train.update import Pass, run_pass
 from components.train.work import Facts, Work, commit
 
@@ -73,6 +75,7 @@ class _Trainer:
                 carried = work.incoming.fetch(scratch / "carried", OPTIMIZER)
                 if train.lora:
                     adapter = work.incoming.fetch(scratch / "adapter", ADAPTER)
+        gap = self._behaviour_gap() if work.stale else None
         with clock.measure("load"):
             if train.lora:
                 self._model = load_policy(self._base, train, processes.device)
@@ -86,10 +89,10 @@ class _Trainer:
             shard(self._scorer, processes)
             self._optimiser = build_optimiser(self._model, train)
             step = load_state(carried, self._model, self._optimiser, processes) if carried else 0
-            self._begun = Pass(step=step)
+            self._begun = Pass(step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None)
             self._terms = Terms.of(self._config, self._reference())
         with clock.measure("store"):
-            self._data = read_trajectories(work.run, work.iteration, work.policy, vocabulary(self._model))
+            self._data = self._read_trajectories(vocabulary(self._model))
             if train.checkpoint_every and (resumed := self.checkpoints.resume(self._model, self._optimiser)):
                 self._begun = resumed
 
@@ -148,6 +151,30 @@ class _Trainer:
             "skipped": result.skipped,
             **policy_digests(outputs, POLICY),
         }
+
+    def _read_trajectories(self, size: int) -> Trajectories:
+        return read_trajectories(self._work.run, self._work.iteration, self._work.behaviour, size)
+
+    def _behaviour_gap(self) -> TokenMeans | None:
+        """Load the policy that sampled, compare it with its trajectories and let it go.
+
+        Raises:
+            InputError: it cannot have sampled them.
+        """
+        version = self._work.run.sampled_policy(Round.iteration(self._work.iteration))
+        with self._clock.measure("store"):
+            files = self._work.sampled.fetch(self._scratch / "behaviour", POLICY if version else "")
+        with self._clock.measure("load"):
+            scorer = self._make_scorer(load_policy(files, self._config.train, self._processes.device))
+            scorer.requires_grad_(False)
+            shard(scorer, self._processes)
+        with self._clock.measure("store"):
+            data = self._read_trajectories(vocabulary(scorer.model))
+        with self._clock.measure("compute"):
+            gap = behaviour_gap(scorer, data, self._config, self._work.iteration, self._processes)
+        if gap:
+            check_gap(gap, self._config.train.max_logprob_gap)
+        return gap
 
     def _make_scorer(self, model: torch.nn.Module) -> Scorer:
         train = self._config.train

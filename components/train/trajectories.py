@@ -61,7 +61,7 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
     Groups with bad rows are left out as far as `train.max_bad_group_share` allows.
 
     Args:
-        policy: manifest of the policy about to be trained; its facts name weights and tokenizer.
+        policy: manifest of the behaviour policy; its facts name weights and tokenizer.
         vocabulary: rows of the policy's embedding.
 
     Raises:
@@ -135,7 +135,7 @@ def _check_origin(run: Run, part: pa.Table, where: str, policy: Manifest) -> Non
     ):
         if facts.get(name) != wanted:
             raise InputError(
-                f"{where} was sampled with {name} {facts.get(name)}, but the policy to be trained has {wanted}; "
+                f"{where} was sampled with {name} {facts.get(name)}, but the policy it is to come from has {wanted}; "
                 "importance weights need the policy, tokenizer and temperature that sampled"
             )
 

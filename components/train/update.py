@@ -12,12 +12,13 @@ from components.contract.errors import InputError
 from components.contract.metrics import StepMetrics
 from components.runtime.progress import StageProgress, note
 from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch, group_order, shape_rewards
-from components.train.diagnostics import OffPolicy, TokenMeans, off_policy
+from components.train.diagnostics import OffPolicy, off_policy
 from components.train.gradient import Evaluated, Terms, accumulate
 from components.train.logprobs import Scorer
 from components.train.optimiser import learning_rate, set_learning_rate
 from components.train.policy import is_packed
 from components.train.processes import Processes
+from components.train.provenance import check_gap
 from components.train.sharding import full_tensor, trained_parameters
 from components.train.trajectories import Trajectories
 
@@ -28,7 +29,8 @@ class Pass(BaseModel):
     Attributes:
         step: optimiser steps since the base policy.
         done: mini-batches dealt with, skipped ones included.
-        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update.
+        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; where
+            the trajectories are of an older policy, with that policy for pi, and measured before the pass.
         skipped: mini-batches left out because their loss or gradient was not finite.
         bad_in_a_row: of those, how many came last without one that was good.
         zero_signal_groups: groups whose rewards are all equal.
@@ -102,7 +104,7 @@ def run_pass(
             else:
                 result.bad_in_a_row = 0
                 if result.gap_mean is None:
-                    _check_gap(evaluated.tokens, section.max_logprob_gap)
+                    check_gap(evaluated.tokens, section.max_logprob_gap)
                     result.gap_mean, result.gap_max = evaluated.tokens.gap_mean, evaluated.tokens.gap_max
                 measured = off_policy(
                     evaluated.log_ratio_N,
@@ -191,13 +193,3 @@ def _too_far(measured: OffPolicy, config: RunConfig) -> str | None:
     if section.max_kl is not None and kl > section.max_kl:
         return f"KL(mu || pi) of {kl:.3g} nats a token exceeds train.max_kl {section.max_kl}"
     return None
-
-
-def _check_gap(tokens: TokenMeans, limit: float) -> None:
-    """Before the first update the policy is the behaviour policy, so log pi - log mu is nearly 0."""
-    if not tokens.gap_mean <= limit:
-        raise InputError(
-            f"engine and trainer disagree by {tokens.gap_mean:.3g} nats a token (at most {tokens.gap_max:.3g}), more "
-            f"than train.max_logprob_gap {limit}: the rollout engine had other weights, another tokenizer, template "
-            "or temperature than this policy; sample again with it"
-        )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from components.contract.errors import InputError
+from components.contract.layout import Round
 from components.contract.manifest import Manifest, Output
 from components.contract.metrics import TrainMetrics
 from components.contract.resolve import stage_digest
@@ -21,6 +22,8 @@ class Work:
 
     Attributes:
         incoming: directory whose manifest commits the policy to be trained; `policy` is that manifest.
+        sampled: directory whose manifest commits the behaviour policy, which made the trajectories: the same, but for
+            pipelined iterations. `behaviour` is that manifest.
         directory: where the next policy goes.
         inputs, digest: what the outputs depend on.
     """
@@ -29,6 +32,8 @@ class Work:
     iteration: int
     incoming: OutputDirectory
     policy: Manifest
+    sampled: OutputDirectory
+    behaviour: Manifest
     directory: OutputDirectory
     inputs: dict[str, str]
     digest: str
@@ -48,8 +53,24 @@ class Work:
         for shard, rollout, reward in shard_directories(current, iteration):
             inputs[f"trajectories/{shard}"] = rollout.require().digest
             inputs[f"rewards/{shard}"] = reward.require().digest
-        directory = current.directory(current.layout.train(iteration))
-        return cls(current, iteration, incoming, policy, directory, inputs, stage_digest(current.config, "train"))
+        version = current.sampled_policy(Round.iteration(iteration))
+        sampled = current.directory(current.layout.policy_commit(version))
+        return cls(
+            run=current,
+            iteration=iteration,
+            incoming=incoming,
+            policy=policy,
+            sampled=sampled,
+            behaviour=sampled.require(),
+            directory=current.directory(current.layout.train(iteration)),
+            inputs=inputs,
+            digest=stage_digest(current.config, "train"),
+        )
+
+    @property
+    def stale(self) -> bool:
+        """Whether the policy has moved on since the trajectories were sampled."""
+        return self.sampled.key != self.incoming.key
 
 
 def commit(

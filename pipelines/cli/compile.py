@@ -5,21 +5,74 @@ from typing import Annotated
 
 import typer
 
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option("--cluster", metavar="FILE", help="YAML of where and with what stages run; k8s/cluster.example.yaml."),
+]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images",
+        metavar="REGISTRY/PREFIX:TAG",
+        help="Images of the stages: PREFIX/rollout:TAG, PREFIX/train:TAG and so on.",
+        show_default=False,
+    ),
+]
+CpuOption = Annotated[
+    bool,
+    typer.Option("--cpu", help="For a cluster without GPUs: every stage in the image PREFIX/cpu:TAG, small requests."),
+]
+PipelinedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--pipelined",
+        help="Sample for the next iteration while one trains; for runs with loop.staleness=1 and two or more GPUs.",
+        show_default=False,
+    ),
+]
+MaxIterationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-iterations",
+        min=1,
+        max=48,
+        help="Most iterations a run of it can have, 16 by default; each run sets its own number.",
+        show_default=False,
+    ),
+]
+
 
 def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("rapid.yaml"),
-    max_iterations: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=48,
-            help="Most iterations a run of it can have; each run sets its own number.",
-        ),
-    ] = 16,
+    cluster: ClusterOption = None,
+    images: ImagesOption = None,
+    cpu: CpuOption = False,
+    pipelined: PipelinedOption = None,
+    max_iterations: MaxIterationsOption = None,
 ) -> None:
-    """Compile the pipeline to the IR YAML that Kubeflow Pipelines takes."""
-    from pipelines.cluster.config import ClusterConfig
+    """Compile the pipeline to the IR YAML that Kubeflow Pipelines takes.
+
+    What a run is about (configuration, model, data, iterations) and what its stages ask for (cores, memory,
+    accelerators, nodes, images, names of secrets) are parameters of the compiled pipeline: one uploaded version
+    serves many runs. The options here, and FILE, set their defaults and what cannot wait for the run.
+
+    Examples:
+
+        rapid compile --images ghcr.io/me/rapid:1.0
+
+        rapid compile --images ghcr.io/me/rapid:1.0 --cluster cluster.yaml --max-iterations 32 -o nightly.yaml
+
+        rapid compile --images localhost:5001/rapid:dev --cpu
+    """
+    from pipelines.cluster.config import load_cluster
     from pipelines.compilation import compile_pipeline
 
-    compile_pipeline(output, ClusterConfig(max_iterations=max_iterations))
-    typer.echo(f"{output} ({output.stat().st_size / 1024:.0f} KB, up to {max_iterations} iterations)")
+    settings = load_cluster(
+        cluster,
+        images=images,
+        device="cpu" if cpu else None,
+        pipelined=pipelined,
+        max_iterations=max_iterations,
+    )
+    compile_pipeline(output, settings)
+    typer.echo(f"{output} ({output.stat().st_size / 1024:.0f} KB, up to {settings.max_iterations} iterations)")

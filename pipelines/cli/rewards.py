@@ -45,5 +45,5 @@ def rewards_command(
     entries = breakdown(rows, found.config.evaluate, column)
     if entries:
         console.print()
-        title = f"{split[0].upper()}{split[1:]} prompts of {at}, policy {at.policy_version}"
+        title = f"{split[0].upper()}{split[1:]} prompts of {at}, policy {found.sampled_policy(at)}"
         console.print(breakdown_table(title, column, entries))

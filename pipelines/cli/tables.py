@@ -42,19 +42,23 @@ def iteration_line(result: IterationResult) -> str:
 def results_table(config: RunConfig, results: RunResults) -> Table:
     """A row per policy: how it was evaluated, and what the iteration that sampled it did.
 
+    Of pipelined iterations the first two sample policy 0, each has a row, and a column says which it is.
     Columns: mean reward and pass@k on held-out prompts, mean reward of the training completions, optimiser steps
     on them, effective sample share, seconds per stage, share of the wall clock spent sampling or updating.
     """
     ks = _pass_names(config)
     table = _plain(f"Run {config.run.name}")
-    names = ["policy", "held-out", *(f"pass@{k}" for k in ks), "sampled", "steps", "ESS", *STAGES, "comp."]
+    stale = config.loop.staleness > 0
+    head = ["policy", "iteration"] if stale else ["policy"]
+    names = [*head, "held-out", *(f"pass@{k}" for k in ks), "sampled", "steps", "ESS", *STAGES, "comp."]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    sampled = {iteration.round.policy_version: iteration for iteration in results.iterations}
     for version in range(results.policy_version + 1):
-        iteration = sampled.get(version)
-        evaluated = results.evaluated.get(version)
-        table.add_row(str(version), *_evaluation_cells(evaluated, ks), *_iteration_cells(iteration))
+        sampling: list[IterationResult | None] = [i for i in results.iterations if i.round.policy_version == version]
+        for iteration in sampling or [None]:
+            evaluated = iteration.round if iteration and iteration.round.eval else results.evaluated.get(version)
+            head = [str(version), str(iteration.number) if iteration else "-"] if stale else [str(version)]
+            table.add_row(*head, *_evaluation_cells(evaluated, ks), *_iteration_cells(iteration))
     return table
 
 

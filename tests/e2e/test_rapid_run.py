@@ -1,6 +1,7 @@
 """`rapid run` from configuration to report: the compiled pipeline under kfp.local with real vLLM, PyTorch, MLflow."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,6 +186,36 @@ def test_no_iterations_evaluate_and_a_reached_target_keeps_the_policy(tmp_path: 
     results = read_run(run)
     assert len(results.iterations) == 1
     assert results.policy_version == 0
+
+
+def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False}, loop={"iterations": 3, "staleness": 1})
+    output = finish(config)
+    run = open_run(str(tmp_path / "store/runs/small"))
+    results = read_run(run)
+    assert results.policy_version == 3
+    assert [iteration.round.policy_version for iteration in results.iterations] == [0, 0, 1]
+    assert list(results.evaluated) == [0, 1, 3]
+    policies = [run.directory(run.layout.policy_commit(version)).require() for version in (0, 0, 1)]
+    for iteration, policy in zip(results.iterations, policies, strict=True):
+        rollout = run.directory(run.layout.rollout(iteration.round.at, 0)).require()
+        assert rollout.inputs["policy"] == policy.facts["weights_digest"]
+        assert iteration.train is not None
+        assert iteration.train.logprob_gap_max is not None
+        assert iteration.train.logprob_gap_max < 1e-4, "the policy that is named has sampled"
+    fresh, *stale = (i.train.steps[0].log_ratio_mean for i in results.iterations if i.train)
+    assert fresh < 1e-4 < min(stale), "only the first iteration is trained on its own policy's samples"
+    assert re.search(r"policy +iteration +held-out", output)
+
+    before = manifests(run)
+    finish(config)
+    assert manifests(run) == before
+
+    process = start(config, "loop.staleness=0", "loop.iterations=4")
+    output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "loop.staleness" in output
+    assert "Traceback" not in output
 
 
 def test_the_same_run_through_s3(moto: str, tmp_path: Path) -> None:

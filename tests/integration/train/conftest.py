@@ -46,16 +46,17 @@ class TrainingRun:
         rewards: Callable[[Rows], Rows] = keep,
         reward_inputs: Callable[[dict[str, str]], dict[str, str]] = keep,
     ) -> None:
-        """Commit random completions of policy `iteration - 1`; the callables may spoil what is written.
+        """Commit random completions of the policy that the iteration samples; the callables may spoil what is written.
 
         The reward is the share of `3` among the completion's tokens; one held-out group has reward 0.5.
         """
         from transformers import AutoModelForCausalLM
 
         config, layout, at = self.run.config, self.run.layout, Round.iteration(iteration)
-        policy = self.policy(iteration - 1)
-        directory = self.run.directory(layout.policy_commit(iteration - 1))
-        path = directory.fetch(self.scratch.with_name(f"policy-{iteration - 1}"), "policy" if iteration > 1 else "")
+        version = self.run.sampled_policy(at)
+        policy = self.policy(version)
+        directory = self.run.directory(layout.policy_commit(version))
+        path = directory.fetch(self.scratch.with_name(f"policy-{version}"), "policy" if version else "")
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         made: Rows = []
         for number, (prompt, completions) in enumerate(

@@ -56,9 +56,9 @@ def test_the_base_policy_and_trained_ones() -> None:
 
 
 def test_which_policy_a_round_samples() -> None:
-    assert Round.iteration(1).policy_version == 0
-    assert Round.iteration(4).policy_version == 3
-    assert Round.evaluation(4).policy_version == 4
+    assert [Round.iteration(number).policy_version(staleness=0) for number in (1, 2, 4)] == [0, 1, 3]
+    assert [Round.iteration(number).policy_version(staleness=1) for number in (1, 2, 4)] == [0, 0, 2]
+    assert Round.evaluation(4).policy_version(staleness=1) == 4
     assert Round.iteration(1).trains
     assert not Round.evaluation(1).trains
 

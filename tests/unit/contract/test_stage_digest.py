@@ -112,6 +112,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "tracking.model_name": ("other", ""),
     "loop.iterations": ("8", "train"),  # a linear schedule spans them
     "loop.target_reward": ("0.9", ""),
+    "loop.staleness": ("1", "rollout"),
 }
 
 

@@ -1,0 +1,126 @@
+"""The cluster's settings: what they refuse, what they default to, what they make of images and accelerators."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.contract.config import LoopSection
+from components.contract.errors import InputError
+from pipelines.cluster.config import ClusterConfig, load_cluster, local_cluster
+from pipelines.cluster.parameters import STAGES
+
+EXAMPLE = Path(__file__).parents[4] / "k8s/cluster.example.yaml"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_example_holds_every_key_with_its_default() -> None:
+    given = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    assert load_cluster(EXAMPLE) == ClusterConfig()
+    assert given == yaml.safe_load(ClusterConfig().model_dump_json())
+
+
+def test_examples_in_its_comments_are_valid() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    found = {key: yaml.safe_load(value) for key, value in re.findall(r"(\w+): \S+ +# for example (.+)", text)}
+    assert found.keys() == {"node_selector", "tolerations", "secrets"}
+    stage = ClusterConfig.model_validate({"reward": found}).reward
+    assert stage.tolerations[0].operator == "Exists"
+    assert stage.secrets[0].keys == {"api-key": "JUDGE_API_KEY"}
+
+
+def test_one_gpu_for_rollout_and_train_and_none_for_the_rest() -> None:
+    parameters = ClusterConfig().parameters
+    asked = {stage: (parameters[f"{stage}_accelerator"], parameters[f"{stage}_accelerators"]) for stage in STAGES}
+    none, one = ("", "0"), ("nvidia.com/gpu", "1")
+    assert asked == {"prepare": none, "rollout": one, "reward": none, "train": one, "publish": none}
+
+
+def test_a_cluster_without_gpus_asks_for_none_and_runs_all_in_one_image() -> None:
+    cluster = ClusterConfig.model_validate({"device": "cpu", "images": "localhost:5001/rapid:dev"})
+    assert {cluster.image(stage) for stage in STAGES} == {"localhost:5001/rapid/cpu:dev"}
+    assert {cluster.parameters[f"{stage}_accelerator"] for stage in STAGES} == {""}
+
+
+def test_what_a_stage_leaves_out_is_that_of_the_device() -> None:
+    cluster = ClusterConfig.model_validate({"device": "cpu", "rollout": {"cpu": 4}, "train": None})
+    assert (cluster.rollout.cpu, cluster.rollout.memory, cluster.train.memory) == ("4", "6Gi", "4Gi")
+
+
+def test_images_are_named_after_the_stage_that_runs_in_them() -> None:
+    cluster = ClusterConfig.model_validate({"images": "registry:5000/team/rapid:1.2", "reward": {"image": "mine@sha"}})
+    assert [cluster.image(stage) for stage in STAGES] == [
+        "registry:5000/team/rapid/base:1.2",
+        "registry:5000/team/rapid/rollout:1.2",
+        "mine@sha",
+        "registry:5000/team/rapid/train:1.2",
+        "registry:5000/team/rapid/base:1.2",
+    ]
+
+
+def test_every_number_among_the_parameters_is_a_string() -> None:
+    """KFP's backend reads a number there as an empty string, and the pod would ask for nothing."""
+    assert {type(value) for value in ClusterConfig().parameters.values()} == {str, dict, list}
+
+
+def test_a_stage_is_given_no_parameter_of_others() -> None:
+    names = {parameter.name for parameter in ClusterConfig().parameters_of(["reward"])}
+    assert names == {
+        *(f"reward_{name}" for name in ("cpu", "memory", "accelerator", "accelerators")),
+        *(f"reward_{name}" for name in ("node_selector", "tolerations", "image")),
+        "environment",
+        "s3_secret",
+    }
+
+
+def test_one_machine_has_no_volumes_and_no_images_to_choose() -> None:
+    names = local_cluster(LoopSection()).parameters.keys()
+    assert not [name for name in names if name.endswith("_image") or name == "cache"]
+    assert local_cluster(LoopSection(iterations=0)).max_iterations == 1
+    assert [local_cluster(LoopSection(staleness=s)).pipelined for s in (0, 1)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("max_iterations: 49", "max_iterations"),
+        ("rollout: {gpus: 1}", "rollout.gpus: unknown key"),
+        ("rollout: {cpu: four}", "rollout.cpu"),
+        ("train: {memory: 16GiB}", "train.memory"),
+        ("train: {scratch: 1.5Gi}", "train.scratch"),
+        ("train: {accelerators: -1}", "train.accelerators"),
+        ("device: tpu", "device"),
+        ("images: rapid", "images: must be registry/prefix:tag"),
+        ("images: localhost:5000/rapid", "images: must be registry/prefix:tag"),
+        ("secrets: {s3: {AWS_ACCESS_KEY_ID: x}}", "secrets.s3.AWS_ACCESS_KEY_ID: unknown key"),
+        ("reward: {tolerations: [{key: a, operator: Exists, value: b}]}", "operator Exists takes no value"),
+        ("reward: {tolerations: [{}]}", "without a key the operator is Exists"),
+        ("reward: {secrets: [{name: judge, keys: {k: not-a-variable}}]}", "reward.secrets.0.keys"),
+        ("- 1", "must be a mapping"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_what_is_impossible_is_refused_in_one_line(tmp_path: Path, text: str, wrong: str) -> None:
+    with pytest.raises(InputError) as refused:
+        load_cluster(written(tmp_path / "cluster.yaml", text))
+    assert wrong in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*none\.yaml"):
+        load_cluster(tmp_path / "none.yaml")
+
+
+def test_options_go_before_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "cluster.yaml", "{images: a:1, max_iterations: 3}")
+    replaced: dict[str, Any] = {"images": "b:2", "device": "cpu", "pipelined": None, "max_iterations": None}
+    cluster = load_cluster(path, **replaced)
+    assert (cluster.images, cluster.device, cluster.max_iterations) == ("b:2", "cpu", 3)
+    assert cluster.rollout.accelerators == 0
