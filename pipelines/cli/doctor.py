@@ -8,7 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.contract.errors import EXIT_BAD_INPUT
-from pipelines.checks import Finding, Level, check_config, check_machine, check_packages, check_sandbox
+from pipelines.checks.configuration import check_config
+from pipelines.checks.findings import Finding, Level
+from pipelines.checks.machine import check_machine, check_packages, check_sandbox
 from pipelines.cli.arguments import OverridesArgument
 
 _STYLES = {Level.ok: "green", Level.warning: "yellow", Level.wrong: "red"}
@@ -32,12 +34,13 @@ def doctor_command(
     findings = [*check_packages(), *check_machine(), *check_sandbox()]
     if config:
         findings += check_config(config, overrides or ())
-    Console().print(_table(findings))
+    Console().print(findings_table(findings))
     if any(finding.level is Level.wrong for finding in findings):
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _table(findings: list[Finding]) -> Table:
+def findings_table(findings: list[Finding]) -> Table:
+    """One line a finding: its level, what was looked at, what was found and how to mend it."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("what", no_wrap=True)
