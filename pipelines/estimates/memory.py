@@ -118,22 +118,32 @@ def micro_batch_tokens(config: RunConfig) -> int:
     return max(min(section.micro_batch_tokens, mini_batch // section.processes), longest)
 
 
-def _activations(config: RunConfig, shape: ModelShape) -> int:
-    """What a layer's operations save for backward, counted from the modelling code of transformers.
+def activation_bytes(shape: ModelShape, compute: int) -> int:
+    """What one layer's operations save for backward, bytes per token, as in the modelling code of transformers.
 
-    Per token and layer: at each of the layer's two blocks the residual stream and the normalised one in float32 and the
-    block's input in `compute_dtype`; queries, attention's answer and the output projection's input; keys and values;
-    gate, up, the activated gate and their product. With gradient checkpointing one layer's worth, and the residual
-    stream of every layer.
+    Per norm its input and the normalised stream in float32; inputs of the projections, which autocast casts for each of
+    the five once more; queries, keys, values and attention's answer; gate, up, the activated gate and their product;
+    a float32 per head and norm.
+
+    Args:
+        compute: bytes of an element that matrix products take, 4 or 2 (autocast).
     """
-    compute = BYTES[config.train.compute_dtype]
     queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
-    residual = 2 * shape.width * (2 * 4 + compute + (4 if compute == 2 else 0))
-    layer = residual + compute * (3 * queries + 2 * keys + 4 * shape.intermediate)
+    norms = 2 * 4 * (shape.norms * shape.width + (queries + keys if shape.head_norms else 0))
+    inputs = 2 * 4 * shape.width if compute == 4 else 5 * compute * shape.width
+    products = compute * (2 * queries + 2 * keys + 4 * shape.intermediate)
+    return norms + inputs + products + 4 * (shape.heads + shape.norms)
+
+
+def _activations(config: RunConfig, shape: ModelShape) -> int:
+    """All layers' and one more for the gradients inside a layer; with gradient checkpointing one layer's, its
+    gradients, and the residual stream of all.
+    """
+    layer = activation_bytes(shape, BYTES[config.train.compute_dtype])
     tokens = micro_batch_tokens(config)
     if config.train.gradient_checkpointing:
-        return tokens * (layer + 4 * shape.width * shape.layers)
-    return tokens * layer * shape.layers
+        return tokens * (2 * layer + 4 * shape.width * shape.layers)
+    return tokens * layer * (shape.layers + 1)
 
 
 def _head(config: RunConfig, shape: ModelShape, on_gpu: bool) -> int:
