@@ -47,7 +47,7 @@ def make_plan(config: RunConfig, source: Path) -> Plan:
     """
     config = with_absolute_paths(config)
     model = inspect_model(config)
-    data = inspect_data(config, model.tokenizer)
+    data = inspect_data(config, model)
     store = inspect_store(config)
     findings = [
         Finding(Level.ok, "configuration", f"{source}: run {config.run.name}"),

@@ -77,7 +77,7 @@ class LocalStore(Store):
         there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
         if not there.is_dir():
             raise InputError(f"cannot write {path}: {there} is no directory")
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
             raise InputError(f"cannot write {path}: {there} is not writable")
 
     def _path(self, key: str) -> Path:

@@ -14,6 +14,7 @@ from components.prepare.rows import describe_bad
 from components.prepare.sources import is_generated
 from components.prepare.table import DataFile, PromptTables, build_tables, read_data
 from pipelines.checks.findings import Finding, Level
+from pipelines.checks.model import Model
 from pipelines.estimates.work import PromptTokens
 
 _CHARACTERS = 3.0
@@ -31,12 +32,10 @@ class Data:
     held_out: PromptTokens | None = None
 
 
-def inspect_data(config: RunConfig, tokenizer: Path | None) -> Data:
-    """Read and validate every row, and tokenise the prompts where the tokenizer is here.
+def inspect_data(config: RunConfig, model: Model) -> Data:
+    """Read and validate every row, and tokenise the prompts where the model's tokenizer is here.
 
-    Args:
-        tokenizer: directory of the model's tokenizer; without one, lengths are estimated and too long prompts only
-            suspected.
+    Without it, lengths are estimated and too long prompts only suspected.
     """
     if missing := _missing(config):
         return Data(missing)
@@ -44,10 +43,13 @@ def inspect_data(config: RunConfig, tokenizer: Path | None) -> Data:
         files = read_data(config)
     except InputError as error:
         return Data([Finding(Level.wrong, "data", str(error))])
-    if tokenizer is None:
+    if model.tokenizer is None:
         return _estimated(config, files)
     try:
-        tables = build_tables(config, files, load_tokenizer(tokenizer))
+        tokenizer = load_tokenizer(model.tokenizer)
+        if model.policy:
+            model.policy.check_tokenizer(tokenizer)
+        tables = build_tables(config, files, tokenizer)
     except InputError as error:
         return Data([*map(_rows, files), Finding(Level.wrong, "prompts", str(error))])
     return _counted(config, files, tables)

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
-from components.prepare.policy import inspect_policy
+from components.prepare.policy import BasePolicy, inspect_policy
 from components.store.files import reading
 from pipelines.checks.configuration import check_model_path
 from pipelines.checks.findings import Finding, Level
@@ -23,14 +23,21 @@ class Model:
     """Attributes:
     findings: on its files and its sizes.
     shape: None where config.json cannot be had or has no formulas.
-    tokenizer: directory with the model's tokenizer; None where it is not on this machine.
-    bytes: of the files that prepare would bring into the run; None where they are not on this machine.
+    policy: what prepare would bring into the run; None where it is not on this machine.
+    tokenizer: directory with the model's tokenizer; None where that is not on this machine.
     """
 
     findings: list[Finding]
-    shape: ModelShape | None
-    tokenizer: Path | None
-    bytes: int | None
+    shape: ModelShape | None = None
+    policy: BasePolicy | None = None
+    tokenizer: Path | None = None
+
+    @property
+    def bytes(self) -> int | None:
+        """Of the policy's files; None where they are not here."""
+        if self.policy is None:
+            return None
+        return sum((self.policy.directory / name).stat().st_size for name in self.policy.files)
 
 
 def inspect_model(config: RunConfig) -> Model:
@@ -38,19 +45,17 @@ def inspect_model(config: RunConfig) -> Model:
     path = check_model_path(config)
     directory = Path(config.model.path).expanduser()
     if path.level is Level.wrong:
-        return Model([path], None, None, None)
+        return Model([path])
     if path.level is Level.warning:
         return _from_hub(config, path)
     try:
-        base = inspect_policy(directory, config.model.max_length)
+        policy = inspect_policy(directory, config.model.max_length)
     except InputError as error:
-        shape, note = _shape(directory)
-        wrong = Finding(Level.wrong, path.what, str(error))
-        return Model([wrong, *note], shape, None, None)
-    shape, note = _shape(directory)
-    size = sum((directory / name).stat().st_size for name in base.files)
-    found = f"{path.found}: {base.parameters / 1e6:,.1f} million parameters in {base.dtype}"
-    return Model([Finding(Level.ok, path.what, found), *note], shape, directory, size)
+        shape, notes = _shape(directory)
+        return Model([Finding(Level.wrong, path.what, str(error)), *notes], shape)
+    shape, notes = _shape(directory)
+    found = f"{path.found}: {policy.parameters / 1e6:,.1f} million parameters in {policy.dtype}"
+    return Model([Finding(Level.ok, path.what, found), *notes], shape, policy, directory)
 
 
 def _shape(directory: Path) -> tuple[ModelShape | None, list[Finding]]:
@@ -82,7 +87,7 @@ def _from_hub(config: RunConfig, path: Finding) -> Model:
     except InputError as error:
         shape, notes = None, [_no_sizes(error)]
     tokenizer = cached if cached and _has_tokenizer(cached) else None
-    return Model([path, *notes, *_length(config, shape)], shape, tokenizer, None)
+    return Model([path, *notes, *_length(config, shape)], shape, tokenizer=tokenizer)
 
 
 def _no_sizes(error: InputError) -> Finding:

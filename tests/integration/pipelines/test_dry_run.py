@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from arithmetic_run import write_config
 from fake_run import FakeRun
+from tiny_policy import tiny_model
 from typer.testing import CliRunner
 
 from components.contract.layout import Round, RunLayout
@@ -19,6 +20,7 @@ from components.runtime.clock import Clock
 from components.store import Run, open_store
 from pipelines.checks.findings import Level
 from pipelines.cli.main import app
+from pipelines.demo.arithmetic import tokenizer
 from pipelines.plan import Plan, make_plan
 
 PAPER = Path(__file__).parents[3] / "configs" / "paper"
@@ -187,6 +189,24 @@ def test_an_architecture_without_formulas_can_still_start(config: Path) -> None:
     judged = plan(config)
     assert "is of model_type 'novel', for which there are no formulas" in found(judged, "model sizes")
     assert judged.shape is None
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
+    other = config.parent / "other"
+    tiny_model(0, vocab_size=8, hidden_size=64, num_attention_heads=2).save_pretrained(other)
+    tokenizer().save_pretrained(other)
+    (line,) = wrong(plan(config, f"model={other}"))
+    assert line.startswith(f"prompts: the tokenizer in {other} does not fit the model")
+
+
+def test_generated_tasks_and_an_evaluation_alone(config: Path) -> None:
+    words = (
+        "data={train: 'reasoning_gym:chain_sum', options: {size: 30, min_digits: 1, max_digits: 1}, eval_prompts: 8}",
+    )
+    judged = plan(config, *words, "loop.iterations=0", "model.max_length=64", "reward=reasoning_gym")
+    assert not wrong(judged)
+    assert found(judged, "data.train") == "ok reasoning_gym:chain_sum: 30 rows"
+    assert judged.work.run == judged.work.held_out
 
 
 def test_a_disk_that_is_too_small_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
