@@ -151,7 +151,7 @@ def _training(plan: Plan) -> Table:
         ("gradients", memory.gradients, "float32" + processes),
         ("AdamW's moments", memory.moments, "two, float32" + processes),
         ("base policy", memory.reference, "for the KL term" + processes),
-        ("gathered by FSDP", memory.gathered, "embeddings and two layers, with gradients"),
+        ("gathered by FSDP", memory.gathered, "embeddings and two layers"),
         ("weights to compute with", memory.copies, train.compute_dtype),
         ("activations", memory.activations, passes),
         ("logits and head", memory.head, "of a chunk (train.logprob_chunk), and the head's gradient"),

@@ -64,7 +64,7 @@ class TrainingMemory:
         gradients: float32, of what is trained.
         moments: both of AdamW, float32.
         reference: the base policy, where `train.kl_coefficient` asks for it.
-        gathered: whole layers and embeddings that FSDP brings together; 0 in one process.
+        gathered: whole layers and embeddings that FSDP brings together, and their gradients; 0 in one process.
         copies: weights in `compute_dtype`, which autocast makes and backward keeps.
         activations: what backward needs of a micro-batch.
         head: logits of a chunk, and the gradient of the output projection.
@@ -97,14 +97,14 @@ def training_memory(config: RunConfig, shape: ModelShape, on_gpu: bool) -> Train
     stored = compute if section.lora else 4
     kept = shape.parameters * stored + adapters * 4
     matrices = shape.layers * sum(a * b for a, b in shape.projections.values())
-    # Root and two layers, weights and gradients, since the next layer comes while one computes.
-    whole = 2 * stored * (shape.root_parameters + 2 * shape.layer_parameters) if world > 1 else 0
+    # Two layers, since the next one comes while one computes; frozen weights have no gradients.
+    gathered = stored * (shape.root_parameters + 2 * shape.layer_parameters) * (1 if section.lora else 2)
     return TrainingMemory(
         weights=kept // world,
         gradients=4 * trained // world,
         moments=8 * trained // world,
         reference=shape.parameters * stored // world if section.kl_coefficient else 0,
-        gathered=whole,
+        gathered=gathered if world > 1 else 0,
         copies=matrices * compute if section.compute_dtype != "float32" and not section.lora else 0,
         activations=_activations(config, shape),
         head=_head(config, shape, on_gpu),
