@@ -12,6 +12,12 @@ ObjectiveName = Literal[
 Baseline = Literal["weighted", "self_normalised", "mean", "leave_one_out"]
 Normalisation = Literal["sum", "sequence", "token", "constant"]
 
+CPU_LOGITS = 1 << 24
+"""float32 logits of a chunk where `logprob_chunk` is null: 64 MiB."""
+
+GPU_LOGITS = 1 << 28
+"""1 GiB: matrix products want more rows there."""
+
 # The options each objective has, with the values of its paper or, where that gives none, of its reference code.
 OBJECTIVE_OPTIONS: dict[ObjectiveName, dict[str, Any]] = {
     "rapid": {"truncation": 2.0, "ratio": "sequence", "baseline": "weighted", "normalisation": "sum"},

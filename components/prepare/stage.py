@@ -50,13 +50,13 @@ def run(config: RunConfig) -> PrepareResult:
             or data, model or tokenizer cannot be used.
     """
     clock = Clock()
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     store = open_store(config.store.uri)
     current = Run(store, RunLayout(config.run.name), config)
     store.check_writable(current.layout.root)
-    _refuse_other_config(current)
-    data = _data_digests(config)
-    if not _is_prepared(current, data):
+    refuse_other_config(current)
+    data = data_digests(config)
+    if not is_prepared(current, data):
         _prepare(current, data, clock)
     _store_config(current)
     return PrepareResult(current.uri, [str(shard) for shard in range(config.rollout.shards)])
@@ -127,7 +127,7 @@ def _commit_prompts(current: Run, tables: "PromptTables", inputs: dict[str, str]
     note(f"{facts['train_prompts']} prompts to train on, {facts['eval_prompts']} held out")
 
 
-def _is_prepared(current: Run, data: dict[str, str]) -> bool:
+def is_prepared(current: Run, data: dict[str, str]) -> bool:
     """Whether nothing is left to do. Raises InputError where the run was made from other data."""
     policy = current.directory(current.layout.policy_commit(0)).manifest()
     if policy is None:
@@ -151,7 +151,7 @@ def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:
     return into
 
 
-def _refuse_other_config(current: Run) -> None:
+def refuse_other_config(current: Run) -> None:
     """Raises InputError where a key differs that something committed in the run depends on."""
     stored = _stored_config(current)
     if stored is None or stored == current.config:
@@ -173,7 +173,7 @@ def _store_config(current: Run) -> None:
     try:
         current.store.create(current.layout.config, data)
     except ObjectExists:
-        _refuse_other_config(current)
+        refuse_other_config(current)
         current.store.write(current.layout.config, data)
 
 
@@ -185,7 +185,7 @@ def _stored_config(current: Run) -> RunConfig | None:
     return parse_config(text, what=current.store.locate(current.layout.config))
 
 
-def _data_digests(config: RunConfig) -> dict[str, str]:
+def data_digests(config: RunConfig) -> dict[str, str]:
     """Digest of each data source, by its configuration key. Raises InputError where one cannot be read."""
     files = {"data.train": config.data.train}
     if config.data.eval is not None and config.data.eval_prompts:
@@ -200,7 +200,7 @@ def _data_digests(config: RunConfig) -> dict[str, str]:
     return digests
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
+def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The configuration with local paths spelled out, which stages in other directories can follow."""
     data = config.data
     sections: dict[str, object] = {

@@ -70,6 +70,13 @@ class Store(ABC):
         """The object's URI, for messages, manifests and other programs."""
         return f"{self.uri.removesuffix('/')}/{key}"
 
+    def check_reachable(self, prefix: str) -> None:
+        """Raise InputError where the store can be seen not to take writes below `prefix`; writes nothing itself.
+
+        Rights that a store tells only when it is written to are left to `check_writable`.
+        """
+        self.list(prefix)
+
     def check_writable(self, prefix: str) -> None:
         """Write and remove a small object below `prefix`, so that a run fails before its work and not after."""
         probe = f"{prefix}/.write-check"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from components.contract.errors import InputError
 from components.store.base import ObjectExists, ObjectInfo, Store
 from components.store.files import TEMPORARY, reading, writing
 
@@ -70,6 +71,14 @@ class LocalStore(Store):
 
     def local_path(self, key: str) -> Path:
         return self._path(key)
+
+    def check_reachable(self, prefix: str) -> None:
+        path = self._path(prefix)
+        there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+        if not there.is_dir():
+            raise InputError(f"cannot write {path}: {there} is no directory")
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+            raise InputError(f"cannot write {path}: {there} is not writable")
 
     def _path(self, key: str) -> Path:
         assert not key.startswith("/"), key

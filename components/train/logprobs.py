@@ -10,17 +10,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from components.contract.errors import InputError
+from components.contract.train_config import CPU_LOGITS, GPU_LOGITS
 from components.train.fused_head import Foreseen, linear_logprobs
 from components.train.microbatch import MicroBatch
 
 _NO_TOKENS = torch.zeros(1, 1, dtype=torch.int64)
 _PROBES = 4
-
-_CPU_LOGITS = 1 << 24
-"""float32 logits of a chunk: 64 MiB."""
-
-_GPU_LOGITS = 1 << 28
-"""1 GiB: matrix products want more rows there."""
 
 
 class Scorer(nn.Module):
@@ -119,7 +114,7 @@ class Scorer(nn.Module):
 
 def _chunk_that_fits(model: nn.Module) -> int:
     embedding = model.get_input_embeddings().weight  # type: ignore[operator]
-    logits = _GPU_LOGITS if embedding.is_cuda else _CPU_LOGITS
+    logits = GPU_LOGITS if embedding.is_cuda else CPU_LOGITS
     return max(1, logits // int(embedding.shape[0]))
 
 

@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from components.contract.errors import EXIT_BAD_INPUT
-from pipelines.checks import Finding, Level, check_config, check_machine, check_packages, check_sandbox
+from pipelines.checks.configuration import check_config
+from pipelines.checks.findings import Level
+from pipelines.checks.machine import check_machine, check_packages, check_sandbox
 from pipelines.cli.arguments import OverridesArgument
-
-_STYLES = {Level.ok: "green", Level.warning: "yellow", Level.wrong: "red"}
+from pipelines.cli.findings import findings_table
 
 
 def doctor_command(
@@ -32,17 +31,6 @@ def doctor_command(
     findings = [*check_packages(), *check_machine(), *check_sandbox()]
     if config:
         findings += check_config(config, overrides or ())
-    Console().print(_table(findings))
+    Console().print(findings_table(findings))
     if any(finding.level is Level.wrong for finding in findings):
         raise typer.Exit(EXIT_BAD_INPUT)
-
-
-def _table(findings: list[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("what", no_wrap=True)
-    table.add_column("found")
-    for finding in findings:
-        found = finding.found if not finding.mend else f"{finding.found}; {finding.mend}"
-        table.add_row(f"[{_STYLES[finding.level]}]{finding.level.value}[/]", escape(finding.what), escape(found))
-    return table

@@ -12,12 +12,14 @@ from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
-from pipelines.checks import loaded_graders
+from pipelines.checks.configuration import loaded_graders
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
+from pipelines.cli.dry_run import print_plan
 from pipelines.cli.live import LiveView
 from pipelines.cli.scripts import script
 from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
 from pipelines.launch import LocalRun
+from pipelines.plan import make_plan
 
 _LOG_TAIL = 25
 
@@ -30,6 +32,14 @@ def run_command(
         typer.Option(
             "--unsafe",
             help="Run programs that models wrote even where there is no sandbox: reward.sandbox.unsafe=true.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything the run needs, estimate tokens, memory and storage, and start nothing. "
+            "Exits with status 2 when something would keep it from starting.",
         ),
     ] = False,
 ) -> None:
@@ -45,9 +55,18 @@ def run_command(
         rapid run my.yaml run.name=second train.learning_rate=5e-7 loop.iterations=8
 
         rapid run my.yaml store=s3://bucket/prefix
+
+        rapid run my.yaml --dry-run
     """
     words = [*(overrides or ()), *(["reward.sandbox.unsafe=true"] if unsafe else [])]
-    execute(load_config(config, words), ["run", str(config), *words])
+    command = ["run", str(config), *words]
+    if not dry_run:
+        execute(load_config(config, words), command)
+        return
+    plan = make_plan(load_config(config, words), config)
+    print_plan(plan, command, Console())
+    if not plan.could_start:
+        raise typer.Exit(EXIT_BAD_INPUT)
 
 
 def execute(config: RunConfig, command: list[str]) -> None:

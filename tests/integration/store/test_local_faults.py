@@ -180,3 +180,18 @@ def test_files_that_vanish_while_listing_are_left_out(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "walk", walk_then_delete)
     assert [info.key for info in store.list("runs")] == ["runs/b"]
+
+
+def test_a_place_that_cannot_be_written_is_seen_without_writing(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    store.check_reachable("runs/demo")
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*/file/runs/demo: .*/file is no directory"):
+        LocalStore(tmp_path / "file").check_reachable("runs/demo")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"link is no directory"):
+        LocalStore(tmp_path / "link").check_reachable("runs/demo")
+    tmp_path.chmod(0o555)
+    with without_rights(), pytest.raises(InputError, match=r"cannot write .*/store/runs/demo: .* is not writable"):
+        store.check_reachable("runs/demo")

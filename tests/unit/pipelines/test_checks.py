@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from arithmetic_run import write_config
 
-from pipelines import checks
-from pipelines.checks import Level, check_config, check_machine, check_packages, check_sandbox
+from pipelines.checks import machine
+from pipelines.checks.configuration import check_config
+from pipelines.checks.findings import Level
+from pipelines.checks.machine import check_machine, check_packages, check_sandbox
 
 OWN_UID = "sandbox: own uid"
 
@@ -16,7 +18,7 @@ def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where only namespaces let another uid reach the interpreter."""
     monkeypatch.setattr("components.reward.sandbox.layers.own_uids", lambda: range(9, 99))
     monkeypatch.setattr("components.reward.sandbox.layers.closed_folder", lambda: "/root")
-    monkeypatch.setattr(checks, "own_uids", lambda: range(9, 99))
+    monkeypatch.setattr(machine, "own_uids", lambda: range(9, 99))
 
 
 @pytest.mark.parametrize(("mode", "level"), [("namespaces", Level.ok), ("landlock", Level.warning)])
@@ -24,7 +26,7 @@ def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_layer_that_the_chosen_mode_has_is_no_warning(
     monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
 ) -> None:
-    monkeypatch.setattr(checks, "choose", lambda _: mode)
+    monkeypatch.setattr(machine, "choose", lambda _: mode)
     (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
     assert finding.level is level
     assert bool(finding.mend) == (level is Level.warning)

@@ -1,0 +1,1 @@
+"""What can be known about this machine and a configuration before a run starts."""

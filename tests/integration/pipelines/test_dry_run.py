@@ -1,0 +1,280 @@
+"""`rapid run CONFIG --dry-run`: what it finds, that it starts and writes nothing."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from arithmetic_run import write_config
+from fake_run import FakeRun
+from tiny_policy import tiny_model
+from typer.testing import CliRunner
+
+from components.contract.layout import Round, RunLayout
+from components.contract.resolve import load_config
+from components.prepare.stage import run as prepare
+from components.prepare.stage import with_absolute_paths
+from components.runtime.clock import Clock
+from components.store import Run, open_store
+from pipelines.checks.findings import Level
+from pipelines.cli.main import app
+from pipelines.demo.arithmetic import tokenizer
+from pipelines.plan import Plan, make_plan
+
+PAPER = Path(__file__).parents[3] / "configs" / "paper"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return write_config(tmp_path, tracking={"enabled": False})
+
+
+def plan(config: Path, *words: str) -> Plan:
+    return make_plan(load_config(config, words), config)
+
+
+def found(plan: Plan, what: str) -> str:
+    """The one finding on something, as a line: level, what is found, how to mend it."""
+    (finding,) = [finding for finding in plan.findings if finding.what == what]
+    return f"{finding.level} {finding.found} {finding.mend}".strip()
+
+
+def wrong(plan: Plan) -> list[str]:
+    lines = [f"{finding.what}: {finding.found}" for finding in plan.findings if finding.level is Level.wrong]
+    assert not any("\n" in line for line in lines)
+    assert plan.could_start is not bool(lines)
+    return lines
+
+
+def contents(directory: Path) -> dict[str, tuple[int, int]]:
+    """Everything below a directory with its size and time of change; the lock files of other libraries too."""
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(directory.rglob("*"))}
+
+
+def test_a_run_that_could_start_is_described_and_nothing_is_written(config: Path) -> None:
+    before = contents(config.parent)
+    done = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["run", str(config), "loop.iterations=3", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    for heading in (
+        "Checks",
+        "Model",
+        "Work",
+        "Memory of the rollout engine",
+        "Memory of a training process",
+        "Storage",
+    ):
+        assert [line for line in lines if line.startswith(f"{heading} ─")]
+    assert "ok prompts 56 to train on, 8 held out; 6 tokens on average, at most 6" in lines
+    assert "prompts 24 80 8 of them held out" in lines
+    assert "completions 96 320 4 a prompt, 4 a held-out one" in lines
+    assert "completion tokens, at most 576 1,920 if all reach 6" in lines
+    assert "optimiser steps 4 12 4 prompts, 16 sequences each" in lines
+    assert lines[-1].startswith("nothing was started or written; start it with: ")
+    assert lines[-1].endswith(f"run {config} loop.iterations=3")
+    assert contents(config.parent) == before
+
+
+def test_what_keeps_a_run_from_starting_is_said_at_once_with_status_2(config: Path) -> None:
+    (config.parent / "store").write_text("a file where a directory must be")
+    words = ["data.train=none.jsonl", "model=/nowhere/model", "reward=no_such_module:grade"]
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["run", str(config), *words, "--dry-run"])
+    assert done.exit_code == 2
+    lines = [" ".join(line.split()) for line in done.output.splitlines() if line.startswith("wrong")]
+    assert lines == [
+        "wrong model.path /nowhere/model is no directory; give a Hugging Face directory",
+        f"wrong data.train {config.parent}/none.jsonl does not exist; put it there, or give another: data.train=PATH",
+        "wrong reward.graders reward.graders cannot be loaded: no_such_module:grade: ModuleNotFoundError: "
+        "No module named 'no_such_module'",
+        f"wrong store cannot write {config.parent}/store/runs/small: {config.parent}/store is no directory",
+    ]
+    assert "4 things keep it from starting; nothing was started or written" in done.output
+
+
+def rows(config: Path, *lines: dict[str, Any] | str) -> str:
+    """A prompt file of the given rows after twenty good ones; the word that names it."""
+    good = [{"prompt": f"{10 + number}+1=", "answer": str(11 + number)} for number in range(20)]
+    path = config.parent / "rows.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in [*good, *lines]]
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return f"data.train={path}"
+
+
+def test_malformed_rows_are_counted_and_named(config: Path) -> None:
+    word = rows(config, "{not json", {"prompt": ""})
+    assert wrong(plan(config, word)) == [
+        f"data: data.train: 2 of 22 rows of {config.parent}/rows.jsonl are bad (9.1%, data.max_bad_share is 1.0%): "
+        "row 21: not JSON (Expecting property name enclosed in double quotes); row 22: prompt is empty"
+    ]
+    tolerated = plan(config, word, "data.max_bad_share=0.1")
+    assert not wrong(tolerated)
+    assert "22 rows, 2 of them bad and left out: row 21: not JSON" in found(tolerated, "data.train")
+
+
+def test_prompts_that_are_too_long_are_named(config: Path) -> None:
+    word = rows(config, {"prompt": "1+" * 20 + "1=", "answer": "21"})
+    reason = "row 21: prompt has 42 tokens, and beside the longest completion model.max_length leaves 26"
+    (line,) = wrong(plan(config, word))
+    assert line.startswith("prompts: data.train: 1 of 21 rows of")
+    assert line.endswith(reason)
+    tolerated = plan(config, word, "data.max_bad_share=0.1")
+    assert not wrong(tolerated)
+    assert found(tolerated, "prompts").startswith("warn 12 to train on, 8 held out")
+    assert found(tolerated, "prompts").endswith(f"left out are {reason}")
+
+
+def test_without_a_tokenizer_lengths_are_estimated_and_suspected(config: Path) -> None:
+    word = rows(config, {"prompt": "1+" * 60 + "1=", "answer": "61"})
+    judged = plan(config, word, "model=some/model")
+    assert not wrong(judged)
+    assert found(judged, "prompt lengths") == (
+        "warn about 4 tokens on average, at most 41, more than the 26 that model.max_length leaves beside the longest "
+        "completion the tokenizer is not here, so these are characters / 3"
+    )
+    assert judged.work.iteration.prompt_tokens is not None
+    assert wrong(plan(config, word, "model=some/model", "data.eval_prompts=22")) == [
+        "prompts: data.eval_prompts is 22, and data.train has 21 different prompts"
+    ]
+    assert wrong(plan(config, word, "model=some/model", "data.eval_prompts=21")) == ["prompts: all 21 are held out"]
+
+
+def test_a_hub_model_is_judged_by_its_cached_configuration(config: Path) -> None:
+    unknown = plan(config, "model=Qwen/Qwen2.5-0.5B")
+    assert not wrong(unknown)
+    assert found(unknown, "model.path") == "warn Qwen/Qwen2.5-0.5B is taken as a hub name it is downloaded by prepare"
+    assert found(unknown, "model sizes") == (
+        "warn config.json of Qwen/Qwen2.5-0.5B is not in the hub's cache, and HF_HUB_OFFLINE is set memory and storage "
+        "are not estimated"
+    )
+    assert (unknown.shape, unknown.engine, unknown.training, unknown.storage) == (None, None, None, None)
+    cache_model(config.parent / "hub", "Qwen/Qwen2.5-0.5B", PAPER / "models" / "Qwen2.5-0.5B")
+    known = plan(config, "model=Qwen/Qwen2.5-0.5B")
+    assert not wrong(known)
+    assert known.shape is not None
+    assert known.shape.parameters == 494_032_768
+    assert wrong(plan(config, "model={path: Qwen/Qwen2.5-0.5B, max_length: 40000}")) == [
+        "model.max_length: 40000, and Qwen/Qwen2.5-0.5B has 32768 positions"
+    ]
+
+
+def cache_model(cache: Path, name: str, model: Path) -> None:
+    """What the hub's cache looks like once config.json of a model was asked for."""
+    repository, commit = cache / f"models--{name.replace('/', '--')}", "0" * 40
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    shutil.copy(model / "config.json", snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+
+
+def test_a_directory_with_a_configuration_alone_is_estimated_but_cannot_start(config: Path) -> None:
+    model = PAPER / "models" / "gemma-3-1b-pt"
+    judged = plan(config, f"model={model}")
+    assert wrong(judged) == [
+        f"model.path: there are no weights in {model}: neither model.safetensors nor model.safetensors.index.json"
+    ]
+    assert judged.storage is not None
+    assert judged.storage.policy == 4 * 999_885_952
+
+
+def test_an_architecture_without_formulas_can_still_start(config: Path) -> None:
+    path = config.parent / "policy" / "config.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "model_type": "novel"}))
+    judged = plan(config)
+    assert "is of model_type 'novel', for which there are no formulas" in found(judged, "model sizes")
+    assert judged.shape is None
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
+    other = config.parent / "other"
+    tiny_model(0, vocab_size=8, hidden_size=64, num_attention_heads=2).save_pretrained(other)
+    tokenizer().save_pretrained(other)
+    (line,) = wrong(plan(config, f"model={other}"))
+    assert line.startswith(f"prompts: the tokenizer in {other} does not fit the model")
+
+
+def test_generated_tasks_and_an_evaluation_alone(config: Path) -> None:
+    words = (
+        "data={train: 'reasoning_gym:chain_sum', options: {size: 30, min_digits: 1, max_digits: 1}, eval_prompts: 8}",
+    )
+    judged = plan(config, *words, "loop.iterations=0", "model.max_length=64", "reward=reasoning_gym")
+    assert not wrong(judged)
+    assert found(judged, "data.train") == "ok reasoning_gym:chain_sum: 30 rows"
+    assert judged.work.run == judged.work.held_out
+
+
+def test_a_disk_that_is_too_small_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    assert "GiB at most are to come, and 0.0 GiB are free" in found(plan(config, "loop.iterations=40"), "disk")
+
+
+@pytest.fixture
+def prepared(config: Path) -> FakeRun:
+    """The run of `config`, with what prepare commits."""
+    prepare(load_config(config))
+    resolved = with_absolute_paths(load_config(config))
+    return FakeRun(Run(open_store(resolved.store.uri), RunLayout(resolved.run.name), resolved))
+
+
+def test_what_is_committed_is_skipped(config: Path, prepared: FakeRun) -> None:
+    assert found(plan(config), "committed") == "ok prompts and base policy: skipped; the run goes on after that"
+    prepared.iteration(1)
+    prepared.round(Round.iteration(2))
+    judged = plan(config)
+    assert found(judged, "committed") == (
+        "ok prompts and base policy, 1 of 2 iterations, rollouts of iteration 2, rewards of iteration 2: skipped; "
+        "the run goes on after that"
+    )
+    assert judged.work.iterations == 1
+
+
+def test_a_finished_run_is_told(config: Path, prepared: FakeRun) -> None:
+    for number in (1, 2):
+        prepared.iteration(number)
+    prepared.round(Round.evaluation(2))
+    directory = prepared.run.directory(prepared.run.layout.report)
+    directory.commit("publish", "small", [], {}, "", Clock().timings(), facts={"policy_version": 2})
+    assert found(plan(config), "committed").startswith(
+        "ok all of it: 2 iterations and the report; a start would do nothing"
+    )
+    longer = plan(config, "loop.iterations=3")
+    assert "2 of 3 iterations" in found(longer, "committed")
+    assert longer.work.iterations == 1
+
+
+def test_lengths_of_what_was_sampled_give_expectations(config: Path, prepared: FakeRun) -> None:
+    directory = prepared.run.directory(prepared.run.layout.rollout(Round.iteration(1), 0))
+    facts = {"rows": 96, "completion_tokens": 288}
+    directory.commit("rollout", "small", [], {}, "", Clock().timings(), iteration=1, shard=0, facts=facts)
+    judged = plan(config)
+    assert judged.work.tokens_per_completion == 3.0
+    done = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["run", str(config), "--dry-run"])
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "completion tokens, expected 288 672 at 3.0 a completion, as sampled so far" in lines
+
+
+def test_a_run_of_other_settings_or_data_is_refused(config: Path, prepared: FakeRun) -> None:
+    (line,) = wrong(plan(config, "data.eval_prompts=4"))
+    assert line.startswith("store: run 'small' in")
+    assert "data.eval_prompts: 8 -> 4; choose another run.name" in line
+    prompts = config.parent / "prompts.jsonl"
+    prompts.write_text(prompts.read_text() + '\n{"prompt": "1+1=", "answer": "2"}')
+    (line,) = wrong(plan(config))
+    assert "was committed from other inputs (data.train)" in line
+    assert prepared.run.policy_version() == 0
+
+
+def test_a_bucket_is_asked_and_not_written(config: Path, moto: str) -> None:
+    judged = plan(config, f"store={moto}/runs-of-mine")
+    assert not wrong(judged)
+    assert "whether it takes writes shows when the run starts" in found(judged, "store")
+    assert open_store(moto).list("") == []
+    assert wrong(plan(config, "store=s3://rapid-no-such-bucket/x"))[0].startswith(
+        "store: there is no bucket 'rapid-no-such-bucket'"
+    )
