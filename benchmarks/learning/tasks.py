@@ -128,7 +128,7 @@ def sorting() -> Task:
         max_length=48,
         warm_start_steps=900,
         warm_start_batch=64,
-        rates=(5e-5, 1e-4, 2e-4, 4e-4),
+        rates=(5e-5, 1e-4, 2e-4),
     )
 
 
