@@ -9,7 +9,18 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-SHOWN = ("pg", "grpo", "dr_grpo", "dapo", "rapid k=4", "rapid k=16", "rapid k=32", "grpo k=16", "sft k=16")
+SHOWN = (
+    "pg",
+    "grpo",
+    "dr_grpo",
+    "dapo",
+    "rapid k=4",
+    "rapid k=16",
+    "rapid k=32",
+    "rapid, dynamic k=16",
+    "grpo k=16",
+    "sft k=16",
+)
 """The lines that tell the story; the tables have all."""
 
 _COLOURS = dict(zip(SHOWN, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
