@@ -7,8 +7,10 @@ from kfp import dsl
 def train(run_uri: str, iteration: int, rewards: list, metrics: dsl.Output[dsl.Metrics]) -> int:
     """Take one iteration's mini-batch steps; returns how many iterations remain, 0 once the target is reached.
 
-    `rewards` are the reward stages' answers; they order the tasks and name the inputs in the KFP graph.
+    `rewards` are the reward stages' answers; they order the tasks and name the inputs in the KFP graph. Pipelined,
+    there are none, and the graph itself orders the tasks.
     """
+    from components.results import evaluation_values, iteration_values, read_iteration
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.progress import emit
     from components.store import open_run
@@ -17,10 +19,12 @@ def train(run_uri: str, iteration: int, rewards: list, metrics: dsl.Output[dsl.M
 
     with exit_on_bad_input():
         manifest = run(run_uri, iteration)
-        for key, value in manifest.facts.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                metrics.log_metric(key, float(value))
         current = open_run(run_uri)
+        found = read_iteration(current, iteration)
+        assert found is not None
+        values = {**manifest.numbers, **iteration_values(found), **evaluation_values(found.round)}
+        for key, value in values.items():
+            metrics.log_metric(key, value)
         sync(current)
         emit("iteration", number=iteration)
         if manifest.facts["outcome"] == "target_reached":
