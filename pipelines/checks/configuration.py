@@ -45,6 +45,24 @@ def loaded_graders(reward: RewardSection) -> list[str]:
     return found + [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]
 
 
+def refuse_nodes(config: RunConfig) -> None:
+    """Raises InputError where training is to be spread over machines, which a run on this one cannot do."""
+    if config.train.nodes > 1:
+        raise InputError(
+            f"train.nodes = {config.train.nodes}, but rapid run trains on this machine alone: set train.nodes=1 "
+            "(train.processes uses several of its GPUs), or submit the run to a cluster"
+        )
+
+
+def check_nodes(config: RunConfig) -> list[Finding]:
+    """Nothing, unless training is to be spread over machines."""
+    try:
+        refuse_nodes(config)
+    except InputError as error:
+        return [Finding(Level.wrong, "train.nodes", str(error))]
+    return []
+
+
 def check_graders(config: RunConfig) -> Finding:
     """Whether the graders load, those on servers answer, and programs have a sandbox."""
     try:

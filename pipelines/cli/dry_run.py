@@ -143,7 +143,8 @@ def _training(plan: Plan) -> Table:
     memory, train = plan.training, plan.config.train
     assert memory is not None
     table = _table("", "", "", "")
-    processes = f", one of {train.processes} parts (FSDP)" if train.processes > 1 else ""
+    parts = train.processes * train.nodes
+    processes = f", one of {parts} parts (FSDP)" if parts > 1 else ""
     frozen = f"frozen in {train.compute_dtype}, adapters in float32" if train.lora else "master copy in float32"
     passes = f"of {micro_batch_tokens(plan.config):,} tokens (train.micro_batch_tokens, one sequence at least)"
     rows = (

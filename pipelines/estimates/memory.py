@@ -85,13 +85,13 @@ class TrainingMemory:
 
 
 def training_memory(config: RunConfig, shape: ModelShape, on_gpu: bool) -> TrainingMemory:
-    """Memory of one of `train.processes`.
+    """Memory of one of the `train.processes` of each of `train.nodes`.
 
     Args:
         on_gpu: decides how many logits exist at a time, where `train.logprob_chunk` does not.
     """
     section = config.train
-    world, compute = section.processes, BYTES[section.compute_dtype]
+    world, compute = section.processes * section.nodes, BYTES[section.compute_dtype]
     adapters = shape.adapter_parameters(section.lora) if section.lora else 0
     trained = adapters or shape.parameters
     stored = compute if section.lora else 4
@@ -115,7 +115,7 @@ def micro_batch_tokens(config: RunConfig) -> int:
     """Most tokens of a forward pass: a mini-batch may be smaller than the limit, and one sequence longer."""
     section, longest = config.train, config.model.max_length
     mini_batch = section.mini_batch_prompts * config.rollout.group_size * longest
-    return max(min(section.micro_batch_tokens, mini_batch // section.processes), longest)
+    return max(min(section.micro_batch_tokens, mini_batch // (section.processes * section.nodes)), longest)
 
 
 def activation_bytes(shape: ModelShape, compute: int) -> int:

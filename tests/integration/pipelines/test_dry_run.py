@@ -209,6 +209,15 @@ def test_generated_tasks_and_an_evaluation_alone(config: Path) -> None:
     assert judged.work.run == judged.work.held_out
 
 
+def test_training_on_several_machines_is_estimated_but_not_for_here(config: Path) -> None:
+    (line,) = wrong(plan(config, "train.nodes=2"))
+    assert line.startswith("train.nodes: train.nodes = 2, but rapid run trains on this machine alone")
+    spread, alone = (plan(config, f"train.nodes={nodes}").training for nodes in (2, 1))
+    assert spread is not None
+    assert alone is not None
+    assert spread.moments == alone.moments // 2
+
+
 def test_a_disk_that_is_too_small_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     assert "GiB at most are to come, and 0.0 GiB are free" in found(plan(config, "loop.iterations=40"), "disk")

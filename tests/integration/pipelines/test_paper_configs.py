@@ -1,6 +1,7 @@
 """The paper's configurations: rows as published pass, and the README says what `--dry-run` says."""
 
 import json
+import os
 import re
 import runpy
 import shlex
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHARED
 from json_server import json_server
 from typer.testing import CliRunner
 
@@ -18,6 +18,7 @@ from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
 
+SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 PAPER = Path(__file__).parents[3] / "configs" / "paper"
 README = (PAPER / "README.md").read_text(encoding="utf-8")
 TABLE = runpy.run_path(str(PAPER / "table.py"))
