@@ -171,7 +171,8 @@ class TrainSection(Section):
     checkpoint_every: int = Field(
         default=0, ge=0, description="optimiser steps between checkpoints inside a pass; 0: none"
     )
-    processes: Count = Field(default=1, description="training processes on this machine, one per GPU")
+    processes: Count = Field(default=1, description="training processes on a machine, one per GPU")
+    nodes: Count = Field(default=1, description="machines that train together, each with `processes`; on a cluster")
 
     @model_validator(mode="after")
     def _cloning_has_one_place(self) -> Self:

@@ -1,11 +1,17 @@
 """How a stage's process ends: one line for bad input, a traceback for a defect."""
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.runtime.progress import emit
+
+TERMINATION_VARIABLE = "RAPID_TERMINATION_LOG"
+"""Set where the exit status does not reach who asked (torchrun turns every status into 1): a file, by default none,
+that then holds the message about bad input. Kubernetes reports the content of /dev/termination-log with the pod."""
 
 
 @contextmanager
@@ -15,6 +21,9 @@ def exit_on_bad_input() -> Iterator[None]:
         yield
     except InputError as error:
         message = " ".join(str(error).split())
+        if path := os.environ.get(TERMINATION_VARIABLE):
+            with suppress(OSError):
+                Path(path).write_text(message, encoding="utf-8")
         if not emit("error", message=message):
             print(f"error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT) from None

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections.abc import Callable
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
@@ -15,12 +16,15 @@ from components.train.spawn import spawn
 from components.train.work import Work, commit
 
 
-def run(run_uri: str, iteration: int) -> Manifest:
+def run(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None = None) -> Manifest:
     """Make policy `iteration` from policy `iteration - 1`, or find that the target is reached and make none.
 
     That the target is reached stands only as long as it is: with a higher `loop.target_reward`, or none, the
     iteration is trained after all. Where torchrun has started several processes, all of them call this; otherwise
     `train.processes` are started here.
+
+    Args:
+        elsewhere: does the training instead of this machine, when there is any to do: returns once it is committed.
 
     Returns:
         The manifest. Facts: outcome, policy_version, target_reached; of a pass also step (optimiser
@@ -53,6 +57,14 @@ def run(run_uri: str, iteration: int) -> Manifest:
         if not together:
             return commit(work, metrics, [], {}, clock)
         return processes.from_first(commit(work, metrics, [], {}, clock) if processes.first else None)
+    if elsewhere is not None:
+        elsewhere(work)
+        return work.directory.require()
+    if work.run.config.train.nodes > 1 and not together:
+        raise InputError(
+            f"train.nodes = {work.run.config.train.nodes}, but this is one process on one machine; start the stage "
+            "with torchrun on each of them, compile the pipeline with a training job, or set train.nodes=1"
+        )
     if work.run.config.train.processes > 1 and not together:
         spawn(run_uri, iteration, work.run.config.train.processes)
         return work.directory.require()

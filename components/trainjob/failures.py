@@ -1,0 +1,78 @@
+"""What went wrong between here and Kubernetes, in one line."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import urllib3
+from kubernetes.client import ApiException
+
+from components.contract.errors import InputError
+
+MISSING, CONFLICT = 404, 409
+
+_MEND = {
+    401: "the token of this pod's service account, or the kubeconfig, is not accepted",
+    403: "give this service account the role in k8s/ that launches training jobs",
+    MISSING: "install Kubeflow Trainer 2.3 or newer, whose resources these are",
+    413: "the settings of the job are too large",
+    422: "the cluster's settings ask for what the cluster does not take",
+}
+
+
+@contextmanager
+def explained(what: str, mend: dict[int, str] | None = None) -> Iterator[None]:
+    """Turn whatever Kubernetes or the way to it answers into an InputError: `<what>: <why>; <how to mend it>`.
+
+    Args:
+        mend: by status, in place of the usual advice.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = root(error)
+        if isinstance(cause, ApiException) and cause.status:
+            advice = {**_MEND, **(mend or {})}.get(cause.status, "start the stage again once the cluster is well")
+            reason = f"Kubernetes answered {cause.status} ({_message(cause)}); {advice}"
+        elif isinstance(cause, ApiException | urllib3.exceptions.HTTPError | OSError):
+            reason = f"Kubernetes cannot be reached ({_first_line(_reason(cause))}); start the stage again once it can"
+        else:
+            raise
+        raise InputError(f"{what}: {reason}") from None
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether Kubernetes says that an object is not there, rather than that it knows nothing of the kind."""
+    cause = root(error)
+    return isinstance(cause, ApiException) and cause.status == MISSING and "name" in _answer(cause).get("details", {})
+
+
+def root(error: BaseException) -> BaseException:
+    """What the SDK, which wraps every failure in its own words, has met in truth."""
+    while not isinstance(error, ApiException | urllib3.exceptions.HTTPError) and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def _message(error: ApiException) -> str:
+    return _first_line(str(_answer(error).get("message") or error.reason))
+
+
+def _answer(error: ApiException) -> dict[str, Any]:
+    """The Status object, where it is Kubernetes itself that answers."""
+    try:
+        answer = json.loads(error.body)
+    except (TypeError, ValueError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _reason(error: BaseException) -> str:
+    """Of the last try, where several were made."""
+    inner = getattr(error, "reason", None) or error
+    return str((getattr(inner, "args", None) and inner.args[-1]) or inner)
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.split())[:500]
