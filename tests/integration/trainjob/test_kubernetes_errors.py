@@ -67,8 +67,16 @@ def test_credentials_that_are_not_accepted(ready: Ready, server: Server) -> None
     assert "Kubernetes answered 401 (Unauthorized)" in refused(ready)
 
 
-@pytest.mark.parametrize(("verb", "kind"), [("get", "trainjobs"), ("create", "trainjobs"), ("get", "trainingruntimes")])
-@pytest.mark.parametrize("status", [503, 500, 0], ids=["503", "500", "dropped"])
+@pytest.mark.parametrize(
+    ("verb", "kind", "status"),
+    [
+        ("get", "trainjobs", 503),
+        ("create", "trainjobs", 500),
+        ("create", "trainjobs", 0),
+        ("get", "trainingruntimes", 429),
+        ("list", "pods", 0),
+    ],
+)
 def test_a_server_that_restarts_is_waited_for(
     ready: Ready, server: Server, acting: Acting, verb: str, kind: str, status: int
 ) -> None:
