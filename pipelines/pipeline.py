@@ -23,6 +23,7 @@ from components.train.component import train
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
 from pipelines.cluster.placement import Channels, place
+from pipelines.cluster.training import launched
 from pipelines.signature import PipelineParameter, with_parameters
 
 NAME = "rapid"
@@ -55,6 +56,7 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
             iterations=iterations,
             max_iterations=cluster.max_iterations,
             pipelined=cluster.pipelined,
+            train_job=cluster.train_job is not None,
         )
         _task(prepared, "prepare", cluster, channels)
         run_uri, shards = prepared.outputs["run_uri"], prepared.outputs["shards"]
@@ -150,13 +152,19 @@ def _sampled(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, chan
 
 
 def _trained(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    if cluster.train_job:
+        return _shown(launched(run_uri, number, rewards, cluster, channels), "train")
     task = train(run_uri=run_uri, iteration=number, rewards=rewards)
     return _task(task, "train", cluster, channels)
 
 
 def _task(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    return _shown(place(task, stage, cluster, channels), stage)
+
+
+def _shown(task: PipelineTask, name: str) -> PipelineTask:
     """Stages skip what is committed in the run; KFP's cache knows nothing of the run and would skip wrongly."""
-    return place(task, stage, cluster, channels).set_caching_options(False).set_display_name(stage)
+    return task.set_caching_options(False).set_display_name(name)
 
 
 def _nested(pipeline: BaseComponent, name: str, channels: Channels, **arguments: Any) -> PipelineTask:

@@ -7,7 +7,14 @@ from kfp import dsl
 
 @dsl.component(base_image="rapid-rl/base:0.1.0", install_kfp_package=False)
 def prepare(
-    config: str, run: str, model: str, data: str, iterations: int, max_iterations: int, pipelined: bool
+    config: str,
+    run: str,
+    model: str,
+    data: str,
+    iterations: int,
+    max_iterations: int,
+    pipelined: bool,
+    train_job: bool,
 ) -> NamedTuple("Prepared", [("run_uri", str), ("shards", list), ("remaining", int)]):
     """Resolve the configuration, bring prompts and base policy into the run.
 
@@ -19,6 +26,7 @@ def prepare(
         iterations: replaces loop.iterations unless negative.
         max_iterations: how many iterations the pipeline was compiled for.
         pipelined: whether it was compiled to sample for the next iteration while one trains.
+        train_job: whether it was compiled to train as a job on other nodes.
     """
     from typing import NamedTuple
 
@@ -42,6 +50,11 @@ def prepare(
             raise InputError(
                 f"loop.staleness = {resolved.loop.staleness}, but this pipeline was compiled "
                 f"{'with' if pipelined else 'without'} --pipelined; loop.staleness=1 goes with --pipelined"
+            )
+        if resolved.train.nodes > 1 and not train_job:
+            raise InputError(
+                f"train.nodes = {resolved.train.nodes}, but this pipeline was compiled to train in one pod; compile it "
+                "with --train-job"
             )
         prepared = run_stage(resolved)
 

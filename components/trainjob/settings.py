@@ -40,10 +40,17 @@ def load_settings(path: Path) -> JobSettings:
         InputError: the file cannot be read, or a key is unknown or its value impossible.
     """
     try:
-        return JobSettings.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+        tree = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return job_settings(tree, str(path))
+
+
+def job_settings(tree: Any, what: str) -> JobSettings:
+    """Validate a mapping; InputError as in `load_settings`."""
+    try:
+        return JobSettings.model_validate(tree)
     except ValidationError as error:
-        raise explain_validation(error, str(path)) from None
+        raise explain_validation(error, what) from None

@@ -30,6 +30,13 @@ PipelinedOption = Annotated[
         show_default=False,
     ),
 ]
+TrainJobOption = Annotated[
+    bool,
+    typer.Option(
+        "--train-job",
+        help="Train as a Kubeflow Trainer job, on as many nodes as the run says; for runs with train.nodes > 1.",
+    ),
+]
 MaxIterationsOption = Annotated[
     int | None,
     typer.Option(
@@ -48,6 +55,7 @@ def compile_command(
     images: ImagesOption = None,
     cpu: CpuOption = False,
     pipelined: PipelinedOption = None,
+    train_job: TrainJobOption = False,
     max_iterations: MaxIterationsOption = None,
 ) -> None:
     """Compile the pipeline to the IR YAML that Kubeflow Pipelines takes.
@@ -63,8 +71,11 @@ def compile_command(
         rapid compile --images ghcr.io/me/rapid:1.0 --cluster cluster.yaml --max-iterations 32 -o nightly.yaml
 
         rapid compile --images localhost:5001/rapid:dev --cpu
+
+        rapid compile --images ghcr.io/me/rapid:1.0 --train-job -o rapid-nodes.yaml
     """
     from pipelines.cluster.config import load_cluster
+    from pipelines.cluster.sections import TrainJob
     from pipelines.compilation import compile_pipeline
 
     settings = load_cluster(
@@ -74,5 +85,7 @@ def compile_command(
         pipelined=pipelined,
         max_iterations=max_iterations,
     )
+    if train_job and settings.train_job is None:
+        settings = settings.model_copy(update={"train_job": TrainJob()})
     compile_pipeline(output, settings)
     typer.echo(f"{output} ({output.stat().st_size / 1024:.0f} KB, up to {settings.max_iterations} iterations)")

@@ -8,14 +8,21 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
-from components.contract.config import LoopSection
+from components.contract.config import LoopSection, RunConfig
 from components.contract.errors import InputError, explain_validation
 from components.contract.resolve import StageName
 from components.contract.section import Section
 from components.contract.yaml_text import load_yaml
-from pipelines.cluster.parameters import STAGES, ClusterParameter, ParameterValue, shared_parameters, stage_parameters
+from pipelines.cluster.parameters import (
+    STAGES,
+    ClusterParameter,
+    ParameterValue,
+    job_parameters,
+    shared_parameters,
+    stage_parameters,
+)
 from pipelines.cluster.presets import PRESETS, Device
-from pipelines.cluster.sections import Backoff, Cache, ObjectName, Secrets, StagePlacement
+from pipelines.cluster.sections import Backoff, Cache, ObjectName, Secrets, StagePlacement, TrainJob
 
 _IMAGES = re.compile(r"(?P<prefix>[^\s@]+):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
 # prepare and publish are light, and run in one image.
@@ -40,6 +47,9 @@ class ClusterConfig(Section):
     parallel_shards: int = Field(default=0, ge=0, description="most rollout shards side by side; 0: no bound")
     pipelined: bool = Field(
         default=False, description="sample for the next iteration while one trains; for runs with loop.staleness=1"
+    )
+    train_job: TrainJob | None = Field(
+        default=None, description="train as a Kubeflow Trainer job, for runs with train.nodes > 1; null: in one pod"
     )
     service_account: ObjectName = Field(default="rapid-stage", description="of every pod, where a run names no other")
     environment: ObjectName = Field(
@@ -88,6 +98,12 @@ class ClusterConfig(Section):
         name = "cpu" if self.device == "cpu" else _IMAGE_OF.get(stage, stage)
         return self.stage(stage).image or f"{match['prefix']}/{name}:{match['tag']}"
 
+    def fitting(self, config: RunConfig) -> "ClusterConfig":
+        """These settings, with a training job where the run needs one."""
+        if config.train.nodes == 1 or self.train_job:
+            return self
+        return self.model_copy(update={"train_job": TrainJob()})
+
     @property
     def parameters(self) -> dict[str, ParameterValue]:
         """Run-time parameters of the pipeline beyond those of the fine-tune itself, with their defaults."""
@@ -103,8 +119,10 @@ class ClusterConfig(Section):
             )
         ]
         shared = shared_parameters(self.environment, self.secrets, self.cache)
+        launcher = self.image("prepare") if self.image_parameters else None
+        job = job_parameters(self.train_job, launcher) if self.train_job else []
         wanted = set(stages)
-        return [parameter for parameter in of_stages + shared if wanted.intersection(parameter.stages)]
+        return [parameter for parameter in of_stages + job + shared if wanted.intersection(parameter.stages)]
 
 
 def load_cluster(path: Path | None, **replaced: Any) -> ClusterConfig:

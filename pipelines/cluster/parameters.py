@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from components.contract.resolve import StageName
-from pipelines.cluster.sections import Cache, Secrets, StagePlacement
+from pipelines.cluster.sections import Cache, Secrets, StagePlacement, TrainJob
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 # Which stages are given what; a stage that is not named has no business with it.
@@ -48,6 +48,16 @@ def stage_parameters(stage: StageName, placement: StagePlacement, image: str | N
     if image is not None:
         values.append(("image", image, "container image"))
     return [ClusterParameter(f"{stage}_{name}", value, f"{stage}, {text}.", (stage,)) for name, value, text in values]
+
+
+def job_parameters(job: TrainJob, image: str | None) -> list[ClusterParameter]:
+    """Of training as a job; what its nodes ask for are the parameters of the stage. `image` as of a stage."""
+    images = {"train_launcher_image": image} if image is not None else {}
+    return [
+        *(ClusterParameter(name, value, "image of the launcher.", ("train",)) for name, value in images.items()),
+        ClusterParameter("train_runtime", job.runtime, "TrainingRuntime of the training pods.", ("train",)),
+        ClusterParameter("train_queue", job.queue, "Kueue's local queue for training; empty for none.", ("train",)),
+    ]
 
 
 def shared_parameters(environment: str, secrets: Secrets, cache: Cache | None) -> list[ClusterParameter]:

@@ -34,12 +34,16 @@ def place(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels
     """
     _resources(task, stage, cluster, channels)
     _volumes(task, stage, cluster, channels)
+    kubernetes.set_timeout(task, cluster.stage(stage).timeout_minutes * 60)
+    return equip(task, stage, cluster, channels)
+
+
+def equip(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    """Give a task what it needs wherever its stage's work is done: secrets, labels, retries."""
     _secrets(task, stage, cluster, channels)
-    placement = cluster.stage(stage)
-    kubernetes.set_timeout(task, placement.timeout_minutes * 60)
     # Tasks with and without retries would need executors of different make; 0 is a number of retries too.
     task.set_retry(
-        num_retries=placement.retries,
+        num_retries=cluster.stage(stage).retries,
         backoff_duration=f"{cluster.backoff.seconds}s",
         backoff_factor=cluster.backoff.factor,
         backoff_max_duration=f"{cluster.backoff.max_seconds}s",

@@ -98,6 +98,16 @@ class Secrets(Section):
     )
 
 
+class TrainJob(Section):
+    """Training as a Kubeflow Trainer job, on as many nodes as the run says (`train.nodes`).
+
+    Each node asks for what `train` says; the pod that launches the job and follows it is a small one.
+    """
+
+    runtime: ObjectName = Field(default="rapid-train", description="TrainingRuntime: what all training pods have")
+    queue: str = Field(default="", pattern=r"^[a-z0-9.-]*$", description="Kueue's local queue; empty: none")
+
+
 class Cache(Section):
     """A volume that outlives pods, for downloaded models and compiled kernels."""
 

@@ -1,0 +1,61 @@
+"""KFP face of the train stage that is done by a training job."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="rapid-rl/base:0.1.0", install_kfp_package=False)
+def train_job(
+    run_uri: str,
+    iteration: int,
+    rewards: list,
+    image: str,
+    cpu: str,
+    memory: str,
+    accelerator: str,
+    accelerators: str,
+    node_selector: dict,
+    tolerations: list,
+    cache: str,
+    runtime: str,
+    queue: str,
+    deadline_minutes: int,
+    metrics: dsl.Output[dsl.Metrics],
+) -> int:
+    """Take one iteration's mini-batch steps on other nodes; returns how many iterations remain, 0 once the target is
+    reached.
+
+    Args:
+        rewards: the reward stages' answers; they order the tasks and name the inputs in the KFP graph.
+        image: of the training pods. This pod launches them, and needs neither their image nor their resources.
+        cpu: cores of each node.
+        memory: of each node.
+        accelerator: type, such as nvidia.com/gpu; empty for none.
+        accelerators: number of them on each node.
+        node_selector: labels that the nodes must have.
+        tolerations: taints that the nodes may have.
+        cache: volume claim for compiled code; empty for none.
+        runtime: TrainingRuntime in this namespace.
+        queue: Kueue's local queue; empty for none.
+        deadline_minutes: the job fails after so long.
+    """
+    from components.runtime.guard import exit_on_bad_input
+    from components.train.answer import answer
+    from components.trainjob.settings import job_settings
+    from components.trainjob.stage import run
+
+    with exit_on_bad_input():
+        resources = {"cpu": cpu, "memory": memory}
+        if accelerator and accelerators != "0":
+            resources[accelerator] = accelerators
+        asked = {
+            "image": image,
+            "runtime": runtime,
+            "resources": resources,
+            "node_selector": node_selector,
+            "tolerations": tolerations,
+            "cache_claim": cache,
+            "queue": queue,
+            "deadline_seconds": 60 * deadline_minutes,
+        }
+        manifest = run(run_uri, iteration, job_settings(asked, "pipeline parameters"))
+        return answer(run_uri, iteration, manifest, metrics)
