@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from components.runtime.progress import EVENTS_VARIABLE
 
 STAGE = """
 from components.contract.errors import InputError
-from components.runtime.guard import exit_on_bad_input
+from components.runtime.guard import TERMINATION_VARIABLE, exit_on_bad_input
 from components.store.base import ObjectMissing
 with exit_on_bad_input():
     {body}
@@ -55,3 +56,18 @@ def test_interruption_is_quiet() -> None:
 def test_good_work_goes_on() -> None:
     ended = run("pass")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "went on\n", "")
+
+
+def test_bad_input_is_left_in_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "termination-log"
+    monkeypatch.setenv(TERMINATION_VARIABLE, str(log))
+    with pytest.raises(SystemExit), exit_on_bad_input():
+        raise InputError("what is wrong,\nand where")
+    assert log.read_text(encoding="utf-8") == "what is wrong, and where"
+
+
+def test_a_file_that_cannot_be_written_keeps_the_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TERMINATION_VARIABLE, str(tmp_path / "none" / "termination-log"))
+    with pytest.raises(SystemExit) as ended, exit_on_bad_input():
+        raise InputError("what is wrong")
+    assert ended.value.code == 2
