@@ -58,16 +58,11 @@ def test_good_work_goes_on() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "went on\n", "")
 
 
-def test_bad_input_is_left_in_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = tmp_path / "termination-log"
-    monkeypatch.setenv(TERMINATION_VARIABLE, str(log))
-    with pytest.raises(SystemExit), exit_on_bad_input():
-        raise InputError("what is wrong,\nand where")
-    assert log.read_text(encoding="utf-8") == "what is wrong, and where"
-
-
-def test_a_file_that_cannot_be_written_keeps_the_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TERMINATION_VARIABLE, str(tmp_path / "none" / "termination-log"))
-    with pytest.raises(SystemExit) as ended, exit_on_bad_input():
-        raise InputError("what is wrong")
-    assert ended.value.code == 2
+@pytest.mark.parametrize("folder", ["", "none/"], ids=["written", "not writable"])
+def test_bad_input_is_left_in_the_file_that_was_asked_for(tmp_path: Path, folder: str) -> None:
+    log = tmp_path / f"{folder}termination-log"
+    ended = run("raise InputError('what is wrong, and where')", RAPID_TERMINATION_LOG=str(log))
+    assert ended.returncode == 2
+    assert ended.stderr == "error: what is wrong, and where\n"
+    assert log.exists() is not bool(folder)
+    assert folder or log.read_text(encoding="utf-8") == "what is wrong, and where"
