@@ -294,7 +294,9 @@ def test_a_job_on_one_node_is_launched_on_request(ready: Ready, server: Server, 
     assert job["spec"]["trainer"]["args"][0] == "--nproc-per-node=1"
 
 
-def test_the_pipeline_is_answered_as_by_the_stage_itself(ready: Ready, acting: Acting, tmp_path: Path) -> None:
+def test_the_pipeline_is_answered_as_by_the_stage_itself(
+    ready: Ready, server: Server, acting: Acting, tmp_path: Path
+) -> None:
     metrics = Metrics(uri=str(tmp_path / "metrics"))
     with acting(ready.train):
         remaining = train_job.python_func(
@@ -306,6 +308,7 @@ def test_the_pipeline_is_answered_as_by_the_stage_itself(ready: Ready, acting: A
             memory="48Gi",
             accelerator="",
             accelerators="0",
+            resources={"rdma/ib": "1"},
             node_selector={},
             tolerations=[],
             cache="",
@@ -314,5 +317,7 @@ def test_the_pipeline_is_answered_as_by_the_stage_itself(ready: Ready, acting: A
             deadline_minutes=720,
             metrics=metrics,
         )
+    (job,) = server.state.created
+    assert job["spec"]["trainer"]["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "48Gi", "rdma/ib": "1"}
     assert remaining == ready.run.config.loop.iterations - 1
     assert metrics.metadata == {"step": 4.0, "updates": 4.0, "skipped": 0.0, "policy_version": 1.0}

@@ -51,6 +51,7 @@ def test_what_the_stage_asks_for_is_asked_for_each_node(pipeline: Compiled) -> N
         "cache": "cache",
         "runtime": "train_runtime",
         "queue": "train_queue",
+        "resources": "train_resources",
         "pipelinechannel--train_launcher_image": "train_launcher_image",
     }
     assert given["deadline_minutes"]["runtimeValue"]["constant"] == 720
