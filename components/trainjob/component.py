@@ -13,6 +13,7 @@ def train_job(
     memory: str,
     accelerator: str,
     accelerators: str,
+    resources: dict,
     node_selector: dict,
     tolerations: list,
     cache: str,
@@ -31,6 +32,7 @@ def train_job(
         memory: of each node.
         accelerator: type, such as nvidia.com/gpu; empty for none.
         accelerators: number of them on each node.
+        resources: more that each node is asked for.
         node_selector: labels that the nodes must have.
         tolerations: taints that the nodes may have.
         cache: volume claim for compiled code; empty for none.
@@ -44,13 +46,13 @@ def train_job(
     from components.trainjob.stage import run
 
     with exit_on_bad_input():
-        resources = {"cpu": cpu, "memory": memory}
+        wanted = {"cpu": cpu, "memory": memory, **resources}
         if accelerator and accelerators != "0":
-            resources[accelerator] = accelerators
+            wanted[accelerator] = accelerators
         asked = {
             "image": image,
             "runtime": runtime,
-            "resources": resources,
+            "resources": wanted,
             "node_selector": node_selector,
             "tolerations": tolerations,
             "cache_claim": cache,

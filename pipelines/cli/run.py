@@ -80,7 +80,11 @@ def execute(config: RunConfig, command: list[str]) -> None:
     """
     # A grader that cannot be loaded, or a missing sandbox, would otherwise be found only after the first rollout.
     loaded_graders(config.reward)
-    refuse_nodes(config)
+    if config.train.nodes > 1:
+        raise InputError(
+            f"train.nodes = {config.train.nodes}, but rapid run trains on this machine alone: set train.nodes=1 "
+            "(train.processes uses several of its GPUs), or submit the run to a cluster"
+        )
     console = Console()
     _headline(config, console)
     errors: list[str] = []

@@ -56,6 +56,9 @@ def job_parameters(job: TrainJob, image: str | None) -> list[ClusterParameter]:
     return [
         *(ClusterParameter(name, value, "image of the launcher.", ("train",)) for name, value in images.items()),
         ClusterParameter("train_runtime", job.runtime, "TrainingRuntime of the training pods.", ("train",)),
+        ClusterParameter(
+            "train_resources", dict(job.resources), "more resources of a node, a JSON object.", ("train",)
+        ),
         ClusterParameter("train_queue", job.queue, "Kueue's local queue for training; empty for none.", ("train",)),
     ]
 

@@ -106,6 +106,9 @@ class TrainJob(Section):
 
     runtime: ObjectName = Field(default="rapid-train", description="TrainingRuntime: what all training pods have")
     queue: str = Field(default="", pattern=r"^[a-z0-9.-]*$", description="Kueue's local queue; empty: none")
+    resources: dict[str, str] = Field(
+        default={}, description="more of each node than train says, such as the network adapter: {rdma/ib: '1'}"
+    )
 
 
 class Cache(Section):

@@ -35,6 +35,7 @@ def launched(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, ch
         deadline_minutes=cluster.train.timeout_minutes,
         runtime=channels["train_runtime"],
         queue=channels["train_queue"],
+        resources=channels["train_resources"],
         **{
             name: channels[f"train_{name}"]
             for name in ("cpu", "memory", "accelerator", "accelerators", "node_selector", "tolerations")

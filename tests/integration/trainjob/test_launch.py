@@ -1,14 +1,17 @@
 """The launcher against a Kubernetes API: what it asks for, what it follows, how it reports."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from kfp.dsl import Metrics
 from kubernetes_objects import Kubernetes
 from kubernetes_server import Server
 from training_job import SETTINGS, Acting, Ready
 
 from components.contract.errors import InputError
 from components.trainjob import launcher
+from components.trainjob.component import train_job
 from components.trainjob.settings import JobSettings
 from components.trainjob.stage import run
 
@@ -289,3 +292,32 @@ def test_a_job_on_one_node_is_launched_on_request(ready: Ready, server: Server, 
     (job,) = server.state.created
     assert job["spec"]["trainer"]["numNodes"] == 1
     assert job["spec"]["trainer"]["args"][0] == "--nproc-per-node=1"
+
+
+def test_the_pipeline_is_answered_as_by_the_stage_itself(
+    ready: Ready, server: Server, acting: Acting, tmp_path: Path
+) -> None:
+    metrics = Metrics(uri=str(tmp_path / "metrics"))
+    with acting(ready.train):
+        remaining = train_job.python_func(
+            run_uri=ready.run.uri,
+            iteration=1,
+            rewards=[],
+            image="registry.example/rapid/train:1.0",
+            cpu="8",
+            memory="48Gi",
+            accelerator="",
+            accelerators="0",
+            resources={"rdma/ib": "1"},
+            node_selector={},
+            tolerations=[],
+            cache="",
+            runtime="rapid-train",
+            queue="",
+            deadline_minutes=720,
+            metrics=metrics,
+        )
+    (job,) = server.state.created
+    assert job["spec"]["trainer"]["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "48Gi", "rdma/ib": "1"}
+    assert remaining == ready.run.config.loop.iterations - 1
+    assert metrics.metadata == {"step": 4.0, "updates": 4.0, "skipped": 0.0, "policy_version": 1.0}

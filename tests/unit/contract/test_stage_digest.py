@@ -87,6 +87,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.lora.targets": ("[q_proj]", "train"),
     "train.checkpoint_every": ("5", ""),
     "train.processes": ("2", ""),
+    "train.nodes": ("2", ""),
     "train.logprob_chunk": ("100", ""),
     "reward.sandbox.mode": ("landlock", ""),
     "reward.sandbox.unsafe": ("true", ""),

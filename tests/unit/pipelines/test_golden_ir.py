@@ -14,6 +14,7 @@ from components.publish.component import publish
 from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
+from components.trainjob.component import train_job
 from pipelines.cluster.config import ClusterConfig
 
 GOLDEN = Path(__file__).parents[2] / "fixtures/ir"
@@ -21,8 +22,16 @@ CLUSTERS: dict[str, dict[str, Any]] = {
     "default": {"max_iterations": 2},
     "cpu": {"max_iterations": 2, "device": "cpu", "images": "localhost:5001/rapid:dev"},
     "pipelined": {"max_iterations": 2, "pipelined": True},
+    "train-job": {"max_iterations": 2, "train_job": {"queue": "rapid"}},
 }
-CODE = {component.python_func.__name__: component for component in (prepare, rollout, reward, train, publish)}
+CODE = {
+    "prepare": prepare,
+    "rollout": rollout,
+    "reward": reward,
+    "train": train,
+    "train-job": train_job,
+    "publish": publish,
+}
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
@@ -41,6 +50,6 @@ def reviewable(pipeline: Compiled) -> str:
         *_, code = executor["container"]["command"]
         source = inspect.getsource(CODE[stage].python_func)
         assert source[source.index("def ") :].strip() in code
-        executor["container"]["command"][-1] = f"code of components/{stage}/component.py"
+        executor["container"]["command"][-1] = f"code of components/{stage.replace('-', '')}/component.py"
     comments = [line for line in pipeline.text.splitlines(keepends=True) if line.startswith("#")]
     return "".join(comments) + yaml.safe_dump_all([pipeline.spec, pipeline.settings], sort_keys=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from components.runtime.progress import EVENTS_VARIABLE
 
 STAGE = """
 from components.contract.errors import InputError
-from components.runtime.guard import exit_on_bad_input
+from components.runtime.guard import TERMINATION_VARIABLE, exit_on_bad_input
 from components.store.base import ObjectMissing
 with exit_on_bad_input():
     {body}
@@ -55,3 +56,13 @@ def test_interruption_is_quiet() -> None:
 def test_good_work_goes_on() -> None:
     ended = run("pass")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "went on\n", "")
+
+
+@pytest.mark.parametrize("folder", ["", "none/"], ids=["written", "not writable"])
+def test_bad_input_is_left_in_the_file_that_was_asked_for(tmp_path: Path, folder: str) -> None:
+    log = tmp_path / f"{folder}termination-log"
+    ended = run("raise InputError('what is wrong, and where')", RAPID_TERMINATION_LOG=str(log))
+    assert ended.returncode == 2
+    assert ended.stderr == "error: what is wrong, and where\n"
+    assert log.exists() is not bool(folder)
+    assert folder or log.read_text(encoding="utf-8") == "what is wrong, and where"

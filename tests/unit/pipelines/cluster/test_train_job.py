@@ -1,0 +1,137 @@
+"""Training as a job on other nodes, in the compiled pipeline."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compiled import Compiled, compiled
+
+from components.contract.config import RunConfig
+from components.contract.errors import InputError
+from components.prepare.component import prepare
+from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.sections import TrainJob
+
+
+def cluster(**keys: Any) -> ClusterConfig:
+    return ClusterConfig.model_validate({"max_iterations": 1, "train_job": {"queue": "gpus"}, **keys})
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compiled(tmp_path_factory.mktemp("job") / "rapid.yaml", cluster())
+
+
+def arguments(pipeline: Compiled) -> dict[str, Any]:
+    (task,) = [task for _, task in pipeline.tasks() if pipeline.executor(task) == "exec-train-job"]
+    given: dict[str, Any] = task["inputs"]["parameters"]
+    return given
+
+
+def test_the_job_takes_the_place_of_the_stage(pipeline: Compiled) -> None:
+    labels = {label for _, task in pipeline.tasks() if (label := pipeline.executor(task))}
+    assert labels == {"exec-prepare", "exec-rollout", "exec-reward", "exec-train-job", "exec-publish"}
+
+
+def test_what_the_stage_asks_for_is_asked_for_each_node(pipeline: Compiled) -> None:
+    given = arguments(pipeline)
+    assert {
+        name: given[name]["componentInputParameter"] for name in given if "componentInputParameter" in given[name]
+    } == {
+        "run_uri": "run_uri",
+        "iteration": "number",
+        "image": "train_image",
+        "cpu": "train_cpu",
+        "memory": "train_memory",
+        "accelerator": "train_accelerator",
+        "accelerators": "train_accelerators",
+        "node_selector": "train_node_selector",
+        "tolerations": "train_tolerations",
+        "cache": "cache",
+        "runtime": "train_runtime",
+        "queue": "train_queue",
+        "resources": "train_resources",
+        "pipelinechannel--train_launcher_image": "train_launcher_image",
+    }
+    assert given["deadline_minutes"]["runtimeValue"]["constant"] == 720
+
+
+def test_the_launcher_itself_is_small_and_has_the_secrets_of_training(pipeline: Compiled) -> None:
+    resources = pipeline.container("train-job")["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
+    assert "accelerator" not in resources
+    asks = pipeline.asks("train-job")
+    assert asks["podMetadata"]["labels"]["app.kubernetes.io/component"] == "train"
+    keys = {key["envVar"] for secret in asks["secretAsEnv"] for key in secret["keyToEnv"]}
+    assert keys >= {"AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_PASSWORD"}
+    assert "HF_TOKEN" not in keys
+    # The job has a deadline, and how long it waits in a queue nobody knows.
+    assert "timeout" not in str(asks).lower()
+    assert not asks.get("pvcMount")
+
+
+def test_its_parameters_and_their_defaults() -> None:
+    parameters = cluster(images="here/rapid:2").parameters
+    assert parameters["train_queue"] == "gpus"
+    assert parameters["train_runtime"] == "rapid-train"
+    assert parameters["train_launcher_image"] == "here/rapid/base:2"
+    assert not [name for name in ClusterConfig().parameters if name in ("train_queue", "train_launcher_image")]
+
+
+def test_images_that_are_compiled_in(tmp_path: Path) -> None:
+    made = compiled(tmp_path / "rapid.yaml", cluster(image_parameters=False, images="here/rapid:2", cache=None))
+    assert made.container("train-job")["image"] == "here/rapid/base:2"
+    given = arguments(made)
+    assert given["image"]["runtimeValue"]["constant"] == "here/rapid/train:2"
+    assert given["cache"]["runtimeValue"]["constant"] == ""
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_it_goes_with_pipelined_iterations(tmp_path: Path, pipelined: bool) -> None:
+    made = compiled(tmp_path / "rapid.yaml", cluster(max_iterations=3, pipelined=pipelined))
+    jobs = [task for _, task in made.tasks() if made.executor(task) == "exec-train-job"]
+    assert len(jobs) == (3 if pipelined else 1)
+
+
+def test_a_run_on_several_nodes_gets_a_job(example: RunConfig) -> None:
+    several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
+    assert ClusterConfig().fitting(example).train_job is None
+    assert ClusterConfig().fitting(several).train_job == TrainJob()
+    assert cluster().fitting(several).train_job == TrainJob(queue="gpus")
+    assert cluster().fitting(example).train_job == TrainJob(queue="gpus")
+
+
+def test_prepare_refuses_a_run_on_several_nodes_in_a_pipeline_for_one(
+    example: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
+    with pytest.raises(SystemExit) as ended:
+        prepare.python_func(
+            config=yaml.safe_dump(several.model_dump(mode="json")),
+            run="",
+            model="",
+            data="",
+            iterations=-1,
+            max_iterations=4,
+            pipelined=False,
+            train_job=False,
+        )
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: train.nodes = 2, but this pipeline was compiled to train in one pod; compile it with --train-job\n"
+    )
+
+
+def test_rapid_run_refuses_several_nodes(example: RunConfig) -> None:
+    from pipelines.cli.run import execute
+
+    several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
+    with pytest.raises(InputError, match=r"train\.nodes = 2, but rapid run trains on this machine alone"):
+        execute(several, ["run", "my.yaml"])
+
+
+@pytest.fixture
+def example(example_config: Any) -> RunConfig:
+    config: RunConfig = example_config()
+    return config
