@@ -3,7 +3,7 @@
 The parts are the stages' own: prompts and seeds of `components.rollout.groups`, the engine of
 `components.rollout.engine`, the grading processes of `components.reward.pool`, the pass of `components.train.update`.
 Nothing is stored and no process starts between iterations, so that on-policy methods, with hundreds of iterations, can
-be measured too. `tests/integration/benchmarks/test_learning.py` holds a run against the pipeline's.
+be measured too. `tests/integration/benchmarks/test_resident.py` holds a run against the pipeline's.
 """
 
 import json

@@ -12,7 +12,7 @@ from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
-from pipelines.checks.configuration import loaded_graders, refuse_nodes
+from pipelines.checks.configuration import loaded_graders
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.dry_run import print_plan
 from pipelines.cli.live import LiveView
