@@ -1,6 +1,6 @@
 """Makes the bucket ready for runs: it is there, refuses to overwrite on request, and forgets unfinished uploads.
 
-May run any number of times. Reads RAPID_BUCKET and the AWS_* variables; prints what it did, or why it cannot, in a line.
+May run any number of times. Reads RAPID_BUCKET and the AWS_* variables; prints what it did, or in a line why not.
 """
 
 import os
@@ -83,7 +83,7 @@ def _forget_unfinished_uploads(client, bucket: str) -> None:
     except ClientError as error:
         rules = []
         if _code(error) != "NoSuchLifecycleConfiguration":
-            print(f"rules of {bucket!r} cannot be read ({_code(error)}): unfinished uploads stay until someone removes them")
+            print(f"rules cannot be read ({_code(error)}): unfinished uploads stay until someone removes them")
             return
     if any(rule.get("ID") == RULE for rule in rules):
         print(f"rule {RULE!r} is there")
