@@ -138,6 +138,15 @@ def test_every_policy_says_which_directions_it_is_for(rendering: str) -> None:
         assert set(spec["policyTypes"]) >= {d for d in ("Ingress", "Egress") if d.lower() in spec}, policy["metadata"]
 
 
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_what_is_not_opened_is_denied_in_both_directions(rendering: str) -> None:
+    """By a policy of its own: the others may be narrowed without opening anything."""
+    deny = one(rendered(rendering), "NetworkPolicy", "rapid-default-deny")
+    network, pod = Network([deny]), stage(rendering, "reward")
+    assert network.reach(pod) == set()
+    assert not network.connects(Pod(pod.namespace, {}), pod, 80)
+
+
 def test_a_wider_rule_would_be_noticed() -> None:
     """The computation itself: one more policy, and the reward stage reaches more."""
     objects = rendered("gpu")
