@@ -4,9 +4,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 BENCH := .venv-bench
+MANIFESTS := .venv-manifests
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: help demo setup bench-setup test test-fast test-s3 lint format clean
+.PHONY: help demo setup bench-setup test test-fast test-s3 check-manifests lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,14 @@ test-fast: $(READY) ## only the tests that take seconds
 test-s3: $(READY) ## the tests that need a real S3 server (Ceph RGW)
 	$(PYTEST) -m rgw
 
+# `make test` has what is quick: schemas, pod security, what the network policies mean.
+check-manifests: $(MANIFESTS)/.ready ## policy checks of k8s/ with checkov (needs kubectl)
+	@mkdir -p $(MANIFESTS)/rendered
+	@for overlay in gpu local; do \
+		kubectl kustomize k8s/overlays/$$overlay > $(MANIFESTS)/rendered/$$overlay.yaml || exit 1; done
+	$(MANIFESTS)/bin/checkov --framework kubernetes --compact --quiet --skip-download \
+		--file $(MANIFESTS)/rendered/gpu.yaml $(MANIFESTS)/rendered/local.yaml
+
 lint: $(READY) ## ruff (lint, format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +52,12 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean: ## remove the environment, caches and the demo's policy; runs stay
-	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid *.egg-info
+	rm -rf $(VENV) $(BENCH) $(MANIFESTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid *.egg-info
+
+$(MANIFESTS)/.ready: requirements/manifests.txt
+	python3 -m venv --clear --without-pip $(MANIFESTS)
+	python3 -m pip --python $(MANIFESTS)/bin/python install -qq --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 $(READY): requirements/lock.txt requirements/install pyproject.toml
 	@requirements/install $(VENV)

@@ -51,6 +51,9 @@ class ClusterConfig(Section):
     train_job: TrainJob | None = Field(
         default=None, description="train as a Kubeflow Trainer job, for runs with train.nodes > 1; null: in one pod"
     )
+    queue: str = Field(
+        default="", pattern=r"^[a-z0-9.-]*$", description="Kueue's local queue for the pods of stages; empty: none"
+    )
     service_account: ObjectName = Field(default="rapid-stage", description="of every pod, where a run names no other")
     environment: ObjectName = Field(
         default="rapid-environment", description="config map: AWS_ENDPOINT_URL, AWS_REGION, MLFLOW_TRACKING_URI"

@@ -50,6 +50,8 @@ def equip(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels
     )
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "rapid")
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", stage)
+    if cluster.queue:
+        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", cluster.queue)
     # Which user that is, the image says. KFP sets the rest of what the restricted Pod Security Standard asks for.
     kubernetes.set_security_context(task, run_as_non_root=True)
     return task

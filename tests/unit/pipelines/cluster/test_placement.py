@@ -133,6 +133,13 @@ def test_labels_user_and_time_out(pipeline: Compiled, stage: str) -> None:
     assert int(asks["activeDeadlineSeconds"]) == ClusterConfig().stage(stage).timeout_minutes * 60
 
 
+def test_pods_of_stages_wait_in_the_queue_that_the_settings_name(tmp_path: Path) -> None:
+    queued = compiled(tmp_path / "rapid.yaml", ClusterConfig(max_iterations=1, queue="rapid"))
+    assert {
+        stage: queued.asks(stage)["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") for stage in STAGES
+    } == (dict.fromkeys(STAGES, "rapid"))
+
+
 def test_every_task_of_a_stage_is_tried_again_after_a_while(pipeline: Compiled) -> None:
     found = {}
     for _, task in pipeline.tasks():

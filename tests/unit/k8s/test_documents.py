@@ -1,0 +1,46 @@
+"""What the pages about Kubernetes give to copy."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from manifests import REPOSITORY
+
+from components.contract.resolve import parse_config
+
+PAGES = [REPOSITORY / "docs" / "kubernetes" / name for name in ("first-run.md", "secrets.md", "troubleshooting.md")]
+
+
+def blocks(page: Path) -> list[str]:
+    return [
+        re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+        for indent, text in re.findall(r"^( *)```yaml\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_yaml_can_be_read(page: Path) -> None:
+    assert blocks(page)
+    for block in blocks(page):
+        assert isinstance(yaml.safe_load(block), dict), block
+
+
+def test_the_first_configuration_is_one() -> None:
+    (config,) = [block for block in blocks(PAGES[0]) if block.startswith("run: first")]
+    parsed = parse_config(config)
+    assert parsed.store.uri.startswith("s3://rapid/")
+    assert parsed.loop.iterations == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_these_pages_lead_somewhere(page: Path) -> None:
+    headings = {
+        other.name: {
+            re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", other.read_text(), re.MULTILINE)
+        }
+        for other in PAGES
+    }
+    for name, anchor in re.findall(r"\]\(([\w-]*(?:\.md)?)#([\w-]+)\)", page.read_text()):
+        assert anchor in headings[name or page.name], f"{name}#{anchor}"
