@@ -37,7 +37,7 @@ class Watcher:
     _state: str = ""
     _tasks: set[tuple[str, str]] = field(default_factory=set)
 
-    def news(self, poll_seconds: float = POLL_SECONDS) -> Iterator[str | IterationResult]:
+    def news(self) -> Iterator[str | IterationResult]:
         """Lines and iterations until the run has ended; `run` is then as it ended.
 
         Raises:
@@ -60,7 +60,7 @@ class Watcher:
                 yield from self._look()
                 if ended(self.run):
                     return
-            time.sleep(poll_seconds)
+            time.sleep(POLL_SECONDS)
 
     def _look(self) -> Iterator[str | IterationResult]:
         state = state_word(self.run)

@@ -79,7 +79,7 @@ class Cluster:
         name = query.get("name") or filename
         if not filename.endswith((".yaml", ".yml", ".zip", ".tar.gz")):
             raise Invalid("Unexpected pipeline file format. Support .zip, .tar.gz or YAML")
-        spec, *platform = list(yaml.safe_load_all(content))
+        spec, *platform = list(yaml.load_all(content, yaml.CSafeLoader))
         if spec["pipelineInfo"]["name"] != pipeline["name"]:
             raise Invalid("Invalid pipeline spec")
         # backend/src/apiserver/storage/pipeline_store.go: names are unique among a pipeline's versions.
@@ -146,7 +146,7 @@ class Cluster:
         if run["state"] not in _TERMINABLE:
             raise Invalid(f"Failed to terminate a run {run_id}. Row not found")
         run["state"] = "CANCELING"
-        self.scripts[run_id] = [lambda: self.end(run_id, "CANCELED")]
+        self.scripts[run_id] = [lambda: None, lambda: self.end(run_id, "CANCELED")]
         return {}
 
     # Recurring runs
