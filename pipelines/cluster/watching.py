@@ -35,6 +35,7 @@ class Watcher:
     """Iterations that were told, from the first."""
     _blind: bool = False
     _state: str = ""
+    _stored: Run | None = None
     _tasks: set[tuple[str, str]] = field(default_factory=set)
 
     def news(self) -> Iterator[str | IterationResult]:
@@ -99,5 +100,7 @@ class Watcher:
 
     def stored(self) -> Run:
         """The run in its store. Raises InputError where it cannot be read from here, ObjectMissing before prepare."""
-        config = run_config(self.run)
-        return open_run(run_uri(open_store(config.store.uri), config.run.name))
+        if self._stored is None:
+            config = run_config(self.run)
+            self._stored = open_run(run_uri(open_store(config.store.uri), config.run.name))
+        return self._stored
