@@ -9,8 +9,9 @@ from typer.core import TyperGroup
 
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
+from pipelines.cli.compile import ClusterOption
 from pipelines.cli.connection import connected
-from pipelines.cli.submission import SERVICE_ACCOUNT, ClusterOption, ServiceAccountOption, version_line
+from pipelines.cli.submission import ServiceAccountOption, version_line
 from pipelines.cluster.connection import Connection
 
 _CREATE = "create"
@@ -60,7 +61,7 @@ def create_command(
         bool, typer.Option("--catch-up", help="Make up for every firing that was missed, not only for the last.")
     ] = False,
     cluster: ClusterOption = None,
-    service_account: ServiceAccountOption = SERVICE_ACCOUNT,
+    service_account: ServiceAccountOption = None,
 ) -> None:
     """Fine-tune again and again. Each firing is a run of its own, named after CONFIG's run and its time.
 
@@ -84,10 +85,13 @@ def create_command(
     from pipelines.cluster.timetable import in_words, trigger
 
     firing = Firing(trigger(cron, every, start, end), max_concurrency, catch_up)
-    resolved, settings = recurring(load_config(config, overrides or ())), load_cluster(cluster)
+    resolved, settings = (
+        recurring(load_config(config, overrides or ())),
+        load_cluster(cluster, service_account=service_account),
+    )
     check_ready(resolved, settings)
     client = ClusterClient(connection)
-    schedule, version = create_schedule(client, resolved, settings, service_account, firing)
+    schedule, version = create_schedule(client, resolved, settings, firing)
     console, name = Console(), resolved.run.name
     say(console, version_line(version))
     say(console, f"schedule {name} ({in_words(schedule.trigger)}): {client.schedule_link(schedule.recurring_run_id)}")

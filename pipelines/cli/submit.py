@@ -7,8 +7,9 @@ from rich.console import Console
 
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
+from pipelines.cli.compile import ClusterOption
 from pipelines.cli.connection import connected
-from pipelines.cli.submission import SERVICE_ACCOUNT, ClusterOption, ServiceAccountOption, version_line
+from pipelines.cli.submission import ServiceAccountOption, version_line
 from pipelines.cluster.connection import Connection
 
 
@@ -18,7 +19,7 @@ def submit_command(
     config: ConfigArgument,
     overrides: OverridesArgument = None,
     cluster: ClusterOption = None,
-    service_account: ServiceAccountOption = SERVICE_ACCOUNT,
+    service_account: ServiceAccountOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the run to its end. Ctrl-C stops following, not the run.")
     ] = False,
@@ -45,11 +46,11 @@ def submit_command(
     from pipelines.cluster.submission import submit
     from pipelines.cluster.watching import Watcher
 
-    resolved, settings = load_config(config, overrides or ()), load_cluster(cluster)
+    resolved, settings = load_config(config, overrides or ()), load_cluster(cluster, service_account=service_account)
     # Before a client is made, so that what is wrong here is said first.
     check_ready(resolved, settings)
     client = ClusterClient(connection)
-    run, version = submit(client, resolved, settings, service_account)
+    run, version = submit(client, resolved, settings)
     console, name = Console(), resolved.run.name
     say(console, version_line(version))
     say(console, f"run {name} started: {client.run_link(run.run_id)}")

@@ -24,6 +24,11 @@ def check_ready(config: RunConfig, cluster: ClusterConfig) -> None:
             f"loop.iterations is {config.loop.iterations}, and the pipeline is compiled for at most "
             f"{cluster.max_iterations}: raise max_iterations in the file given with --cluster"
         )
+    if config.loop.staleness != int(cluster.pipelined):
+        reasons.append(
+            f"loop.staleness is {config.loop.staleness}, and the pipeline is compiled with pipelined: "
+            f"{str(cluster.pipelined).lower()}: staleness 1 and pipelined: true go together"
+        )
     if reasons:
         raise InputError(f"this cannot run on a cluster: {'; '.join(reasons)}")
 

@@ -29,7 +29,7 @@ class Firing:
 
 
 def create_schedule(
-    client: ClusterClient, config: RunConfig, cluster: ClusterConfig, service_account: str, firing: Firing
+    client: ClusterClient, config: RunConfig, cluster: ClusterConfig, firing: Firing
 ) -> tuple[kfp.V2beta1RecurringRun, Version]:
     """Start a schedule, named as the configuration's run; its runs are named after it and the time they are due.
 
@@ -53,7 +53,7 @@ def create_schedule(
         namespace=client.namespace,
         pipeline_version_reference=version.reference,
         runtime_config=kfp.V2beta1RuntimeConfig(parameters=parameters),
-        service_account=service_account,
+        service_account=cluster.service_account,
         trigger=firing.trigger,
         max_concurrency=str(firing.max_concurrency),
         no_catchup=not firing.catch_up,

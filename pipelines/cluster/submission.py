@@ -31,9 +31,7 @@ class Version:
     reused: bool
 
 
-def submit(
-    client: ClusterClient, config: RunConfig, cluster: ClusterConfig, service_account: str
-) -> tuple[kfp.V2beta1Run, Version]:
+def submit(client: ClusterClient, config: RunConfig, cluster: ClusterConfig) -> tuple[kfp.V2beta1Run, Version]:
     """Start a run. One of the same name that has ended goes on behind its last committed stage.
 
     Raises:
@@ -48,7 +46,7 @@ def submit(
         experiment_id=ensure_experiment(client, config.tracking.experiment),
         pipeline_version_reference=version.reference,
         runtime_config=kfp.V2beta1RuntimeConfig(parameters=run_parameters(config, cluster)),
-        service_account=service_account,
+        service_account=cluster.service_account,
     )
     return client.create_run(run), version
 
