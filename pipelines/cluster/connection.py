@@ -77,7 +77,8 @@ class Connection:
         if self.ca:
             _readable(self.ca, "--ca")
             config.ssl_ca_cert = str(self.ca)
-        who = self._authenticate(config)
+        # Behind Kubernetes' own API, which takes the credentials for itself.
+        who = "kubectl's credentials" if config.refresh_api_key_hook else self._authenticate(config)
         cookies = self._cookies()
         client = ApiClient(config, cookie=cookies)
         return client, f"{where} ({' and '.join(filter(None, [who, cookies and 'cookies'])) or 'no credentials'})"
@@ -94,14 +95,7 @@ class Connection:
             raise InputError(
                 f"no way to Kubeflow Pipelines: give --endpoint or set {ENDPOINT} (its web address), or set up kubectl"
             )
-        from kubernetes import config as kubernetes
-
-        try:
-            # Both clients come from the same generator, so that one's configuration takes the other's settings.
-            kubernetes.load_kube_config(client_configuration=config)
-        except Exception as error:  # whatever its parsers raise
-            raise InputError(f"kubectl's configuration cannot be used: {error}; or give --endpoint") from None
-        server = config.host
+        server = _through_kubernetes(config)
         config.host = f"{server}/api/v1/namespaces/{installed}/services/{_SERVICE}:8888/proxy"
         return f"{_SERVICE} in {installed} behind {server}"
 
@@ -132,6 +126,33 @@ class Connection:
         if self.cookies_file:
             return _readable(self.cookies_file, "--cookies-file").strip()
         return os.environ.get(COOKIES)
+
+
+def _through_kubernetes(config: "Configuration") -> str:
+    """Take over what kubectl is set up with; gives the address of the Kubernetes API.
+
+    Into a configuration of its own first: the loader leaves a hook that puts everything back to what kubectl has before
+    each request, the address among it.
+    """
+    from kubernetes import client
+    from kubernetes import config as kubernetes
+
+    loaded = client.Configuration()
+    try:
+        kubernetes.load_kube_config(os.pathsep.join(map(str, _kubeconfigs())), client_configuration=loaded)
+    except Exception as error:  # whatever its parsers raise
+        raise InputError(f"kubectl's configuration cannot be used: {error}; or give --endpoint") from None
+    for name in ("verify_ssl", "ssl_ca_cert", "cert_file", "key_file"):
+        setattr(config, name, getattr(loaded, name))
+
+    def refresh(current: "Configuration") -> None:
+        if loaded.refresh_api_key_hook:
+            loaded.refresh_api_key_hook(loaded)
+        current.api_key.update(loaded.api_key)
+
+    refresh(config)
+    config.refresh_api_key_hook = refresh
+    return str(loaded.host)
 
 
 def _checked(endpoint: str) -> str:

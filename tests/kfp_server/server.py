@@ -99,7 +99,7 @@ def kfp_server(
         def _answer(self, verb: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                served.requests.append((verb, self.path, dict(self.headers), body))
+                served.requests.append((verb, self.path, {n.title(): v for n, v in self.headers.items()}, body))
                 fault = served.fault(self.path)
             if fault and not fault.after:
                 self._fail(fault)
