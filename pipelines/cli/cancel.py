@@ -27,4 +27,4 @@ def cancel_command(connection: Connection, run: ClusterRunArgument) -> None:
         raise InputError(f"run {name} has ended already: {state_word(found)}")
     client.terminate_run(found.run_id)
     say(Console(), f"run {name} is being cancelled: {client.run_link(found.run_id)}")
-    say(Console(), f"what was committed is kept; go on with: rapid resume {name}")
+    say(Console(), f"what was committed is kept; go on with: rapid resume {name}{connection.options}")

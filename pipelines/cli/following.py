@@ -24,7 +24,7 @@ def follow(watcher: Watcher) -> None:
     """
     console = Console()
     name = run_name(watcher.run)
-    back = f"run {name} goes on; come back with: rapid status {name} --watch (end it with: rapid cancel {name})"
+    back = f"run {name} goes on; {come_back(watcher.client, name)}"
     try:
         for news in watcher.news():
             say(console, iteration_line(news) if isinstance(news, IterationResult) else news)
@@ -36,6 +36,12 @@ def follow(watcher: Watcher) -> None:
         raise
     show_results(watcher, console)
     show_ending(watcher, console)
+
+
+def come_back(client: ClusterClient, name: str) -> str:
+    """The commands that follow a run and end it."""
+    options = client.options
+    return f"come back with: rapid status {name} --watch{options} (end it with: rapid cancel {name}{options})"
 
 
 def show_results(watcher: Watcher, console: Console) -> None:
@@ -66,12 +72,12 @@ def show_ending(watcher: Watcher, console: Console) -> None:
     if not ended(run) or run.state == "SUCCEEDED":
         return
     if run.state == "CANCELED":
-        say(console, f"what was committed is kept; go on with: rapid resume {name}")
+        say(console, f"what was committed is kept; go on with: rapid resume {name}{watcher.client.options}")
         raise typer.Exit(EXIT_CANCELLED)
     errors_to = Console(stderr=True)
     for line in failure_lines(watcher.client, run, failed_tasks(run)):
         say(errors_to, line)
-    say(errors_to, f"what was committed is kept; when the cause is mended: rapid resume {name}")
+    say(errors_to, f"what was committed is kept; when the cause is mended: rapid resume {name}{watcher.client.options}")
     raise typer.Exit(EXIT_FAILED)
 
 

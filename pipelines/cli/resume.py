@@ -29,7 +29,7 @@ def resume_command(
 
         rapid resume 6a6d6c1e-8c0b-4a43-9c55-2d7c1f6b2a10
     """
-    from pipelines.cli.following import follow, say
+    from pipelines.cli.following import come_back, follow, say
     from pipelines.cluster.client import ClusterClient
     from pipelines.cluster.runs import find_run, resume, run_name
     from pipelines.cluster.watching import Watcher
@@ -41,4 +41,4 @@ def resume_command(
     if watch:
         follow(Watcher(client, started))
     else:
-        say(console, f"follow it with: rapid status {name} --watch (end it with: rapid cancel {name})")
+        say(console, come_back(client, name))

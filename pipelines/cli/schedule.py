@@ -84,11 +84,11 @@ def create_command(
     from pipelines.cluster.schedules import Firing, create_schedule, recurring
     from pipelines.cluster.timetable import in_words, trigger
 
-    firing = Firing(trigger(cron, every, start, end), max_concurrency, catch_up)
     resolved, settings = (
         recurring(load_config(config, overrides or ())),
         load_cluster(cluster, service_account=service_account),
     )
+    firing = Firing(trigger(cron, every, start, end), max_concurrency, catch_up)
     check_ready(resolved, settings)
     client = ClusterClient(connection)
     schedule, version = create_schedule(client, resolved, settings, firing)
@@ -97,7 +97,7 @@ def create_command(
     say(console, f"schedule {name} ({in_words(schedule.trigger)}): {client.schedule_link(schedule.recurring_run_id)}")
     say(console, f"each run starts from {resolved.model.path}, on {resolved.data.train}")
     say(console, f"and registers a version of the model {resolved.tracking.model_name}")
-    say(console, f"see: rapid schedules, rapid runs; stop it with: rapid schedule pause {name}")
+    say(console, f"see: rapid schedules, rapid runs; stop it with: rapid schedule pause {name}{connection.options}")
 
 
 def _on_schedule(connection: Connection, name: str, act: Callable[[Any, str], None], done: str) -> None:

@@ -39,7 +39,7 @@ def submit_command(
 
         rapid submit my.yaml run.name=hot rollout.temperature=1.2
     """
-    from pipelines.cli.following import follow, say
+    from pipelines.cli.following import come_back, follow, say
     from pipelines.cluster.client import ClusterClient
     from pipelines.cluster.config import load_cluster
     from pipelines.cluster.readiness import check_ready
@@ -57,4 +57,4 @@ def submit_command(
     if watch:
         follow(Watcher(client, run))
     else:
-        say(console, f"follow it with: rapid status {name} --watch (end it with: rapid cancel {name})")
+        say(console, come_back(client, name))

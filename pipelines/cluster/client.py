@@ -40,6 +40,11 @@ class ClusterClient:
         health = self._call("its health", kfp.HealthzServiceApi(self._api).healthz_service_get_healthz)
         return inside if health.multi_user else None
 
+    @property
+    def options(self) -> str:
+        """As `Connection.options`."""
+        return self._connection.options
+
     def run_link(self, run_id: str) -> str:
         """Address of a run's page; only its end, where Kubeflow's address is not known."""
         return f"{self._connection.ui or ''}/#/runs/details/{run_id}"

@@ -6,6 +6,7 @@ to authenticate are the same, and so are the names of KFP's environment variable
 """
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,22 @@ class Connection:
     def is_given(self) -> bool:
         """Whether there is any way to a cluster from here."""
         return bool(self.endpoint) or _in_cluster() or any(path.is_file() for path in _kubeconfigs())
+
+    @property
+    def options(self) -> str:
+        """What has to be typed again with the next command, because it was given as options; with a blank before it."""
+        given = {
+            ENDPOINT: ("--endpoint", self.endpoint),
+            NAMESPACE: ("--namespace", self.namespace),
+            CA: ("--ca", self.ca),
+            TOKEN_FILE: ("--token-file", self.token_file),
+            COOKIES_FILE: ("--cookies-file", self.cookies_file),
+        }
+        return "".join(
+            f" {option} {shlex.quote(str(value))}"
+            for variable, (option, value) in given.items()
+            if value and os.environ.get(variable) != str(value)
+        )
 
     @property
     def ui(self) -> str | None:

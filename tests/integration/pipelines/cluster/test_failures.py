@@ -85,6 +85,15 @@ def test_the_wrong_path_of_the_right_host(rapid: Rapid, server: KfpServer) -> No
     assert "often ends in /pipeline" in rapid("runs", "--endpoint", f"{server.url}/wrong").error
 
 
+def test_what_was_given_as_options_is_part_of_the_way_back(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "rapid status adder --watch (" in rapid("submit", config, "--cluster", small).out
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
+    said = rapid("cancel", "adder", "--endpoint", server.url, "--namespace", "team")
+    assert said.out.endswith(f"rapid resume adder --endpoint {server.url} --namespace team\n")
+
+
 def test_no_way_to_a_cluster(rapid: Rapid) -> None:
     said = rapid("runs")
     assert said.status == 2

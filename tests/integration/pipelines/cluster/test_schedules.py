@@ -157,6 +157,11 @@ def test_the_same_name_twice_and_an_unknown_one(rapid: Rapid, config: Path, smal
     assert "has no schedule named nigthly (it has nightly)" in said.error
 
 
+def test_a_mistyped_action_is_taken_for_a_file(rapid: Rapid, server: KfpServer) -> None:
+    assert "no configuration at" in rapid("schedule", "psue", "nightly").error
+    assert not server.requests
+
+
 def test_options_may_stand_before_the_configuration(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
     assert rapid("schedule", "--every", "1d", "--cluster", small, config).status == 0
     assert the_schedule(server)["display_name"] == "adder"
