@@ -1,5 +1,6 @@
 """What is read out of a run as Kubeflow gives it."""
 
+import json
 from datetime import UTC, datetime
 
 import kfp_server_api as kfp
@@ -8,7 +9,9 @@ import pytest
 from components.contract.errors import InputError
 from pipelines.cluster.runs import failed_tasks, parameters, run_config, run_name
 
-CONFIG = '{"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}'  # fmt: skip
+CONFIG = json.dumps(
+    {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}
+)
 
 
 def run(tasks: tuple[kfp.V2beta1PipelineTaskDetail, ...] = (), **fields: object) -> kfp.V2beta1Run:
