@@ -32,6 +32,8 @@ class FakeRun:
     now: datetime = START
     grader_version: str = "1"
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+    weights: dict[int, bytes] = field(default_factory=dict)
+    """Of policies by version, where they are to be those of another run."""
 
     def spend(self, seconds: float, start: float = 0.0, **kinds: float) -> Timings:
         started = self.now + timedelta(seconds=start)
@@ -60,14 +62,17 @@ class FakeRun:
             outputs.append(directory.write(f"{split}.parquet", sink.getvalue(), len(rows)))
         timings = self.spend(10.0, start=1.0, load=2.0, compute=5.0, store=1.0)
         directory.commit("prepare", config.run.name, outputs, {"data": "d" * 64}, self._digest("prepare"), timings)
-        self._policy(0, timings)
+        self.policy(0, timings)
 
-    def _policy(self, version: int, timings: Timings, **facts: str | int) -> Manifest:
+    def policy(self, version: int, timings: Timings | None = None, **facts: str | int) -> Manifest:
         run = self.run
         directory = run.directory(run.layout.policy_commit(version))
         below = "policy/" if version else ""
         outputs = [
-            directory.write(f"{below}model.safetensors", f"weights {run.config.run.name} {version}".encode()),
+            directory.write(
+                f"{below}model.safetensors",
+                self.weights.get(version, f"weights {run.config.run.name} {version}".encode()),
+            ),
             directory.write(f"{below}tokenizer.json", b"{}"),
         ]
         if version:
@@ -80,7 +85,7 @@ class FakeRun:
             outputs,
             {},
             self._digest("train" if version else "prepare"),
-            timings,
+            timings or self.spend(1.0),
             iteration=version or None,
             facts={**facts, **policy_digests(outputs, "policy" if version else "")},
         )
@@ -175,7 +180,7 @@ class FakeRun:
         timings = self.spend(15.0, start=2.0, load=3.0, compute=10.0, store=1.0)
         self.now += timedelta(seconds=1)
         if outcome == "trained":
-            self._policy(iteration, timings, outcome=outcome, policy_version=iteration)
+            self.policy(iteration, timings, outcome=outcome, policy_version=iteration)
             return
         run = self.run
         directory = run.directory(run.layout.train(iteration))

@@ -30,7 +30,10 @@ class ModelSection(Section):
     """The base policy."""
 
     shorthand = "path"
-    path: str = Field(min_length=1, description="local Hugging Face directory, or a hub name")
+    path: str = Field(
+        min_length=1,
+        description="Hugging Face directory (local, s3://, file:///), hub name, or models:/NAME@champion of MLflow",
+    )
     revision: str | None = Field(default=None, description="branch, tag or commit of a hub name")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="weights of published policies and of the rollout engine"
@@ -39,10 +42,16 @@ class ModelSection(Section):
 
 
 class DataSection(Section):
-    """Prompts: JSONL or Parquet with plain, TRL or verl columns, or `reasoning_gym:<name>`."""
+    """Prompts: JSONL or Parquet with plain, TRL or verl columns, or `reasoning_gym:<name>`.
+
+    A directory, a prefix that ends in `/` or a pattern with `*` stands for every file it holds when the run is
+    prepared. Files may lie on the machine or in `s3://`.
+    """
 
     shorthand = "train"
-    train: str = Field(min_length=1, description="file of training prompts, or reasoning_gym:<name>")
+    train: str = Field(
+        min_length=1, description="file, directory or pattern of training prompts, or reasoning_gym:<name>"
+    )
     eval: str | None = Field(default=None, description="source of held-out prompts; else split off from train")
     options: dict[str, Any] = Field(
         default_factory=dict, description="settings of a generator: size, and what makes its tasks hard"

@@ -27,6 +27,8 @@ _OTHER = (
     "chat_template.*",
     "additional_chat_templates/*",
 )
+POLICY_FILES = ("model*.safetensors", INDEX, *_TOKENIZER, *_OTHER)
+"""Patterns of the names that a policy's directory is made of."""
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -77,13 +79,15 @@ def locate_policy(model: ModelSection) -> Path:
         return directory
     missing = f"missing model directory: {directory.absolute()} does not exist"
     if not is_hub_name(model.path):
-        raise InputError(f"{missing}; model.path takes a Hugging Face directory or a hub name")
+        raise InputError(
+            f"{missing}; model.path takes a Hugging Face directory (local or s3://), a hub name, or "
+            "models:/NAME@champion"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    patterns = ["model*.safetensors", INDEX, *_TOKENIZER, *_OTHER]
     try:
-        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=patterns))
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=list(POLICY_FILES)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{missing}, and the hub did not give {model.path!r}: {reason}") from None

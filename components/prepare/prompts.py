@@ -13,7 +13,6 @@ to the plain layout first (`components.prepare.datasets`).
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.contract.errors import InputError
@@ -35,9 +34,10 @@ class Prompt:
     content: str | Messages
     answer: str | None
     metadata: str
+    file: str = ""
 
 
-def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt], list[BadRow]]:
+def parse_prompts(rows: list[Row], where: str, prefix: str) -> tuple[list[Prompt], list[BadRow]]:
     """Prompts of all usable rows, and the others with the reason.
 
     A prompt's id is that of the first of the columns `prompt_id`, `id`, `unique_id` and `task_id` that every
@@ -50,7 +50,7 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
     if rows and not any("prompt" in row.columns for row in rows):
         columns = sorted({str(name) for row in rows for name in row.columns})
         raise InputError(
-            f"{path} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
+            f"{where} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
             "holds the prompt (rows of GSM8K, MATH, MBPP and MiniF2F are taken as they are)"
         )
     id_column = next((name for name in _IDS if all(_identifies(row.columns.get(name)) for row in rows)), None)
@@ -64,7 +64,7 @@ def parse_prompts(rows: list[Row], path: Path, prefix: str) -> tuple[list[Prompt
             if prompt_id in seen:
                 raise ValueError(f"{id_column} {own!r} is that of row {seen[prompt_id]} already")
         except (ValueError, RecursionError) as error:  # columns may be nested too deeply to be written again
-            bad.append(BadRow(row.number, str(error)))
+            bad.append(BadRow(row.number, str(error), row.file))
         else:
             seen[prompt_id] = row.number
             prompts.append(prompt)
@@ -77,9 +77,9 @@ def _adapted(rows: list[Row]) -> tuple[list[Row], list[BadRow]]:
     for row in rows:
         adapter = adapter_of(set(row.columns))
         try:
-            kept.append(Row(row.number, adapter.adapt(dict(row.columns))) if adapter else row)
+            kept.append(Row(row.number, adapter.adapt(dict(row.columns)), row.file) if adapter else row)
         except ValueError as error:
-            bad.append(BadRow(row.number, str(error)))
+            bad.append(BadRow(row.number, str(error), row.file))
     return kept, bad
 
 
@@ -90,7 +90,8 @@ def _parse(row: Row, prompt_id: str) -> Prompt:
     for text in (prompt_id, answer or "", *_texts(content)):
         if not _is_unicode(text):
             raise ValueError("holds half of a surrogate pair, which is no text")
-    return Prompt(row.number, prompt_id, content, answer, json.dumps(others, default=str, sort_keys=True))
+    metadata = json.dumps(others, default=str, sort_keys=True)
+    return Prompt(row.number, prompt_id, content, answer, metadata, row.file)
 
 
 def _content(value: Any) -> str | Messages:

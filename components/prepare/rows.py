@@ -2,13 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from components.contract.errors import InputError
-from components.store.files import reading
 from components.store.parquet import read_parquet
 
 _SHOWN = 10
@@ -20,6 +18,8 @@ class Row:
 
     number: int
     columns: dict[str, Any]
+    file: str = ""
+    """Its name, where rows come from several."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,32 @@ class BadRow:
 
     number: int
     reason: str
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"row {self.number}: {self.reason}"
+        return " ".join(filter(None, [self.file, f"row {self.number}: {self.reason}"]))
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What bad rows are sorted by."""
+        return self.file, self.number
 
 
-def read_rows(path: Path) -> tuple[list[Row], list[BadRow]]:
-    """Rows that are objects, and those that are not.
+def parse_rows(data: bytes, where: str) -> tuple[list[Row], list[BadRow]]:
+    """Rows of a file that are objects, and those that are not.
 
     Raises:
-        InputError: no such file, no rows at all, or a file that is damaged as a whole.
+        InputError: no rows at all, or a file that is damaged as a whole; `where` names it.
     """
-    with reading(path):
-        data = path.read_bytes()
     bad: list[BadRow] = []
-    if data.startswith(b"PAR1") or path.suffix == ".parquet":
-        rows = _parquet(data, path)
-    elif path.suffix == ".json" and data.lstrip().startswith(b"["):
-        rows, bad = _json_list(data, path)
+    if data.startswith(b"PAR1") or where.endswith(".parquet"):
+        rows = _parquet(data, where)
+    elif where.endswith(".json") and data.lstrip().startswith(b"["):
+        rows, bad = _json_list(data, where)
     else:
         rows, bad = _json_lines(data)
     if not rows and not bad:
-        raise InputError(f"{path} holds no rows")
+        raise InputError(f"{where} holds no rows")
     return rows, bad
 
 
@@ -59,19 +63,19 @@ def describe_bad(bad: list[BadRow]) -> str:
     return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
 
 
-def _parquet(data: bytes, path: Path) -> list[Row]:
+def _parquet(data: bytes, where: str) -> list[Row]:
     try:
         table = read_parquet(data)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file: {error}") from None
+        raise InputError(f"{where} is not a whole Parquet file: {error}") from None
     return [Row(number, columns) for number, columns in enumerate(table.to_pylist(), start=1)]
 
 
-def _json_list(data: bytes, path: Path) -> tuple[list[Row], list[BadRow]]:
+def _json_list(data: bytes, where: str) -> tuple[list[Row], list[BadRow]]:
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+        raise InputError(f"{where} is not JSON: {error}") from None
     return _objects(enumerate(values, start=1))
 
 

@@ -8,30 +8,35 @@ Weights go into the run as they are stored. Where they are stored wider than `mo
 them when it loads them while the trainer starts from what is stored, so behaviour policy and trainer differ by
 that rounding as they differ by the engine's arithmetic: the importance weights correct for it and the provenance
 check of the train stage measures it. Manifest facts name the stored type.
+
+What moves under a run is looked up once: a champion (models:/NAME@champion) when the policy is committed, the files
+of a directory or pattern when the prompts are. A run that is started again has both already.
 """
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.contract.config import RunConfig
-from components.contract.digests import file_digest
 from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Manifest, Output, policy_digests
 from components.contract.resolve import binding_differences, config_json, parse_config, stage_digest
-from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, locate_policy
-from components.prepare.sources import generator_seed, is_generated, source_digest
+from components.prepare.origin import Origin, find_origin, is_elsewhere
+from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
+from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, open_store
-from components.store.files import reading
 
 if TYPE_CHECKING:
     from components.prepare.table import PromptTables
 
 _BAD_ROWS = "bad_rows.jsonl"
+DATA_FILES = "data_files.json"
+"""Beside the prompts: the files that a directory or pattern stood for."""
 
 
 @dataclass(frozen=True)
@@ -55,39 +60,45 @@ def run(config: RunConfig) -> PrepareResult:
     current = Run(store, RunLayout(config.run.name), config)
     store.check_writable(current.layout.root)
     refuse_other_config(current)
-    data = data_digests(config)
+    sources = data_sources(config)
+    data = data_digests(current, sources)
     if not is_prepared(current, data):
-        _prepare(current, data, clock)
+        _prepare(current, sources, data, clock)
     _store_config(current)
     return PrepareResult(current.uri, [str(shard) for shard in range(config.rollout.shards)])
 
 
-def _prepare(current: Run, data: dict[str, str], clock: Clock) -> None:
+def _prepare(current: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:
     from components.prepare.table import build_tables, read_data
 
     config, digest = current.config, stage_digest(current.config, "prepare")
     policies = current.directory(current.layout.policy_commit(0))
     policy = policies.settled({}, digest)
-    base = inspect_policy(locate_policy(config.model), config.model.max_length) if policy is None else None
-    with clock.measure("compute"):
-        files = read_data(config)
-    with clock.measure("load"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
-        tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(policies, Path(scratch)))
-    if base:
-        base.check_tokenizer(tokenizer)
-    with clock.measure("compute"):
-        tables = build_tables(config, files, tokenizer)
-    if base:
-        policy = _commit_policy(current, policies, base, digest, clock)
+    with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
+        with clock.measure("store"):
+            origin = find_origin(current, Path(scratch)) if policy is None else None
+        base = inspect_policy(origin.directory, config.model.max_length) if origin else None
+        with clock.measure("compute"):
+            sets = read_data(config, sources)
+        with clock.measure("load"):
+            tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(policies, Path(scratch)))
+        if base:
+            base.check_tokenizer(tokenizer)
+        with clock.measure("compute"):
+            tables = build_tables(config, sets, tokenizer)
+        if base and origin:
+            policy = _commit_policy(current, policies, base, origin, digest, clock)
     assert policy is not None
     _store_config(current)
     inputs = _prompt_inputs(data, policy)
     # Only the policy was missing where its directory was deleted because a file of it was corrupted.
     if current.directory(current.layout.prompts).settled(inputs, digest) is None:
-        _commit_prompts(current, tables, inputs, digest, clock)
+        _commit_prompts(current, tables, sources, inputs, digest, clock)
 
 
-def _commit_policy(current: Run, policies: OutputDirectory, base: BasePolicy, digest: str, clock: Clock) -> Manifest:
+def _commit_policy(
+    current: Run, policies: OutputDirectory, base: BasePolicy, origin: Origin, digest: str, clock: Clock
+) -> Manifest:
     with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         for name in base.files:
             link = Path(scratch) / name
@@ -98,8 +109,11 @@ def _commit_policy(current: Run, policies: OutputDirectory, base: BasePolicy, di
         for info in current.store.list(policies.key):
             if info.key.removeprefix(f"{policies.key}/") not in {*base.files, MANIFEST}:
                 current.store.delete(info.key)
+    digests = policy_digests(outputs)
+    origin.check_weights(digests["weights_digest"])
     facts: dict[str, str | int | float | bool | None] = {
-        **policy_digests(outputs),
+        **origin.facts,
+        **digests,
         "model_type": base.model_type,
         "vocab_size": base.vocab_size,
         "parameters": base.parameters,
@@ -108,7 +122,14 @@ def _commit_policy(current: Run, policies: OutputDirectory, base: BasePolicy, di
     return policies.commit("prepare", current.layout.run, outputs, {}, digest, clock.timings(), facts=facts)
 
 
-def _commit_prompts(current: Run, tables: "PromptTables", inputs: dict[str, str], digest: str, clock: Clock) -> None:
+def _commit_prompts(
+    current: Run,
+    tables: "PromptTables",
+    sources: list[DataSource],
+    inputs: dict[str, str],
+    digest: str,
+    clock: Clock,
+) -> None:
     from components.prepare.rows import describe_bad
     from components.prepare.table import encode
 
@@ -119,6 +140,10 @@ def _commit_prompts(current: Run, tables: "PromptTables", inputs: dict[str, str]
             outputs.append(directory.write(f"{name}.parquet", encode(table), rows=table.num_rows))
         if lines := tables.bad_rows_json():
             outputs.append(directory.write(_BAD_ROWS, lines))
+        if chosen := {source.key: source.listing() for source in sources if source.is_selection}:
+            outputs.append(directory.write(DATA_FILES, (json.dumps(chosen, indent=2) + "\n").encode()))
+    for key, files in chosen.items():
+        note(f"{key}: {len(files)} files, from {files[0]['file']} to {files[-1]['file']}")
     facts = tables.facts()
     directory.commit("prepare", current.layout.run, outputs, inputs, digest, clock.timings(), facts=facts)
     for key, bad in tables.bad.items():
@@ -185,19 +210,21 @@ def _stored_config(current: Run) -> RunConfig | None:
     return parse_config(text, what=current.store.locate(current.layout.config))
 
 
-def data_digests(config: RunConfig) -> dict[str, str]:
-    """Digest of each data source, by its configuration key. Raises InputError where one cannot be read."""
-    files = {"data.train": config.data.train}
-    if config.data.eval is not None and config.data.eval_prompts:
-        files["data.eval"] = config.data.eval
-    digests = {}
-    for key, name in files.items():
-        if is_generated(name):
-            digests[key] = source_digest(name, config.data.options, generator_seed(config.run.seed, key))
-            continue
-        with reading(Path(name)):
-            digests[key] = file_digest(Path(name))
-    return digests
+def data_digests(current: Run, sources: list[DataSource]) -> dict[str, str]:
+    """Digest of each data source, by its configuration key. Raises InputError where one cannot be read.
+
+    A directory or pattern is looked at once in a run's life: when its prompts are committed. What has come since is
+    for the next run.
+    """
+    prompts = current.directory(current.layout.prompts).manifest()
+    before = _stored_config(current) if prompts else None
+    chosen = {source.key: source.text for source in data_sources(before)} if before else {}
+    return {
+        source.key: prompts.inputs[source.key]
+        if prompts and source.is_selection and chosen.get(source.key) == source.text
+        else source.digest
+        for source in sources
+    }
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -208,12 +235,16 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
             update={"train": _absolute(data.train), "eval": None if data.eval is None else _absolute(data.eval)}
         )
     }
-    if Path(config.model.path).expanduser().is_dir() or not is_hub_name(config.model.path):
-        sections["model"] = config.model.model_copy(update={"path": _absolute(config.model.path)})
+    path = config.model.path
+    if not is_elsewhere(path) and (Path(path).expanduser().is_dir() or not is_hub_name(path)):
+        sections["model"] = config.model.model_copy(update={"path": _absolute(path)})
     if "://" not in config.store.uri:
         sections["store"] = config.store.model_copy(update={"uri": _absolute(config.store.uri)})
     return config.model_copy(update=sections)
 
 
 def _absolute(path: str) -> str:
-    return path if is_generated(path) else str(Path(path).expanduser().absolute())
+    if is_generated(path) or "://" in path:
+        return path
+    # The slash at the end says that it is a directory, whether it is there yet or not.
+    return str(Path(path).expanduser().absolute()) + ("/" if path.endswith("/") else "")

@@ -2,8 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,8 +13,8 @@ from components.contract.errors import InputError
 from components.contract.schemas import PROMPTS, validate, with_metadata
 from components.prepare.generated import generate_rows
 from components.prepare.prompts import Prompt, parse_prompts
-from components.prepare.rows import BadRow, describe_bad, read_rows
-from components.prepare.sources import generator_seed, is_generated
+from components.prepare.rows import BadRow, Row, describe_bad, parse_rows
+from components.prepare.sources import DataSource, generator_seed
 from components.prepare.split import Prompts, hold_out
 from components.prepare.tokens import Renderer
 
@@ -45,17 +44,17 @@ class PromptTables:
         }
 
     def bad_rows_json(self) -> bytes:
-        """Every bad row as a line of JSON."""
+        """Every bad row as a line of JSON; `file` is the configuration key, or the name where there are several."""
         return b"".join(
-            json.dumps({"file": key, "row": row.number, "reason": row.reason}).encode() + b"\n"
+            json.dumps({"file": row.file or key, "row": row.number, "reason": row.reason}).encode() + b"\n"
             for key, rows in self.bad.items()
             for row in rows
         )
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """What has been read of one data file, or has been generated."""
+class DataSet:
+    """What has been read of one data source, or has been generated."""
 
     key: str
     source: str
@@ -63,25 +62,28 @@ class DataFile:
     prompts: list[Prompt]
     bad: list[BadRow]
 
+    def extended(self, rows: list[Row], unreadable: list[BadRow], where: str, prefix: str) -> "DataSet":
+        """With the rows of one more file, whose prompts' ids begin with `prefix`."""
+        prompts, malformed = parse_prompts(rows, where, prefix)
+        bad = sorted([*self.bad, *unreadable, *malformed], key=lambda row: row.place)
+        return replace(self, rows=self.rows + len(rows) + len(unreadable), prompts=[*self.prompts, *prompts], bad=bad)
 
-def read_data(config: RunConfig) -> list[DataFile]:
-    """The training file, and that of held-out prompts where there is one and it is used.
+
+def read_data(config: RunConfig, sources: list[DataSource]) -> list[DataSet]:
+    """Training prompts, and held-out prompts where they have a source of their own.
 
     Raises:
         InputError: a file cannot be used, or more of its rows are malformed than `data.max_bad_share`.
     """
-    data = config.data
-    if data.options and not any(map(is_generated, filter(None, (data.train, data.eval)))):
+    if config.data.options and not any(source.is_generated for source in sources):
         raise InputError("data.options are those of a generator (reasoning_gym:<name>), and the data are files")
-    files = [_read(config, data.train, "", "data.train")]
-    if data.eval is not None and data.eval_prompts:
-        files.append(_read(config, data.eval, "eval-", "data.eval"))
-    for file in files:
-        _check_share(file, file.bad, data.max_bad_share)
-    return files
+    sets = [_read(config, source) for source in sources]
+    for found in sets:
+        _check_share(found, found.bad, config.data.max_bad_share)
+    return sets
 
 
-def build_tables(config: RunConfig, files: list[DataFile], tokenizer: "PreTrainedTokenizerBase") -> PromptTables:
+def build_tables(config: RunConfig, sets: list[DataSet], tokenizer: "PreTrainedTokenizerBase") -> PromptTables:
     """Render, tokenise and split what was read.
 
     Raises:
@@ -91,10 +93,10 @@ def build_tables(config: RunConfig, files: list[DataFile], tokenizer: "PreTraine
     renderer = Renderer(tokenizer, config.data, config.model.max_length - longest_completion)
     usable: list[Prompts] = []
     bad: dict[str, list[BadRow]] = {}
-    for file in files:
-        rendered, unfit = renderer.render(file.prompts)
-        bad[file.key] = sorted([*file.bad, *unfit], key=lambda row: row.number)
-        _check_share(file, bad[file.key], config.data.max_bad_share)
+    for found in sets:
+        rendered, unfit = renderer.render(found.prompts)
+        bad[found.key] = sorted([*found.bad, *unfit], key=lambda row: row.place)
+        _check_share(found, bad[found.key], config.data.max_bad_share)
         usable.append(rendered)
     train, from_file = usable[0], usable[1] if len(usable) > 1 else None
     kept, held_out = hold_out(train, from_file, config.data.eval_prompts, config.run.seed)
@@ -109,20 +111,29 @@ def encode(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _read(config: RunConfig, source: str, prefix: str, key: str) -> DataFile:
-    if is_generated(source):
-        rows, unreadable = generate_rows(source, config.data.options, generator_seed(config.run.seed, key), key)
-    else:
-        rows, unreadable = read_rows(Path(source))
-    prompts, malformed = parse_prompts(rows, Path(source), prefix)
-    bad = sorted([*unreadable, *malformed], key=lambda row: row.number)
-    return DataFile(key, source, len(rows) + len(unreadable), prompts, bad)
+def _read(config: RunConfig, source: DataSource) -> DataSet:
+    prefix = "eval-" if source.key == "data.eval" else ""
+    read = DataSet(source.key, source.text, 0, [], [])
+    if source.is_generated:
+        seed = generator_seed(config.run.seed, source.key)
+        rows, unreadable = generate_rows(source.text, config.data.options, seed, source.key)
+        return read.extended(rows, unreadable, source.text, prefix)
+    if len(source.files) == 1:
+        (file,) = source.files
+        return read.extended(*parse_rows(file.data, file.uri), file.uri, prefix)
+    for number, file in enumerate(source.files):
+        rows, unreadable = parse_rows(file.data, file.uri)
+        rows = [replace(row, file=file.uri) for row in rows]
+        unreadable = [replace(row, file=file.uri) for row in unreadable]
+        # Several files may use the same identifiers, each for its own rows.
+        read = read.extended(rows, unreadable, file.uri, f"{prefix}f{number:03d}-")
+    return read
 
 
-def _check_share(file: DataFile, bad: list[BadRow], max_bad_share: float) -> None:
-    if len(bad) > max_bad_share * file.rows or len(bad) == file.rows:
+def _check_share(found: DataSet, bad: list[BadRow], max_bad_share: float) -> None:
+    if len(bad) > max_bad_share * found.rows or len(bad) == found.rows:
         raise InputError(
-            f"{file.key}: {len(bad)} of {file.rows} rows of {file.source} are bad ({len(bad) / file.rows:.1%}, "
+            f"{found.key}: {len(bad)} of {found.rows} rows of {found.source} are bad ({len(bad) / found.rows:.1%}, "
             f"data.max_bad_share is {max_bad_share:.1%}): {describe_bad(bad)}"
         )
 

@@ -53,21 +53,22 @@ class Renderer:
             try:
                 texts.append((prompt, self._text(prompt)))
             except Exception as error:  # a template may raise anything
-                bad.append(BadRow(prompt.number, f"the chat template refuses it: {error}"))
+                bad.append(BadRow(prompt.number, f"the chat template refuses it: {error}", prompt.file))
         for prompt, text, token_ids in self._tokenise(texts):
             if not token_ids:
-                bad.append(BadRow(prompt.number, "prompt has no tokens"))
+                bad.append(BadRow(prompt.number, "prompt has no tokens", prompt.file))
             elif len(token_ids) > self._max_prompt_tokens:
                 bad.append(
                     BadRow(
                         prompt.number,
                         f"prompt has {len(token_ids)} tokens, and beside the longest completion model.max_length "
                         f"leaves {self._max_prompt_tokens}",
+                        prompt.file,
                     )
                 )
             else:
                 rendered.append(RenderedPrompt(prompt, text, token_ids))
-        return rendered, sorted(bad, key=lambda row: row.number)
+        return rendered, sorted(bad, key=lambda row: row.place)
 
     def _text(self, prompt: Prompt) -> str:
         messages = list(prompt.content) if not isinstance(prompt.content, str) else []

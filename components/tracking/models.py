@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from components.contract.manifest import Manifest
-from components.results import RoundResult, evaluation_digest
+from components.results import RoundResult, evaluation_digest, evaluation_of
 from components.store import Run
 from components.tracking.server import is_http
 from components.tracking.session import Session, noted
@@ -25,9 +25,10 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
     once, however often this is called.
 
     The alias `champion` moves when pass@1 on the held-out prompts is higher than that of the current champion;
-    a tie keeps the champion. Scores are compared only if they measure the same (`evaluation_digest`); where
-    they do not, the champion stays, and moving it is a person's decision. Without a champion a policy that was
-    evaluated becomes it.
+    a tie keeps the champion. A run that started from the champion has sampled that very policy (its own version 0)
+    on its own held-out prompts in its first round, so the two are compared there. Otherwise the champion's stored
+    score serves if it measures the same (`evaluation_digest`); where it does not, the champion stays, and moving it
+    is a person's decision. Without a champion a policy that was evaluated becomes it.
 
     Returns:
         What was registered, which is also remembered in the run. None, with a note, when the server could not
@@ -94,11 +95,18 @@ def _create(session: Session, name: str, version: int, policy: Manifest, scores:
             "rapid.policy_version": str(version),
             "rapid.weights_digest": str(policy.facts["weights_digest"]),
             "rapid.base_model": run.config.model.path,
+            **_base_version(run),
             **scores,
         },
         description=f"Policy {version} of the run {run.layout.run}, in Hugging Face format at {uri}",
         await_creation_for=0,
     )
+
+
+def _base_version(run: Run) -> dict[str, str]:
+    """The model version the run started from, where that is one."""
+    facts = run.directory(run.layout.policy_commit(0)).require().facts
+    return {"rapid.base_version": str(facts["model_version"])} if "model_version" in facts else {}
 
 
 def _source(session: Session, version: int, uri: str) -> str:
@@ -125,14 +133,27 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
         session.client.set_registered_model_alias(name, CHAMPION, version)
         return True, f"It is the first champion, with pass@1 {score:.3f}."
     current = session.client.get_model_version(name, champion).tags
-    if current.get(_MEASURE) != scores[_MEASURE] or _SCORE not in current:
+    best, where = _champions_score(session.run, current, scores[_MEASURE])
+    if best is None:
         return False, (
             f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
             f"so the scores cannot be compared. To move the alias yourself: "
             f"MlflowClient().set_registered_model_alias({name!r}, {CHAMPION!r}, {version!r})"
         )
-    best = float(current[_SCORE])
     if score <= best:
-        return False, f"Version {champion} stays champion: pass@1 {score:.3f} is not above its {best:.3f}."
+        return False, f"Version {champion} stays champion: pass@1 {score:.3f} is not above its {best:.3f}{where}."
     session.client.set_registered_model_alias(name, CHAMPION, version)
-    return True, f"It replaces version {champion} as champion: pass@1 {score:.3f} is above {best:.3f}."
+    return True, f"It replaces version {champion} as champion: pass@1 {score:.3f} is above {best:.3f}{where}."
+
+
+def _champions_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
+    """The champion's pass@1 by the same measure, None where there is none, and where it was taken."""
+    base = run.directory(run.layout.policy_commit(0)).require()
+    if champion.get("rapid.weights_digest") == base.facts["weights_digest"]:
+        # Preferred to the stored score, which is the one it won with and so rather too high.
+        evaluation = evaluation_of(run, 0)
+        if evaluation is not None and evaluation_digest(run, evaluation) == measure:
+            return evaluation.pass_at_k[1], ", measured on the same prompts in this run, which started from it"
+    if champion.get(_MEASURE) == measure and _SCORE in champion:
+        return float(champion[_SCORE]), ""
+    return None, ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round, RunLayout
+from components.prepare.sources import data_sources
 from components.prepare.stage import data_digests, is_prepared, refuse_other_config
 from components.store import Run, Store, open_store
 from pipelines.checks.findings import Finding, Level
@@ -38,7 +39,7 @@ def inspect_store(config: RunConfig) -> Committed:
         free = _free(store)
         reached = _reached(store, free)
         refuse_other_config(run)
-        prepared = _is_there(run) and is_prepared(run, data_digests(config))
+        prepared = _is_there(run) and is_prepared(run, data_digests(run, data_sources(config)))
     except InputError as error:
         return Committed([Finding(Level.wrong, "store", str(error))])
     if not prepared:

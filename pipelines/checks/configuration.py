@@ -7,6 +7,8 @@ from components.contract.config import RewardSection, RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
 from components.contract.resolve import load_config
+from components.prepare.data_files import is_selection, read_files
+from components.prepare.origin import is_elsewhere
 from components.prepare.policy import is_hub_name
 from components.prepare.sources import is_generated
 from components.reward.pool import GraderPool
@@ -73,7 +75,9 @@ def check_graders(config: RunConfig) -> Finding:
 
 
 def check_model_path(config: RunConfig) -> Finding:
-    """Whether `model.path` is a directory, or can be a name on the hub."""
+    """Whether `model.path` is a directory, or can be a name on the hub, in a store or in the registry."""
+    if is_elsewhere(config.model.path):
+        return Finding(Level.ok, "model.path", f"{config.model.path}, looked up by prepare")
     model = Path(config.model.path).expanduser()
     if model.is_dir():
         return Finding(Level.ok, "model.path", str(model.absolute()))
@@ -95,17 +99,23 @@ def check_tracking(config: RunConfig) -> Finding:
 
 
 def _data(config: RunConfig) -> list[Finding]:
-    findings = []
-    for key, path in {"data.train": config.data.train, "data.eval": config.data.eval}.items():
-        if path is None:
-            continue
-        if is_generated(path):
-            findings.append(_generator(key, path))
-            continue
-        there = Path(path).expanduser().is_file()
-        mend = "" if there else "check the path; relative paths start at the working directory"
-        findings.append(Finding(Level.ok if there else Level.wrong, key, str(Path(path).expanduser().absolute()), mend))
-    return findings
+    sources = {"data.train": config.data.train, "data.eval": config.data.eval}
+    return [
+        _generator(key, source) if is_generated(source) else _files(key, source)
+        for key, source in sources.items()
+        if source is not None
+    ]
+
+
+def _files(key: str, source: str) -> Finding:
+    place = source if "://" in source else str(Path(source).expanduser().absolute())
+    try:
+        files = read_files(source if "://" in source else str(Path(source).expanduser()), key)
+    except InputError as error:
+        return Finding(Level.wrong, key, str(error), "check the path; relative paths start at the working directory")
+    if is_selection(source):
+        return Finding(Level.ok, key, f"{place}: {len(files)} files now, chosen anew by every run")
+    return Finding(Level.ok, key, place)
 
 
 def _generator(key: str, source: str) -> Finding:

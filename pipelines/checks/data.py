@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.prepare.data_files import is_selection
 from components.prepare.policy import load_tokenizer
 from components.prepare.prompts import Prompt
 from components.prepare.rows import describe_bad
-from components.prepare.sources import is_generated
-from components.prepare.table import DataFile, PromptTables, build_tables, read_data
+from components.prepare.sources import data_sources, is_generated
+from components.prepare.table import DataSet, PromptTables, build_tables, read_data
 from pipelines.checks.findings import Finding, Level
 from pipelines.checks.model import Model
 from pipelines.estimates.work import PromptTokens
@@ -40,19 +41,19 @@ def inspect_data(config: RunConfig, model: Model) -> Data:
     if missing := _missing(config):
         return Data(missing)
     try:
-        files = read_data(config)
+        sets = read_data(config, data_sources(config))
     except InputError as error:
         return Data([Finding(Level.wrong, "data", str(error))])
     if model.tokenizer is None:
-        return _estimated(config, files)
+        return _estimated(config, sets)
     try:
         tokenizer = load_tokenizer(model.tokenizer)
         if model.policy:
             model.policy.check_tokenizer(tokenizer)
-        tables = build_tables(config, files, tokenizer)
+        tables = build_tables(config, sets, tokenizer)
     except InputError as error:
-        return Data([*map(_rows, files), Finding(Level.wrong, "prompts", str(error))])
-    return _counted(config, files, tables)
+        return Data([*map(_rows, sets), Finding(Level.wrong, "prompts", str(error))])
+    return _counted(config, sets, tables)
 
 
 def _missing(config: RunConfig) -> list[Finding]:
@@ -60,22 +61,26 @@ def _missing(config: RunConfig) -> list[Finding]:
     return [
         Finding(Level.wrong, key, f"{path} does not exist", f"put it there, or give another: {key}=PATH")
         for key, path in sources.items()
-        if path is not None and not is_generated(path) and not Path(path).exists()
+        if path is not None and _is_local_file(path) and not Path(path).exists()
     ]
 
 
-def _rows(file: DataFile) -> Finding:
-    found = f"{file.source}: {file.rows:,} rows"
-    if not file.bad:
-        return Finding(Level.ok, file.key, found)
+def _is_local_file(source: str) -> bool:
+    return not is_generated(source) and "://" not in source and not is_selection(source)
+
+
+def _rows(read: DataSet) -> Finding:
+    found = f"{read.source}: {read.rows:,} rows"
+    if not read.bad:
+        return Finding(Level.ok, read.key, found)
     return Finding(
-        Level.warning, file.key, f"{found}, {len(file.bad)} of them bad and left out: {describe_bad(file.bad)}"
+        Level.warning, read.key, f"{found}, {len(read.bad)} of them bad and left out: {describe_bad(read.bad)}"
     )
 
 
-def _counted(config: RunConfig, files: list[DataFile], tables: PromptTables) -> Data:
-    findings = [_rows(file) for file in files]
-    unfit = [row for file in files for row in tables.bad[file.key] if row not in file.bad]
+def _counted(config: RunConfig, sets: list[DataSet], tables: PromptTables) -> Data:
+    findings = [_rows(read) for read in sets]
+    unfit = [row for read in sets for row in tables.bad[read.key] if row not in read.bad]
     train, held_out = _lengths(tables.train), _lengths(tables.held_out)
     found = f"{tables.train.num_rows:,} to train on, {tables.held_out.num_rows:,} held out"
     if train:
@@ -95,15 +100,15 @@ def _lengths(table: pa.Table) -> PromptTokens | None:
     return PromptTokens(pc.mean(lengths).as_py(), pc.max(lengths).as_py(), True) if len(lengths) else None
 
 
-def _estimated(config: RunConfig, files: list[DataFile]) -> Data:
-    findings = [_rows(file) for file in files]
-    lengths = [_guessed(file.prompts, config) for file in files]
+def _estimated(config: RunConfig, sets: list[DataSet]) -> Data:
+    findings = [_rows(read) for read in sets]
+    lengths = [_guessed(read.prompts, config) for read in sets]
     room = config.model.max_length - max(config.rollout.max_tokens, config.evaluate.max_tokens or 0)
-    pool, prompts = len({_text(prompt) for prompt in files[-1].prompts}), len(files[0].prompts)
+    pool, prompts = len({_text(prompt) for prompt in sets[-1].prompts}), len(sets[0].prompts)
     if pool < config.data.eval_prompts:
-        found = f"data.eval_prompts is {config.data.eval_prompts}, and {files[-1].key} has {pool} different prompts"
+        found = f"data.eval_prompts is {config.data.eval_prompts}, and {sets[-1].key} has {pool} different prompts"
         findings.append(Finding(Level.wrong, "prompts", found, "lower data.eval_prompts"))
-    elif len(files) == 1 and prompts <= config.data.eval_prompts:
+    elif len(sets) == 1 and prompts <= config.data.eval_prompts:
         findings.append(Finding(Level.wrong, "prompts", f"all {prompts} are held out", "lower data.eval_prompts"))
     found = f"about {lengths[0].mean:,.0f} tokens on average, at most {lengths[0].longest:,}"
     mend = "the tokenizer is not here, so these are characters / 3"
@@ -112,7 +117,7 @@ def _estimated(config: RunConfig, files: list[DataFile]) -> Data:
         findings.append(Finding(Level.warning, "prompt lengths", found, mend))
     else:
         findings.append(Finding(Level.ok, "prompt lengths", f"{found} ({mend})"))
-    left = prompts if len(files) > 1 else prompts - config.data.eval_prompts
+    left = prompts if len(sets) > 1 else prompts - config.data.eval_prompts
     return Data([*findings, *_epochs(config, left)], lengths[0], lengths[-1])
 
 

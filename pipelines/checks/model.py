@@ -8,6 +8,7 @@ from typing import Any
 
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
+from components.prepare.origin import is_elsewhere
 from components.prepare.policy import BasePolicy, inspect_policy
 from components.store.files import reading
 from pipelines.checks.configuration import check_model_path
@@ -46,6 +47,8 @@ def inspect_model(config: RunConfig) -> Model:
     directory = Path(config.model.path).expanduser()
     if path.level is Level.wrong:
         return Model([path])
+    if is_elsewhere(config.model.path):
+        return Model([path, _no_sizes(InputError("its config.json is not on this machine"))])
     if path.level is Level.warning:
         return _from_hub(config, path)
     try:

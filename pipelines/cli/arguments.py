@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from components.contract.config import StoreSection
-from components.contract.errors import InputError
 from components.contract.layout import RUNS
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 
@@ -21,6 +20,9 @@ RunArgument = Annotated[
         help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
     ),
 ]
+ClusterRunArgument = Annotated[
+    str, typer.Argument(help="Name of a run on the cluster, or its ID; rapid runs lists them.", metavar="RUN")
+]
 StoreOption = Annotated[str, typer.Option(help="Store in which a run's name is looked up.")]
 DEFAULT_STORE = StoreSection().uri
 
@@ -29,7 +31,8 @@ def find_run(run: str, store: str) -> Run:
     """Open a run by name or by URI.
 
     Raises:
-        InputError: there is no such run; names the runs that are there.
+        ObjectMissing: there is no such run; names the runs that are there.
+        InputError: the store cannot be read.
     """
     if "://" in run:
         return open_run(run)
@@ -45,4 +48,4 @@ def find_run(run: str, store: str) -> Run:
         configs = (info.key for info in opened.list(RUNS) if info.key.endswith("/config.json"))
         names = sorted({key.split("/")[1] for key in configs if key.count("/") == 2})
         there = f"it holds {', '.join(names[:10])}" if names else "it holds no runs"
-        raise InputError(f"{error} ({there}); name another store with --store") from None
+        raise ObjectMissing(f"{error} ({there}); name another store with --store") from None

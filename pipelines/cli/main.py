@@ -7,14 +7,21 @@ import typer
 from typer.core import TyperCommand
 
 from components.runtime.guard import exit_on_bad_input
+from pipelines.cli.cancel import cancel_command
 from pipelines.cli.compile import compile_command
 from pipelines.cli.demo import demo_command
 from pipelines.cli.doctor import doctor_command
 from pipelines.cli.report import report_command
 from pipelines.cli.rescore import rescore_command
+from pipelines.cli.resume import resume_command
 from pipelines.cli.rewards import rewards_command
 from pipelines.cli.run import run_command
+from pipelines.cli.runs import runs_command
+from pipelines.cli.schedule import ScheduleGroup, create_command, delete_command, pause_command
+from pipelines.cli.schedule import resume_command as resume_schedule_command
+from pipelines.cli.schedules import schedules_command
 from pipelines.cli.status import status_command
+from pipelines.cli.submit import submit_command
 from pipelines.cli.trajectories import trajectories_command
 
 
@@ -25,11 +32,26 @@ class _Command(TyperCommand):
         return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
 
+schedule = typer.Typer(
+    cls=ScheduleGroup,
+    help="Fine-tune again and again on a cluster, from the champion, on the newest data.\n\n"
+    "Examples:\n\n"
+    '    rapid schedule my.yaml --cron "0 2 * * *" model.path=models:/adder@champion data.train=s3://bucket/prompts/\n\n'
+    "    rapid schedule my.yaml --every 12h\n\n"
+    "    rapid schedule pause my-nightly",
+    epilog="Every option: rapid schedule create --help. The list: rapid schedules.",
+    no_args_is_help=True,
+)
+schedule.command("create", cls=_Command, hidden=False)(create_command)
+schedule.command("pause", cls=_Command)(pause_command)
+schedule.command("resume", cls=_Command)(resume_schedule_command)
+schedule.command("delete", cls=_Command)(delete_command)
+
 app = typer.Typer(
     name="rapid",
     help="Fine-tune small language models with reinforcement learning: large batches of vLLM rollouts, many "
     "importance-weighted updates on each (RAPID, arXiv 2510.03515), as a Kubeflow pipeline that also runs here.",
-    epilog="Start with: rapid demo. Then: rapid doctor CONFIG, rapid run CONFIG.",
+    epilog="Start with: rapid demo. Then: rapid doctor CONFIG, rapid run CONFIG. On a cluster: rapid submit CONFIG.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -40,6 +62,12 @@ app.command("report", cls=_Command)(report_command)
 app.command("trajectories", cls=_Command)(trajectories_command)
 app.command("rewards", cls=_Command)(rewards_command)
 app.command("rescore", cls=_Command)(rescore_command)
+app.command("submit", cls=_Command)(submit_command)
+app.command("runs", cls=_Command)(runs_command)
+app.command("cancel", cls=_Command)(cancel_command)
+app.command("resume", cls=_Command)(resume_command)
+app.add_typer(schedule, name="schedule")
+app.command("schedules", cls=_Command)(schedules_command)
 app.command("compile", cls=_Command)(compile_command)
 app.command("doctor", cls=_Command)(doctor_command)
 app.command("demo", cls=_Command)(demo_command)

@@ -1,5 +1,7 @@
 """What a run has achieved, as rows for the terminal."""
 
+from datetime import UTC, datetime
+
 from rich.table import Table
 
 from components.contract.config import RunConfig
@@ -11,6 +13,13 @@ STAGES = ("rollout", "reward", "train")
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def moment_text(moment: datetime | None) -> str:
+    """In this machine's time zone; a dash for none, which some servers write as the beginning of 1970."""
+    if moment is None or moment <= datetime.fromtimestamp(0, UTC):
+        return "-"
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _pass_names(config: RunConfig) -> list[int]:

@@ -45,7 +45,8 @@ def config(tmp_path: Path) -> Path:
 def test_help_names_every_command_and_teaches_run() -> None:
     done = rapid("--help")
     assert done.returncode == 0
-    for command in ("run", "status", "report", "trajectories", "rewards", "rescore", "compile", "doctor", "demo"):
+    local = ("run", "status", "report", "trajectories", "rewards", "rescore", "compile", "doctor", "demo")
+    for command in (*local, "submit", "runs", "cancel", "resume", "schedule", "schedules"):
         assert f" {command} " in done.stdout
     assert "train.learning_rate=5e-7" in rapid("run", "--help").stdout
 
@@ -60,6 +61,11 @@ def test_help_names_every_command_and_teaches_run() -> None:
         ("rewards", "[OPTIONS] RUN"),
         ("rescore", "[OPTIONS] RUN [KEY=VALUE]..."),
         ("doctor", "[OPTIONS] [CONFIG] [KEY=VALUE]..."),
+        ("submit", "[OPTIONS] CONFIG [KEY=VALUE]..."),
+        ("runs", "[OPTIONS]"),
+        ("cancel", "[OPTIONS] RUN"),
+        ("resume", "[OPTIONS] RUN"),
+        ("schedules", "[OPTIONS]"),
     ],
 )
 def test_help_of_a_command_shows_its_words_and_an_example(command: str, usage: str) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from components.prepare.prompts import parse_prompts
-from components.prepare.rows import BadRow, Row, read_rows
+from components.prepare.rows import BadRow, Row, parse_rows
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 STATEMENT = "theorem two : 1 + 1 = 2 := by sorry"
 
 
 def parse(*rows):
-    return parse_prompts([Row(i, row) for i, row in enumerate(rows, start=1)], Path("data.jsonl"), "")
+    return parse_prompts([Row(i, row) for i, row in enumerate(rows, start=1)], "data.jsonl", "")
 
 
 def test_gsm8k_rows_keep_the_worked_solution_as_metadata():
@@ -59,7 +59,7 @@ def test_published_files_are_read_without_a_bad_row(name, rows):
     path = SHARED / "data" / f"{name}.jsonl"
     if not path.is_file():
         pytest.skip(f"{path} is not there; set RAPID_SHARED to the folder that holds data/{name}.jsonl")
-    found, unreadable = read_rows(path)
-    prompts, bad = parse_prompts(found, path, "")
+    found, unreadable = parse_rows(path.read_bytes(), str(path))
+    prompts, bad = parse_prompts(found, str(path), "")
     assert (len(prompts), unreadable, bad) == (rows, [], [])
     assert all(prompt.answer for prompt in prompts) == (name != "minif2f_valid")

@@ -1,7 +1,6 @@
 """MBPP's rows as prompts."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ ROW = {
 
 
 def test_the_prompt_shows_the_first_test_and_the_metadata_hold_all():
-    ((prompt,), bad) = parse_prompts([Row(1, ROW)], Path("mbpp.jsonl"), "")
+    ((prompt,), bad) = parse_prompts([Row(1, ROW)], "mbpp.jsonl", "")
     assert bad == []
     assert prompt.prompt_id == "7"
     assert prompt.answer is None
@@ -32,7 +31,7 @@ def test_the_prompt_shows_the_first_test_and_the_metadata_hold_all():
 
 
 def test_rows_with_a_prompt_of_their_own_keep_it():
-    ((prompt,), _) = parse_prompts([Row(1, {**ROW, "prompt": "Add!"})], Path("mbpp.jsonl"), "")
+    ((prompt,), _) = parse_prompts([Row(1, {**ROW, "prompt": "Add!"})], "mbpp.jsonl", "")
     assert prompt.content == "Add!"
     assert json.loads(prompt.metadata)["text"] == ROW["text"]
 
@@ -49,8 +48,8 @@ SANITIZED = {
 
 @pytest.mark.parametrize("more", [{}, {"test": "assert add(3, 3) == 6"}], ids=["sanitized", "MBPP+"])
 def test_rows_whose_prompt_names_no_function_show_the_first_test_too(more):
-    ((published,), _) = parse_prompts([Row(1, ROW)], Path("mbpp.jsonl"), "")
-    ((prompt,), bad) = parse_prompts([Row(1, {**SANITIZED, **more})], Path("mbpp.jsonl"), "")
+    ((published,), _) = parse_prompts([Row(1, ROW)], "mbpp.jsonl", "")
+    ((prompt,), bad) = parse_prompts([Row(1, {**SANITIZED, **more})], "mbpp.jsonl", "")
     assert bad == []
     assert (prompt.prompt_id, prompt.content) == ("7", published.content)
     assert json.loads(prompt.metadata)["test_list"] == ROW["test_list"]
@@ -60,6 +59,6 @@ def test_rows_whose_prompt_names_no_function_show_the_first_test_too(more):
     "prompt", ["Add! assert add(1, 2) == 3", [{"role": "user", "content": "Write a function to add."}]]
 )
 def test_prompts_with_the_test_and_messages_stay_as_they_are(prompt):
-    ((found,), bad) = parse_prompts([Row(1, {**SANITIZED, "prompt": prompt})], Path("mbpp.jsonl"), "")
+    ((found,), bad) = parse_prompts([Row(1, {**SANITIZED, "prompt": prompt})], "mbpp.jsonl", "")
     assert bad == []
     assert found.content == (prompt if isinstance(prompt, str) else tuple(prompt))

@@ -1,0 +1,72 @@
+"""Where a run's base policy comes from: this machine, the hub, a store, or the model registry."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from components.contract.errors import InputError
+from components.contract.model_reference import is_model_reference
+from components.prepare.policy import POLICY_FILES, locate_policy
+from components.runtime.progress import note
+from components.store import Run, open_store
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A policy's directory on this machine, and what is to be remembered of its source."""
+
+    directory: Path
+    facts: dict[str, str]
+    """`model_version` (NAME/3) and `policy_uri` of a registered policy."""
+    weights_digest: str | None = None
+    """What the registry says of its weights."""
+
+    def check_weights(self, digest: str) -> None:
+        """Raises InputError where the weights are not those that were registered."""
+        if self.weights_digest not in (None, digest):
+            raise InputError(
+                f"the weights at {self.facts['policy_uri']} are not those that were registered as "
+                f"{self.facts['model_version']}: restore them, or move the alias to a version whose policy is whole"
+            )
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether a `model.path` names a policy in a store or in the registry."""
+    return "://" in path or is_model_reference(path)
+
+
+def find_origin(run: Run, scratch: Path) -> Origin:
+    """Bring the policy of `model.path` to this machine; into `scratch`, where it lies in a bucket.
+
+    A reference to the registry (models:/NAME@champion) is followed now, to the version it stands for now. A run keeps
+    that version, because it looks only as long as it has no policy of its own.
+
+    Raises:
+        InputError: there is none, or it cannot be had.
+    """
+    path = run.config.model.path
+    if is_model_reference(path):
+        from components.tracking import find_policy
+
+        found = find_policy(run, path)
+        note(f"{path} is version {found.version}, at {found.uri}")
+        facts = {"model_version": f"{found.name}/{found.version}", "policy_uri": found.uri}
+        return Origin(_fetch(found.uri, scratch), facts, found.weights_digest)
+    if "://" in path:
+        return Origin(_fetch(path, scratch), {})
+    return Origin(locate_policy(run.config.model), {})
+
+
+def _fetch(uri: str, into: Path) -> Path:
+    store = open_store(uri)
+    local = store.local_path("")
+    if local is not None:
+        if not local.is_dir():
+            raise InputError(f"missing model directory: {local} does not exist")
+        return local
+    names = [i.key for i in store.list("") if any(fnmatch(i.key, pattern) for pattern in POLICY_FILES)]
+    if not names:
+        raise InputError(f"there is no model at {uri}: it holds no files of a Hugging Face model")
+    for name in names:
+        store.download(name, into / name)
+    return into

@@ -1,0 +1,57 @@
+"""Which policy a reference to the model registry stands for."""
+
+from dataclasses import dataclass
+
+from components.contract.errors import InputError
+from components.contract.model_reference import ModelReference
+from components.store import Run
+from components.tracking.server import connect, reason, tracking_uri, without_credentials
+
+
+@dataclass(frozen=True)
+class RegisteredPolicy:
+    """A model version, and where its policy lies in storage."""
+
+    name: str
+    version: str
+    uri: str
+    weights_digest: str | None
+    """As it was registered; None for versions that another program registered."""
+
+
+def find_policy(run: Run, text: str) -> RegisteredPolicy:
+    """Look `models:/NAME@alias` or `models:/NAME/version` up on the run's tracking server.
+
+    Raises:
+        InputError: no such model, alias or version, a version that does not say where its policy lies, or no answer.
+    """
+    reference = ModelReference.parse(text)
+    uri = tracking_uri(run)
+    where = f"model.path is {text}, and MLflow at {without_credentials(uri)}"
+    try:
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise InputError(f"{where} needs the package mlflow ({error}); install the `tracking` extra") from None
+    try:
+        client = connect(uri)
+        if reference.alias is not None:
+            found = client.get_model_version_by_alias(reference.name, reference.alias)
+        else:
+            found = client.get_model_version(reference.name, reference.version or "")
+    except MlflowException as error:
+        # An alias that nobody has set is an invalid parameter to MLflow.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise InputError(
+                f"{where} has no such version; run once from a base model with tracking.model_name={reference.name}: "
+                "the first policy that is evaluated becomes champion"
+            ) from None
+        raise InputError(f"{where} did not answer: {reason(error)}") from None
+    except Exception as error:  # MLflow lets the errors of its database driver through
+        raise InputError(f"{where} did not answer: {reason(error)}") from None
+    place = found.tags.get("rapid.policy_uri") or found.source or ""
+    if not place.startswith(("s3://", "file:///")):
+        raise InputError(
+            f"{where} keeps version {found.version} at {without_credentials(place) or 'no place'}; only policies in a "
+            "store (s3://, file:///) can be fine-tuned further, as this program registers them"
+        )
+    return RegisteredPolicy(reference.name, str(found.version), place, found.tags.get("rapid.weights_digest"))

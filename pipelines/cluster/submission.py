@@ -1,0 +1,120 @@
+"""From a configuration to a run of Kubeflow Pipelines."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as kfp
+
+from components import CODE_VERSION
+from components.contract.config import RunConfig
+from components.contract.digests import file_digest
+from components.contract.errors import InputError
+from components.contract.resolve import config_json
+from pipelines.cluster.client import ClusterClient
+from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.errors import AlreadyExists, NotFound
+from pipelines.cluster.readiness import check_ready
+from pipelines.cluster.runs import ended, state_word
+
+PIPELINE = "rapid"
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the pipeline at the server, and whether it was there already."""
+
+    reference: kfp.V2beta1PipelineVersionReference
+    name: str
+    reused: bool
+
+
+def submit(client: ClusterClient, config: RunConfig, cluster: ClusterConfig) -> tuple[kfp.V2beta1Run, Version]:
+    """Start a run. One of the same name that has ended goes on behind its last committed stage.
+
+    Raises:
+        InputError: it cannot work on a cluster, or a run of this name is going on.
+        ClusterUnavailable: no answer.
+    """
+    check_ready(config, cluster)
+    refuse_ongoing(client, config.run.name)
+    version = ensure_version(client, cluster)
+    run = kfp.V2beta1Run(
+        display_name=config.run.name,
+        experiment_id=ensure_experiment(client, config.tracking.experiment),
+        pipeline_version_reference=version.reference,
+        runtime_config=kfp.V2beta1RuntimeConfig(parameters=run_parameters(config, cluster)),
+        service_account=cluster.service_account,
+    )
+    return client.create_run(run), version
+
+
+def run_parameters(config: RunConfig, cluster: ClusterConfig) -> dict[str, Any]:
+    """Arguments of the pipeline. What people look for in Kubeflow's pages has parameters of its own."""
+    return {
+        "config": config_json(config),
+        "run": config.run.name,
+        "model": config.model.path,
+        "data": config.data.train,
+        "iterations": config.loop.iterations,
+        **cluster.parameters,
+    }
+
+
+def refuse_ongoing(client: ClusterClient, name: str) -> None:
+    """Two runs of one name would do the same work twice. Raises InputError where one has not ended."""
+    for run in client.runs(name):
+        if not ended(run):
+            raise InputError(
+                f"a run named {name} is going on ({state_word(run)}, {client.run_link(run.run_id)}): follow it with "
+                f"rapid status {name} --watch, end it with rapid cancel {name}, or choose another run.name"
+            )
+
+
+def ensure_version(client: ClusterClient, cluster: ClusterConfig) -> Version:
+    """The pipeline version for these settings: uploaded, or found by the digest of what is compiled."""
+    from pipelines.compilation import compile_pipeline
+
+    with tempfile.TemporaryDirectory(prefix="rapid-submit-") as scratch:
+        file = Path(scratch) / f"{PIPELINE}.yaml"
+        compile_pipeline(file, cluster)
+        name = f"sha256-{file_digest(file)[:_DIGITS]}"
+        pipeline_id = _ensure_pipeline(client)
+        reused = True
+        try:
+            found = client.version(pipeline_id, name)
+        except NotFound:
+            about = f"rapid-rl {CODE_VERSION}, up to {cluster.max_iterations} iterations"
+            try:
+                found, reused = client.upload_version(pipeline_id, name, file, about), False
+            except AlreadyExists:  # somebody else was quicker
+                found = client.version(pipeline_id, name)
+    reference = kfp.V2beta1PipelineVersionReference(
+        pipeline_id=pipeline_id, pipeline_version_id=found.pipeline_version_id
+    )
+    return Version(reference, name, reused)
+
+
+def _ensure_pipeline(client: ClusterClient) -> str:
+    try:
+        return str(client.pipeline(PIPELINE).pipeline_id)
+    except NotFound:
+        pass
+    try:
+        about = "RAPID: large batches of rollouts, many importance-weighted updates"
+        return str(client.create_pipeline(PIPELINE, about).pipeline_id)
+    except AlreadyExists:
+        return str(client.pipeline(PIPELINE).pipeline_id)
+
+
+def ensure_experiment(client: ClusterClient, name: str) -> str:
+    try:
+        return str(client.experiment(name).experiment_id)
+    except NotFound:
+        pass
+    try:
+        return str(client.create_experiment(name).experiment_id)
+    except AlreadyExists:
+        return str(client.experiment(name).experiment_id)

@@ -1,0 +1,172 @@
+"""`rapid submit`, `rapid runs`, `rapid cancel` and `rapid resume` against a server that speaks KFP's API."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kfp_server import KfpServer
+
+Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
+
+
+def the_run(server: KfpServer) -> dict:
+    (run,) = server.cluster.runs.values()
+    return run
+
+
+def test_a_first_submission_makes_everything_it_needs(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    said = rapid("submit", config, "--cluster", small, "run.name=first")
+    assert said.status == 0, said.err
+    run = the_run(server)
+    assert f"{server.url}/#/runs/details/{run['run_id']}" in said.out
+    assert run["display_name"] == "first"
+    assert run["service_account"] == "rapid-stage"
+    parameters = run["runtime_config"]["parameters"]
+    assert {"run": "first", "model": "owner/model", "data": "s3://bucket/prompts.jsonl", "iterations": 2}.items() <= (
+        parameters.items()
+    )
+    (experiment,) = server.cluster.experiments.values()
+    assert (experiment["display_name"], run["experiment_id"]) == ("rapid", experiment["experiment_id"])
+    (version,) = server.cluster.versions.values()
+    assert version["name"].startswith("sha256-")
+    assert version["name"] in said.out
+    assert "uploaded now" in said.out
+    assert "rapid status first --watch" in said.out
+
+
+def test_the_same_pipeline_is_uploaded_once_and_another_beside_it(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    rapid("submit", config, "--cluster", small, "run.name=one")
+    said = rapid("submit", config, "--cluster", small, "run.name=two", "loop.iterations=1")
+    assert "as uploaded before" in said.out
+    assert len(server.cluster.versions) == 1
+    small.write_text("max_iterations: 3\n")
+    assert "uploaded now" in rapid("submit", config, "--cluster", small, "run.name=three").out
+    assert len(server.cluster.versions) == 2
+    assert len(server.cluster.pipelines) == len(server.cluster.experiments) == 1
+    assert len(server.cluster.runs) == 3
+
+
+def test_names_with_signs_of_url_encoding_are_found_again(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    words = ("tracking.experiment=a+b 50% c&d", "--cluster", small)
+    for name in ("one", "two"):
+        assert rapid("submit", config, f"run.name={name}", *words).status == 0
+    assert [e["display_name"] for e in server.cluster.experiments.values()] == ["a+b 50% c&d"]
+
+
+def test_a_run_that_goes_on_is_not_started_twice(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    rapid("submit", config, "--cluster", small)
+    said = rapid("submit", config, "--cluster", small)
+    assert said.status == 2
+    assert "a run named adder is going on (pending" in said.error
+    assert "rapid status adder --watch" in said.error
+    server.cluster.end(the_run(server)["run_id"], "FAILED")
+    assert rapid("submit", config, "--cluster", small).status == 0
+    assert len(server.cluster.runs) == 2
+
+
+def test_a_race_for_the_same_names_is_won_by_nobody(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rapid("submit", config, "--cluster", small, "run.name=one")
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.errors import NotFound
+
+    for method in ("pipeline", "version", "experiment"):
+        real, asked = getattr(ClusterClient, method), []
+
+        def late(self, *words, real=real, asked=asked):
+            asked.append(words)
+            if len(asked) == 1:
+                raise NotFound("somebody is just making it")
+            return real(self, *words)
+
+        monkeypatch.setattr(ClusterClient, method, late)
+    assert rapid("submit", config, "--cluster", small, "run.name=two").status == 0
+    assert len(server.cluster.pipelines) == len(server.cluster.versions) == len(server.cluster.experiments) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["store=rapid-store"], "store is rapid-store, on this machine: pods need s3://bucket/prefix"),
+        (["model=./model"], "model.path is ./model, on this machine"),
+        (["data=prompts.jsonl"], "data.train is prompts.jsonl, on this machine"),
+        (["data.eval=*.jsonl"], "data.eval is *.jsonl, on this machine"),
+        (["loop.iterations=3"], "loop.iterations is 3, and the pipeline is compiled for at most 2"),
+        (["tracking.uri=sqlite:///mlflow.db"], "tracking.uri is sqlite:///mlflow.db"),
+        (["model=models:/adder"], "write models:/NAME@champion"),
+    ],
+)
+def test_what_only_this_machine_has_is_refused_before_anything_is_sent(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, words: list[str], reason: str
+) -> None:
+    said = rapid("submit", config, *words, "--cluster", small)
+    assert said.status == 2
+    assert reason in said.error
+    assert not server.requests
+
+
+def test_every_reason_is_given_at_once(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    said = rapid("submit", config, "store=here", "data=here.jsonl", "loop.iterations=9", "--cluster", small)
+    assert all(word in said.error for word in ("store", "data.train", "loop.iterations"))
+    assert not server.requests
+
+
+def test_paths_of_the_pods_are_let_through(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    said = rapid("submit", config, "model=/cache/models/qwen", "data=/cache/prompts/", "--cluster", small)
+    assert said.status == 0, said.err
+    assert the_run(server)["runtime_config"]["parameters"]["model"] == "/cache/models/qwen"
+
+
+def test_runs_are_listed_newest_first(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    assert "has no runs; start one with: rapid submit" in rapid("runs").out
+    for name in ("one", "two", "three"):
+        rapid("submit", config, "--cluster", small, f"run.name={name}")
+    server.cluster.end(next(iter(server.cluster.runs)), "SUCCEEDED")
+    lines = rapid("runs").out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [["three", "pending"], ["two", "pending"], ["one", "succeeded"]]
+    assert len(rapid("runs", "-n", "1").out.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("server")
+def test_more_runs_than_a_page_holds(rapid: Rapid, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.cluster.client._PAGE", 2)
+    for number in range(5):
+        rapid("submit", config, "--cluster", small, f"run.name=r{number}")
+    assert [line.split()[0] for line in rapid("runs").out.splitlines()[1:]] == ["r4", "r3", "r2", "r1", "r0"]
+
+
+def test_cancel_and_resume(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    rapid("submit", config, "--cluster", small)
+    first = the_run(server)
+    assert "adder is being cancelled" in rapid("cancel", "adder").out
+    assert first["state"] == "CANCELING"
+    assert "run adder has not ended (being cancelled)" in rapid("resume", "adder").error
+    server.cluster.end(first["run_id"], "CANCELED")
+    assert "run adder has ended already: cancelled" in rapid("cancel", first["run_id"]).error
+    said = rapid("resume", "adder")
+    assert said.status == 0, said.err
+    second = next(run for run in server.cluster.runs.values() if run is not first)
+    assert second["run_id"] in said.out
+    kept = ("display_name", "runtime_config", "pipeline_version_reference", "service_account", "experiment_id")
+    assert {name: second[name] for name in kept} == {name: first[name] for name in kept}
+    server.cluster.end(second["run_id"], "SUCCEEDED")
+    assert "has succeeded, so there is nothing to resume" in rapid("resume", "adder").error
+
+
+@pytest.mark.parametrize("command", ["cancel", "resume", "status"])
+def test_an_unknown_run_is_answered_with_those_there_are(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, command: str
+) -> None:
+    rapid("submit", config, "--cluster", small)
+    said = rapid(command, "addre")
+    assert said.status == 2
+    assert "has no run named addre (the newest are adder)" in said.error
+    assert server.url in said.error
+    assert "knows no run" in rapid(command, "00000000-0000-0000-0000-000000000000").error

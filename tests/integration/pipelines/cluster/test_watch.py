@@ -1,0 +1,214 @@
+"""Following a run: iterations from its store, tasks from Kubeflow where the store is out of reach, how it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_run import FakeRun, prepared_run
+from kfp_server import KfpServer
+from kfp_server.server import Fault
+
+from components.contract.layout import Round
+
+Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
+
+
+@pytest.fixture
+def started(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, moto: str
+) -> Callable[..., tuple[str, FakeRun]]:
+    """A submitted run, and the same run as its stages would write it into the store."""
+
+    def start(name: str = "adder") -> tuple[str, FakeRun]:
+        said = rapid("submit", config, f"store={moto}/fine-tunes", f"run.name={name}", "--cluster", small)
+        assert said.status == 0, said.err
+        run_id = next(run["run_id"] for run in server.cluster.runs.values() if run["display_name"] == name)
+        return run_id, prepared_run(f"{moto}/fine-tunes", name, tracking={"enabled": False})
+
+    return start
+
+
+def test_iterations_as_they_are_committed_and_the_table_at_the_end(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, fake = started()
+    server.cluster.scripts[run_id] = [
+        lambda: None,  # finds the run
+        lambda: server.cluster.begin(run_id),
+        lambda: fake.iteration(1),
+        lambda: None,
+        lambda: (fake.iteration(2), fake.round(Round.evaluation(2))),
+        lambda: server.cluster.end(run_id, "SUCCEEDED"),
+    ]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[0] == "running in Kubeflow"
+    told = [line for line in lines if line.startswith(("iteration", "succeeded in"))]
+    assert [line.split(":")[0].split(";")[0] for line in told] == [
+        "iteration 1",
+        "iteration 2",
+        "succeeded in Kubeflow",
+    ]
+    assert "4 updates, effective sample" in told[0]
+    assert "completions" in said.out
+    assert f"succeeded: {server.url}/#/runs/details/{run_id}" in lines[-1]
+
+
+def test_a_failure_names_the_task_its_message_and_its_log(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, fake = started()
+    fake.iteration(1)
+    cluster = server.cluster
+
+    def fail() -> None:
+        root = cluster.task(run_id, "root", "FAILED")
+        loop = cluster.task(run_id, "iteration-2", "FAILED", parent=root)
+        cluster.task(run_id, "train", "FAILED", loop, "main: Error (exit code 2)", pod="rapid-x7-train-123")
+        cluster.task(run_id, "reward", "SUCCEEDED", loop)
+        cluster.end(run_id, "FAILED")
+
+    cluster.scripts[run_id] = [lambda: None, lambda: cluster.begin(run_id), fail]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 1
+    assert said.err.splitlines() == [
+        "error: iteration-2 / train: main: Error (exit code 2)",
+        "its log: kubectl logs rapid-x7-train-123 -c main",
+        "what was committed is kept; when the cause is mended: rapid resume adder",
+    ]
+    assert "iteration 1:" in said.out
+    # Looked at later it says the same.
+    later = rapid("status", run_id)
+    assert (later.status, later.err) == (1, said.err)
+
+
+def test_a_run_that_failed_before_any_task(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    rapid("submit", config, "--cluster", small)
+    (run_id,) = server.cluster.runs
+    server.cluster.scripts[run_id] = [
+        lambda: None,
+        lambda: server.cluster.end(run_id, "FAILED", "invalid spec: service account rapid-stage not found"),
+    ]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 1
+    assert said.error == "error: invalid spec: service account rapid-stage not found"
+
+
+def test_a_cancelled_run_has_a_status_of_its_own(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, _ = started()
+    server.cluster.scripts[run_id] = [
+        lambda: server.cluster.begin(run_id),
+        lambda: server.cluster.terminate_run(run_id),
+    ]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 3
+    assert "being cancelled in Kubeflow" in said.out
+    assert "go on with: rapid resume adder" in said.out
+
+
+def test_without_the_store_kubeflows_tasks_have_to_do(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    cluster = server.cluster
+
+    def loop(state: str, stage: str) -> None:
+        iteration = cluster.task(run_id, "iteration-1", "RUNNING")
+        cluster.task(run_id, f"{stage}-driver", "SUCCEEDED", iteration)
+        cluster.task(run_id, stage, state, iteration)
+
+    rapid("submit", config, "--cluster", small)
+    (run_id,) = cluster.runs
+    cluster.scripts[run_id] = [
+        lambda: None,
+        lambda: cluster.begin(run_id),
+        lambda: cluster.task(run_id, "prepare", "SUCCEEDED"),
+        lambda: loop("RUNNING", "rollout"),
+        lambda: loop("SUCCEEDED", "rollout"),
+        lambda: cluster.end(run_id, "SUCCEEDED"),
+    ]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 0, said.err
+    assert "following Kubeflow's tasks instead" in said.out
+    told = [line for line in said.out.splitlines() if line.startswith(("prepare", "iteration"))]
+    assert told == ["prepare: succeeded", "iteration-1 / rollout: running", "iteration-1 / rollout: succeeded"]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, _ = started()
+
+    def go_away() -> None:
+        server.faults.append(Fault(f"/runs/{run_id}", status=503, times=3))
+        server.cluster.scripts[run_id] = [lambda: server.cluster.end(run_id, "SUCCEEDED")]
+
+    server.cluster.scripts[run_id] = [lambda: None, go_away]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 0, said.err
+    assert said.out.count("waiting for it") == 1
+
+
+def test_credentials_that_expire_while_watching_leave_a_way_back(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, _ = started()
+    server.cluster.scripts[run_id] = [
+        lambda: None,
+        lambda: server.faults.append(Fault(f"/runs/{run_id}", status=401, body=b'{"message": "expired"}')),
+    ]
+    said = rapid("status", "adder", "--watch")
+    assert said.status == 2
+    assert "401: expired" in said.error
+    assert "run adder goes on; come back with: rapid status adder --watch" in said.err
+
+
+def test_submit_watches_from_the_start(rapid: Rapid, server: KfpServer, config: Path, small: Path, moto: str) -> None:
+    name = "watched"
+    original = server.cluster.create_run
+
+    def create_and_finish(body):
+        run = original(body)
+        server.cluster.scripts[run["run_id"]] = [lambda: server.cluster.end(run["run_id"], "SUCCEEDED")]
+        return run
+
+    server.cluster.create_run = create_and_finish  # type: ignore[method-assign]
+    said = rapid("submit", config, f"store={moto}", f"run.name={name}", "--cluster", small, "--watch")
+    assert said.status == 0, said.err
+    assert "succeeded in Kubeflow" in said.out
+    assert "nothing is committed yet" in said.out
+
+
+def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    rapid("submit", config, "--cluster", small)
+    (run_id,) = server.cluster.runs
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli.main", "status", "adder", "--watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not any(path.endswith(run_id) for _, path, _, _ in server.requests) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "run adder goes on; come back with: rapid status adder --watch (end it with: rapid cancel adder)" in out
+    assert server.cluster.runs[run_id]["state"] == "PENDING"
+    assert not any("terminate" in path for _, path, _, _ in server.requests)

@@ -1,0 +1,313 @@
+"""What a Kubeflow with the pipeline in it holds, and how it behaves where that bites."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+
+from kfp_server.cron import check_cron
+from kfp_server.listing import Invalid, page
+
+Item = dict[str, Any]
+NEVER = "1970-01-01T00:00:00Z"
+"""How KFP writes a moment that has not come (toApiRun in backend/src/apiserver/server/api_converter.go)."""
+
+_KEYS = {"display_name", "name", "created_at", "description"}
+_TERMINABLE = ("PENDING", "RUNNING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
+_UNFINISHED = (*_TERMINABLE, "CANCELING")
+# What KFP's parameter types are in JSON.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": bool,
+    "LIST": list,
+    "STRUCT": dict,
+}
+
+
+class Missing(Exception):
+    """404."""
+
+
+class Exists(Exception):
+    """409."""
+
+
+class Forbidden(Exception):
+    """403."""
+
+
+@dataclass
+class Cluster:
+    multi_user: bool = False
+    namespaces: tuple[str, ...] = ("team",)
+    """Those that the one user may enter, where there are several users."""
+    pipelines: dict[str, Item] = field(default_factory=dict)
+    versions: dict[str, Item] = field(default_factory=dict)
+    experiments: dict[str, Item] = field(default_factory=dict)
+    runs: dict[str, Item] = field(default_factory=dict)
+    recurring: dict[str, Item] = field(default_factory=dict)
+    scripts: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    """What happens to a run before it is looked at: one entry a look."""
+    _seconds: int = 0
+
+    # Pipelines
+
+    def create_pipeline(self, body: Item) -> Item:
+        name = body.get("name") or body.get("display_name") or ""
+        if not name:
+            raise Invalid("The pipeline name is empty. Please specify a valid name")
+        namespace = self._entered(body.get("namespace", ""))
+        # backend/src/apiserver/storage/pipeline_store.go: names are unique in a namespace.
+        if any((p["name"], p.get("namespace", "")) == (name, namespace) for p in self.pipelines.values()):
+            raise Exists(f"Failed to create a new pipeline. The name {name} already exist. Please specify a new name")
+        return self._keep(self.pipelines, "pipeline_id", {**body, "name": name, "display_name": name})
+
+    def pipeline_named(self, name: str, namespace: str) -> Item:
+        namespace = self._entered(namespace)
+        for found in self.pipelines.values():
+            if (found["name"], found.get("namespace", "")) == (name, namespace):
+                return found
+        raise Missing(f"Pipeline {name} not found")
+
+    def upload_version(self, query: Mapping[str, str], filename: str, content: bytes) -> Item:
+        pipeline = self._get(self.pipelines, query.get("pipelineid", ""), "Pipeline")
+        name = query.get("name") or filename
+        if not filename.endswith((".yaml", ".yml", ".zip", ".tar.gz")):
+            raise Invalid("Unexpected pipeline file format. Support .zip, .tar.gz or YAML")
+        spec, *platform = list(yaml.load_all(content, yaml.CSafeLoader))
+        if spec["pipelineInfo"]["name"] != pipeline["name"]:
+            raise Invalid("Invalid pipeline spec")
+        # backend/src/apiserver/storage/pipeline_store.go: names are unique among a pipeline's versions.
+        if any((v["name"], v["pipeline_id"]) == (name, pipeline["pipeline_id"]) for v in self.versions.values()):
+            raise Exists("Failed to create a pipeline version")
+        item = {
+            "pipeline_id": pipeline["pipeline_id"],
+            "name": name,
+            "display_name": query.get("display_name") or name,
+            "description": query.get("description", ""),
+            "pipeline_spec": {"pipeline_spec": spec, **({"platform_spec": platform[0]} if platform else {})},
+        }
+        return self._keep(self.versions, "pipeline_version_id", item)
+
+    def list_versions(self, pipeline_id: str, query: Mapping[str, str]) -> Item:
+        self._get(self.pipelines, pipeline_id, "Pipeline")
+        items = [v for v in self.versions.values() if v["pipeline_id"] == pipeline_id]
+        return self._listed("pipeline_versions", items, query)
+
+    # Experiments
+
+    def create_experiment(self, body: Item) -> Item:
+        namespace = self._entered(body.get("namespace", ""))
+        # backend/src/apiserver/resource/resource_manager.go, CreateExperiment
+        if self.multi_user and not namespace:
+            raise Invalid("Namespace cannot be empty")
+        name = body.get("display_name", "")
+        for e in self.experiments.values():
+            if (e["display_name"], e.get("namespace", "")) == (name, namespace):
+                raise Exists(f"Failed to create a new experiment. The name {name} already exists")
+        return self._keep(self.experiments, "experiment_id", {**body, "storage_state": "AVAILABLE"})
+
+    def list_experiments(self, query: Mapping[str, str]) -> Item:
+        return self._listed("experiments", self._of_namespace(self.experiments, query), query)
+
+    # Runs
+
+    def create_run(self, body: Item) -> Item:
+        if not body.get("display_name"):
+            raise Invalid("The run name is empty. Please specify a valid name")
+        self._check_pipeline(body)
+        namespace = self._get(self.experiments, body.get("experiment_id", ""), "Experiment").get("namespace", "")
+        item = {**body, "state": "PENDING", "finished_at": NEVER, "scheduled_at": NEVER, "storage_state": "AVAILABLE"}
+        run = self._keep(self.runs, "run_id", {**item, "run_details": {"task_details": []}}, namespace)
+        return self._shown(run)
+
+    def get_run(self, run_id: str) -> Item:
+        run = self._get(self.runs, run_id, "Run")
+        script = self.scripts.get(run_id)
+        if script:
+            script.pop(0)()
+        return self._shown(run)
+
+    def list_runs(self, query: Mapping[str, str]) -> Item:
+        runs = [self._shown(run) for run in self._of_namespace(self.runs, query)]
+        listed = self._listed("runs", runs, query)
+        for run in listed["runs"]:
+            run.pop("run_details", None)
+        return listed
+
+    def terminate_run(self, run_id: str) -> Item:
+        run = self._get(self.runs, run_id, "Run")
+        # backend/src/apiserver/storage/run_store.go, TerminateRun
+        if run["state"] not in _TERMINABLE:
+            raise Invalid(f"Failed to terminate a run {run_id}. Row not found")
+        run["state"] = "CANCELING"
+        self.scripts[run_id] = [lambda: None, lambda: self.end(run_id, "CANCELED")]
+        return {}
+
+    # Recurring runs
+
+    def create_recurring(self, body: Item) -> Item:
+        if not body.get("display_name"):
+            raise Invalid("Recurring run name is empty. Please specify a valid name")
+        # backend/src/apiserver/server/recurring_run_server.go, validateCreateRecurringRunRequest
+        self._check_pipeline(body)
+        concurrency = int(body.get("max_concurrency", 0))
+        if not 1 <= concurrency <= 10:
+            raise Invalid(
+                f"The max concurrency of the recurring run is out of range. Support 1-10. Received {concurrency}."
+            )
+        trigger = body.get("trigger", {})
+        if cron := trigger.get("cron_schedule"):
+            try:
+                check_cron(cron["cron"])
+            except ValueError as error:
+                raise Invalid(f"Schedule cron is not a supported format. Error: {error}") from None
+        if (every := trigger.get("periodic_schedule")) and int(every["interval_second"]) < 1:
+            raise Invalid("Found invalid period schedule interval. Set at interval to least 1 second.")
+        namespace = self._get(self.experiments, body.get("experiment_id", ""), "Experiment").get("namespace", "")
+        if self.multi_user and body.get("namespace") != namespace:
+            raise Invalid("Recurring run cannot have an empty namespace in multi-user mode")
+        status = "ENABLED" if body.get("mode") == "ENABLE" else "DISABLED"
+        # Names need not be unique.
+        return self._keep(self.recurring, "recurring_run_id", {**body, "status": status}, namespace)
+
+    def list_recurring(self, query: Mapping[str, str]) -> Item:
+        return self._listed("recurringRuns", self._of_namespace(self.recurring, query), query)
+
+    def switch_recurring(self, recurring_run_id: str, status: str) -> Item:
+        self._get(self.recurring, recurring_run_id, "Recurring run")["status"] = status
+        return {}
+
+    def delete_recurring(self, recurring_run_id: str, propagation: str) -> Item:
+        self._get(self.recurring, recurring_run_id, "Recurring run")
+        del self.recurring[recurring_run_id]
+        # The workflows belong to the schedule (NewWorkflow in backend/src/crd/controller/scheduledworkflow/util/
+        # scheduled_workflow.go), so Kubernetes removes them with it unless it is told to leave them.
+        if propagation != "ORPHAN":
+            for run in self.runs.values():
+                if run.get("recurring_run_id") == recurring_run_id and run["state"] in _UNFINISHED:
+                    self.end(run["run_id"], "FAILED")
+        return {}
+
+    def fire(self, recurring_run_id: str, at: datetime) -> Item | None:
+        """What the controller does when a schedule is due; None where it is paused or has enough runs going on."""
+        schedule = self.recurring[recurring_run_id]
+        ongoing = [
+            run
+            for run in self.runs.values()
+            if run.get("recurring_run_id") == recurring_run_id and run["state"] in _UNFINISHED
+        ]
+        if schedule["status"] == "DISABLED" or len(ongoing) >= int(schedule["max_concurrency"]):
+            return None
+        kept = ("experiment_id", "pipeline_version_reference", "service_account")
+        count = sum(run.get("recurring_run_id") == recurring_run_id for run in self.runs.values()) + 1
+        body = {name: schedule[name] for name in kept if name in schedule}
+        parameters = dict(schedule["runtime_config"]["parameters"])
+        run_id = str(uuid.uuid4())
+        if not self.multi_user:
+            # backend/src/common/util/parameter_formatter.go; several users see what was written instead.
+            macros = {"[[ScheduledTime]]": at.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
+            for name, value in parameters.items():
+                for macro, replacement in macros.items():
+                    if isinstance(value, str):
+                        value = value.replace(macro, replacement)
+                parameters[name] = value
+        body |= {
+            "display_name": f"{schedule['display_name']}-{count}-{run_id[:8]}",
+            "runtime_config": {"parameters": parameters},
+            "recurring_run_id": recurring_run_id,
+        }
+        made = self.create_run(body)
+        run = self.runs.pop(made["run_id"])
+        run |= {"run_id": run_id, "scheduled_at": _text(at)}
+        self.runs[run_id] = run
+        return run
+
+    # What happens in the cluster
+
+    def task(self, run_id: str, name: str, state: str, parent: str = "", message: str = "", pod: str = "") -> str:
+        """Add a task of a run, or bring it to another state; gives its ID."""
+        details = self.runs[run_id]["run_details"]["task_details"]
+        for known in details:
+            if (known["display_name"], known.get("parent_task_id", "")) == (name, parent):
+                break
+        else:
+            known = {"run_id": run_id, "task_id": str(uuid.uuid4()), "display_name": name}
+            details.append(known)
+        known |= {"state": state, **({"parent_task_id": parent} if parent else {})}
+        known |= {
+            **({"error": {"code": 2, "message": message}} if message else {}),
+            **({"pod_name": pod} if pod else {}),
+        }
+        return str(known["task_id"])
+
+    def begin(self, run_id: str) -> None:
+        self.runs[run_id]["state"] = "RUNNING"
+
+    def end(self, run_id: str, state: str, message: str = "") -> None:
+        self.runs[run_id] |= {"state": state, "finished_at": self._now()}
+        if message:
+            self.runs[run_id]["error"] = {"code": 2, "message": message}
+
+    def _check_pipeline(self, body: Item) -> None:
+        reference = body.get("pipeline_version_reference")
+        if not reference:
+            raise Invalid("Failed to fetch a template: the pipeline source is empty")
+        version = self._get(self.versions, reference.get("pipeline_version_id", ""), "PipelineVersion")
+        spec = version["pipeline_spec"]["pipeline_spec"]
+        declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        given = body.get("runtime_config", {}).get("parameters", {})
+        # Stricter than KFP, which lets some of this through and fails later.
+        for name, value in given.items():
+            kind = declared.get(name, {}).get("parameterType")
+            if kind is None or not isinstance(value, _TYPES[kind]):
+                raise Invalid(f"parameter {name} is not one of the pipeline, or not of its type ({kind})")
+        if missing := [n for n, p in declared.items() if n not in given and "defaultValue" not in p]:
+            raise Invalid(f"parameters without a value: {missing}")
+
+    def _entered(self, namespace: str) -> str:
+        if not self.multi_user:
+            # ReplaceNamespace in backend/src/apiserver/resource/resource_manager.go
+            return ""
+        if namespace and namespace not in self.namespaces:
+            raise Forbidden(f"User 'me' is not authorized with reason: no access to namespace {namespace}")
+        return namespace
+
+    def _of_namespace(self, items: dict[str, Item], query: Mapping[str, str]) -> list[Item]:
+        namespace = self._entered(query.get("namespace", ""))
+        if self.multi_user and not namespace:
+            raise Invalid("Invalid input error: a namespace is required in multi-user mode")
+        return [item for item in items.values() if item.get("namespace", "") == namespace]
+
+    def _listed(self, name: str, items: list[Item], query: Mapping[str, str]) -> Item:
+        found, token = page(items, query, _KEYS)
+        return {name: found, "total_size": len(items), **({"next_page_token": token} if token else {})}
+
+    def _keep(self, kept: dict[str, Item], key: str, body: Item, namespace: str | None = None) -> Item:
+        item = {**body, key: str(uuid.uuid4()), "created_at": self._now()}
+        if namespace is not None:
+            item["namespace"] = namespace
+        kept[item[key]] = {name: value for name, value in item.items() if value != ""}
+        return kept[item[key]]
+
+    def _get(self, kept: dict[str, Item], key: str, what: str) -> Item:
+        if key not in kept:
+            raise Missing(f"{what} {key} not found")
+        return kept[key]
+
+    def _shown(self, run: Item) -> Item:
+        """A run has no namespace in the API."""
+        return {name: value for name, value in run.items() if name != "namespace"}
+
+    def _now(self) -> str:
+        self._seconds += 1
+        return _text(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._seconds))
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,79 @@
+"""What is read out of a run as Kubeflow gives it."""
+
+import json
+from datetime import UTC, datetime
+
+import kfp_server_api as kfp
+import pytest
+
+from components.contract.errors import InputError
+from pipelines.cluster.runs import failed_tasks, parameters, run_config, run_name
+
+CONFIG = json.dumps(
+    {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}
+)
+
+
+def run(tasks: tuple[kfp.V2beta1PipelineTaskDetail, ...] = (), **fields: object) -> kfp.V2beta1Run:
+    details = kfp.V2beta1RunDetails(task_details=list(tasks))
+    return kfp.V2beta1Run(run_id="the-id", display_name="shown", run_details=details, **fields)
+
+
+def task(name: str, state: str = "FAILED", parent: str = "", message: str = "", **fields: object):
+    error = kfp.GoogleRpcStatus(message=message) if message else None
+    return kfp.V2beta1PipelineTaskDetail(
+        task_id=name, display_name=name, state=state, parent_task_id=parent or None, error=error, **fields
+    )
+
+
+def given(**values: object) -> kfp.V2beta1RuntimeConfig:
+    return kfp.V2beta1RuntimeConfig(parameters=values)
+
+
+def test_parameters_go_before_the_configuration_and_numbers_may_be_floats() -> None:
+    found = run(runtime_config=given(config=CONFIG, run="hot", model="s3://b/m", data="", iterations=3.0))
+    config = run_config(found)
+    assert (config.run.name, config.model.path, config.data.train) == ("hot", "s3://b/m", "s3://b/d/")
+    assert config.loop.iterations == 3
+    assert run_config(run(runtime_config=given(config=CONFIG, iterations=-1))).loop.iterations == 9
+
+
+def test_placeholders_are_filled_in_where_they_still_stand() -> None:
+    config = given(run="nightly-[[ScheduledTime]]-[[RunUUID]]")
+    at = datetime(2026, 12, 1, 2, 0, 5, tzinfo=UTC)
+    fired = run(runtime_config=config, recurring_run_id="r", scheduled_at=at)
+    assert parameters(fired)["run"] == run_name(fired) == "nightly-20261201020005-the-id"
+    assert parameters(run(runtime_config=config))["run"] == "nightly-[[ScheduledTime]]-the-id"
+
+
+def test_a_run_of_another_program() -> None:
+    assert run_name(run()) == "shown"
+    with pytest.raises(InputError, match="run shown is not one of this program"):
+        run_config(run())
+
+
+def test_a_failed_task_is_named_with_what_holds_it_and_once() -> None:
+    failed = failed_tasks(
+        run(
+            (
+                task("root"),
+                task("iterations", parent="root"),
+                task("iteration-2", parent="iterations"),
+                task("train", parent="iteration-2", message="Error\n  (exit code 2)", pod_name="pod-1"),
+                task("rollout", "SUCCEEDED", parent="iteration-2"),
+            )
+        )
+    )
+    assert [(f.name, f.message, f.pod) for f in failed] == [
+        ("iterations / iteration-2 / train", "Error (exit code 2)", "pod-1")
+    ]
+
+
+def test_graphs_that_only_name_their_children_are_left_out_too() -> None:
+    child = kfp.PipelineTaskDetailChildTask(pod_name="pod-1")
+    failed = failed_tasks(run((task("iteration-2", child_tasks=[child]), task("train", pod_name="pod-1"))))
+    assert [f.name for f in failed] == ["train"]
+
+
+def test_tasks_that_hold_each_other_do_not_hang() -> None:
+    assert len(failed_tasks(run((task("a", parent="b"), task("b", parent="a"), task("c"))))) == 1
