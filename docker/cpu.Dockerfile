@@ -23,7 +23,7 @@ FROM ${PYTHON_IMAGE}
 # Debian keeps only the newest build of a package; the base image's digest says which system this is.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 \
+    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 libnuma1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 RUN groupadd --gid 10001 rapid \
     && useradd --uid 10001 --gid rapid --home-dir /tmp --no-create-home --shell /usr/sbin/nologin rapid \

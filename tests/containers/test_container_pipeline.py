@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from arithmetic_run import trajectories, write_config
 from components.contract.layout import Round, manifest_key
 from components.contract.resolve import config_json, load_config
 from components.results import read_run
-from components.store import Run, open_run
+from components.store import Run, open_run, open_store
 from pipelines.cluster.config import ClusterConfig
 from pipelines.compilation import compile_pipeline
 
@@ -56,17 +55,8 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def assets(tmp_path: Path) -> Path:
-    """A folder that everybody may read, for the policy, the prompts and what KFP's tasks exchange."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "outputs").mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def run_pipeline(rgw: str, assets: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
-    """`run_pipeline({stage: image}, config)` executes the compiled pipeline and returns what was printed.
+def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
+    """`run_pipeline(image, config)` executes the compiled pipeline and returns what was printed.
 
     Raises RuntimeError if a task fails; what was printed is in its first argument.
     """
@@ -74,24 +64,28 @@ def run_pipeline(rgw: str, assets: Path, capfd: pytest.CaptureFixture[str]) -> I
     from kfp import components, local
 
     before = os.umask(0)  # KFP makes folders as this user, in which another one writes
-    (assets / "outputs").chmod(0o777)
+    tmp_path.chmod(0o755)
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
 
     def run(images: Callable[[str], str], config: Path, environment: dict[str, str] | None = None) -> str:
+        for file in filter(Path.is_file, tmp_path.rglob("*")):
+            file.chmod(0o644)  # safetensors keeps its files to their owner
         resolved = load_config(str(config), [f"store={rgw}/fine-tunes"])
-        pipeline = assets / "pipeline.yaml"
+        pipeline = tmp_path / "pipeline.yaml"
         compile_pipeline(pipeline, ClusterConfig(max_iterations=max(1, resolved.loop.iterations), parallel_shards=1))
         _replace_images(pipeline, images)
         local.init(
             runner=local.DockerRunner(
                 network_mode="host",
                 environment=_environment() | (environment or {}),
-                mounts=[docker.types.Mount(str(assets), str(assets), type="bind", read_only=True)],
+                mounts=[docker.types.Mount(str(tmp_path), str(tmp_path), type="bind", read_only=True)],
                 read_only=True,
                 tmpfs={"/tmp": ""},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
             ),
-            pipeline_root=str(assets / "outputs"),
+            pipeline_root=str(outputs),
             raise_on_error=True,
         )
         try:
@@ -102,7 +96,6 @@ def run_pipeline(rgw: str, assets: Path, capfd: pytest.CaptureFixture[str]) -> I
 
     yield run
     os.umask(before)
-    shutil.rmtree(assets / "outputs", ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:
@@ -131,13 +124,13 @@ def assert_complete(run: Run, iterations: int, shards: int) -> None:
 
 
 def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
-    image, run_pipeline, assets, rgw, tracking_server, monkeypatch
+    image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch
 ):
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
     cpu = image("cpu")
-    output = run_pipeline(lambda _: cpu, write_config(assets))
+    output = run_pipeline(lambda _: cpu, write_config(tmp_path))
     assert cpu in output
     run = open_run(f"{rgw}/fine-tunes/runs/small")
     assert_complete(run, iterations=2, shards=1)
@@ -148,45 +141,44 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
 
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     assert secret not in output
-    assert secret not in (assets / "pipeline.yaml").read_text(encoding="utf-8")
+    assert secret not in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
     for info in run.store.list(run.layout.root):
         assert secret.encode() not in run.store.read(info.key), info.key
     # The same again finds everything done.
     before = {info.key: info.size for info in run.store.list(run.layout.root)}
-    run_pipeline(lambda _: cpu, write_config(assets))
+    run_pipeline(lambda _: cpu, write_config(tmp_path))
     assert {info.key: info.size for info in run.store.list(run.layout.root)} == before
 
 
-def test_every_stage_runs_in_its_own_image(image, run_pipeline, assets, rgw, tracking_server, monkeypatch):
+def test_every_stage_runs_in_its_own_image(image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
-    config = write_config(assets, run={"name": "apart", "seed": 3}, loop={"iterations": 1}, rollout={"shards": 2})
+    config = write_config(tmp_path, run={"name": "apart", "seed": 3}, loop={"iterations": 1}, rollout={"shards": 2})
     output = run_pipeline(image, config)
     for name in ("base", "rollout", "reward", "train"):
         assert image(name) in output
     assert_complete(open_run(f"{rgw}/fine-tunes/runs/apart"), iterations=1, shards=2)
 
 
-def test_a_first_stage_that_fails_is_reported_with_what_it_said(image, run_pipeline, assets, rgw):
-    config = write_config(assets, data={"train": str(assets / "nowhere.jsonl")}, tracking={"enabled": False})
+def test_a_first_stage_that_fails_is_reported_with_what_it_said(image, run_pipeline, tmp_path, rgw):
+    config = write_config(tmp_path, data={"train": str(tmp_path / "nowhere.jsonl")}, tracking={"enabled": False})
     with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
         run_pipeline(lambda _: image("cpu"), config)
     assert "nowhere.jsonl" in str(failed.value)
     assert "Traceback" not in str(failed.value)
-    run = open_run(f"{rgw}/fine-tunes/runs/small")
-    assert not run.store.exists(manifest_key(run.layout.prompts))
+    assert open_store(rgw).list("") == []
 
 
-def test_refused_credentials_are_reported(image, run_pipeline, assets):
-    config = write_config(assets, tracking={"enabled": False})
+def test_refused_credentials_are_reported(image, run_pipeline, tmp_path):
+    config = write_config(tmp_path, tracking={"enabled": False})
     with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
         run_pipeline(lambda _: image("cpu"), config, {"AWS_SECRET_ACCESS_KEY": "not-the-one"})
     assert "check AWS_ACCESS_KEY_ID" in str(failed.value)
     assert "not-the-one" not in str(failed.value)
 
 
-def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest(image, run_pipeline, assets, rgw):
+def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest(image, run_pipeline, tmp_path, rgw):
     config = write_config(
-        assets, tracking={"enabled": False}, loop={"iterations": 1}, reward={"graders": [{"name": "absent_module:f"}]}
+        tmp_path, tracking={"enabled": False}, loop={"iterations": 1}, reward={"graders": [{"name": "absent_module:f"}]}
     )
     with pytest.raises(RuntimeError, match=r"reward.*finished with status.*FAILURE") as failed:
         run_pipeline(lambda _: image("cpu"), config)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,14 +23,14 @@ def test_it_is_landlock_and_says_so(image, restricted):
 
 
 def test_no_hostile_program_escapes_or_is_rewarded(image, restricted):
-    mounts: dict[str, Any] = {
+    mounts = {
         str(TESTS / "hostile"): {"bind": "/packages/hostile", "mode": "ro"},
         str(PSUTIL): {"bind": "/packages/psutil", "mode": "ro"},
     }
     words = ("python3", "-m", "hostile.run", json.dumps({"mode": "landlock", "processes": 1}))
-    status, output = restricted(
-        image("reward"), *words, volumes=mounts, environment={"PYTHONPATH": "/packages"}, mem_limit="4g"
-    )
+    # An init takes leave of the grading processes' children, as a shell or a launcher above the stage does.
+    settings = {"init": True, "volumes": mounts, "environment": {"PYTHONPATH": "/packages"}, "mem_limit": "4g"}
+    status, output = restricted(image("reward"), *words, **settings)
     assert status == 0, output[-3000:]
     found = json.loads(output.splitlines()[-1])
     assert found["traces"] == []
