@@ -7,10 +7,11 @@ BENCH := .venv-bench
 MANIFESTS := .venv-manifests
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: help demo setup bench-setup test test-fast test-s3 check-manifests lint format clean
+.PHONY: help demo setup bench-setup test test-fast test-s3 test-containers images image-cpu check-manifests lint format \
+	clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## set up and fine-tune a tiny policy from start to report
 	@$(BIN)/rapid demo
@@ -25,14 +26,24 @@ bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
 		-r requirements/benchmarks.txt
 
 # Two at a time, by file, because files share what is slow to make; the longest files first.
-test: lint ## lint, types and every test but those of test-s3
-	$(PYTEST) -m "not rgw" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
+test: lint ## lint, types and every test but those of test-s3 and test-containers
+	$(PYTEST) -m "not rgw and not containers" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-fast: $(READY) ## only the tests that take seconds
-	$(PYTEST) -m "not rgw and not slow"
+	$(PYTEST) -m "not rgw and not containers and not slow"
 
 test-s3: $(READY) ## the tests that need a real S3 server (Ceph RGW)
 	$(PYTEST) -m rgw
+
+test-containers: $(READY) ## the tests that need a Docker daemon: images, and the pipeline in containers
+	$(PYTEST) -m containers tests/containers
+
+# docs/kubernetes/images.md says what else can be set: base images, own indexes and certificates, the builder.
+images: ## build the images of a GPU cluster: make images PREFIX=registry/team TAG=1
+	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build base rollout reward train
+
+image-cpu: ## build the one image that runs every stage without a GPU
+	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build cpu
 
 # `make test` has what is quick: schemas, pod security, what the network policies mean.
 check-manifests: $(MANIFESTS)/.ready ## policy checks of k8s/ with checkov (needs kubectl)

@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,9 +31,10 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a real S3 server, unless `-m` speaks of it: starting one takes minutes."""
-    if "rgw" not in config.getoption("markexpr"):
-        left_out = [item for item in items if item.get_closest_marker("rgw")]
+    """Leave out what needs a real S3 server or a Docker daemon, unless `-m` speaks of it: that takes minutes."""
+    unspoken = {"rgw", "containers"} - set(re.findall(r"\w+", config.getoption("markexpr")))
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unspoken)]
+    if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
 

@@ -1,0 +1,42 @@
+# prepare, publish and the launcher of training jobs: neither torch nor vLLM.
+ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS packages
+COPY docker/install.py requirements/images/base.txt /build/
+RUN --mount=type=bind,source=docker/wheels,target=/wheels \
+    --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py packages /build/base.txt /opt/rapid
+
+FROM ${PYTHON_IMAGE} AS project
+COPY docker/install.py /build/
+COPY pyproject.toml README.md LICENSE /source/
+COPY requirements/lock.txt /source/requirements/
+COPY components /source/components
+COPY pipelines /source/pipelines
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py project /source /opt/rapid
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd --gid 10001 rapid \
+    && useradd --uid 10001 --gid rapid --home-dir /tmp --no-create-home --shell /usr/sbin/nologin rapid \
+    && rm -rf /var/log/* \
+    && echo 'import site; site.addsitedir("/opt/rapid")' \
+        > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
+COPY --from=packages /opt/rapid /opt/rapid
+COPY requirements/images/base.txt /opt/rapid/requirements.txt
+COPY docker/check.py /opt/rapid/
+COPY --from=project /opt/rapid /opt/rapid
+RUN python3 -B /opt/rapid/check.py base
+ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
+WORKDIR /tmp
+USER 10001:10001
+CMD ["rapid", "--help"]
+ARG PYTHON_IMAGE
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="rapid base" \
+    org.opencontainers.image.description="RAPID fine-tuning: prepare, publish and the launcher of training jobs" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"

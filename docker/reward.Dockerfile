@@ -1,0 +1,50 @@
+# reward: graders and the sandbox for programs that models write, no torch.
+ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS packages
+# A dependency of reasoning-gym comes as source only.
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev
+COPY docker/install.py requirements/images/reward.txt /build/
+RUN --mount=type=bind,source=docker/wheels,target=/wheels \
+    --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py packages /build/reward.txt /opt/rapid
+
+FROM ${PYTHON_IMAGE} AS project
+COPY docker/install.py /build/
+COPY pyproject.toml README.md LICENSE /source/
+COPY requirements/lock.txt /source/requirements/
+COPY components /source/components
+COPY pipelines /source/pipelines
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py project /source /opt/rapid
+
+FROM ${PYTHON_IMAGE}
+# Debian keeps only the newest build of a package; the base image's digest says which system this is.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+RUN groupadd --gid 10001 rapid \
+    && useradd --uid 10001 --gid rapid --home-dir /tmp --no-create-home --shell /usr/sbin/nologin rapid \
+    && rm -rf /var/log/* \
+    && echo 'import site; site.addsitedir("/opt/rapid")' \
+        > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
+COPY --from=packages /opt/rapid /opt/rapid
+COPY requirements/images/reward.txt /opt/rapid/requirements.txt
+COPY docker/check.py /opt/rapid/
+COPY --from=project /opt/rapid /opt/rapid
+RUN python3 -B /opt/rapid/check.py reward
+ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
+WORKDIR /tmp
+USER 10001:10001
+CMD ["rapid", "--help"]
+ARG PYTHON_IMAGE
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="rapid reward" \
+    org.opencontainers.image.description="RAPID fine-tuning: graders and the sandbox for programs that models write" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"

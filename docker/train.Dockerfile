@@ -1,0 +1,44 @@
+# train: PyTorch for NVIDIA GPUs, from its own image; what that holds is checked and left as it is.
+ARG PYTORCH_IMAGE=docker.io/pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime
+
+FROM ${PYTORCH_IMAGE} AS packages
+COPY docker/install.py requirements/images/train.txt /build/
+RUN --mount=type=bind,source=docker/wheels,target=/wheels \
+    --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py packages /build/train.txt /opt/rapid
+
+FROM ${PYTORCH_IMAGE} AS project
+COPY docker/install.py /build/
+COPY pyproject.toml README.md LICENSE /source/
+COPY requirements/lock.txt /source/requirements/
+COPY components /source/components
+COPY pipelines /source/pipelines
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 /build/install.py project /source /opt/rapid
+
+FROM ${PYTORCH_IMAGE}
+RUN groupadd --gid 10001 rapid \
+    && useradd --uid 10001 --gid rapid --home-dir /tmp --no-create-home --shell /usr/sbin/nologin rapid \
+    && rm -rf /var/log/* \
+    && echo 'import site; site.addsitedir("/opt/rapid")' \
+        > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
+COPY --from=packages /opt/rapid /opt/rapid
+COPY requirements/images/train.txt /opt/rapid/requirements.txt
+COPY docker/check.py /opt/rapid/
+COPY --from=project /opt/rapid /opt/rapid
+RUN python3 -B /opt/rapid/check.py train
+ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
+WORKDIR /tmp
+USER 10001:10001
+# The base image's own would take the words of a stage for its own.
+ENTRYPOINT []
+CMD ["rapid", "--help"]
+ARG PYTORCH_IMAGE
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="rapid train" \
+    org.opencontainers.image.description="RAPID fine-tuning: training with PyTorch on NVIDIA GPUs" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="${PYTORCH_IMAGE}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"

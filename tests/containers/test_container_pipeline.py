@@ -1,0 +1,190 @@
+"""The compiled pipeline as containers: KFP's DockerRunner, a real Docker daemon, a real S3 server, an MLflow server."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from arithmetic_run import trajectories, write_config
+
+from components.contract.layout import Round, manifest_key
+from components.contract.resolve import config_json, load_config
+from components.results import read_run
+from components.store import Run, open_run, open_store
+from pipelines.cluster.config import ClusterConfig
+from pipelines.compilation import compile_pipeline
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
+
+RunPipeline = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server, which the containers reach over HTTP as they do on a cluster."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/files"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    deadline = time.monotonic() + 180
+    while not _answers(f"http://127.0.0.1:{port}/health"):
+        assert process.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.5)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
+    """`run_pipeline(image, config)` executes the compiled pipeline and returns what was printed.
+
+    Raises RuntimeError if a task fails; what was printed is in its first argument.
+    """
+    import docker
+    from kfp import components, local
+
+    before = os.umask(0)  # KFP makes folders as this user, in which another one writes
+    tmp_path.chmod(0o755)
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+
+    def run(images: Callable[[str], str], config: Path, environment: dict[str, str] | None = None) -> str:
+        for file in filter(Path.is_file, tmp_path.rglob("*")):
+            file.chmod(0o644)  # safetensors keeps its files to their owner
+        resolved = load_config(str(config), [f"store={rgw}/fine-tunes"])
+        pipeline = tmp_path / "pipeline.yaml"
+        compile_pipeline(pipeline, ClusterConfig(max_iterations=max(1, resolved.loop.iterations), parallel_shards=1))
+        _replace_images(pipeline, images)
+        local.init(
+            runner=local.DockerRunner(
+                network_mode="host",
+                environment=_environment() | (environment or {}),
+                mounts=[docker.types.Mount(str(tmp_path), str(tmp_path), type="bind", read_only=True)],
+                read_only=True,
+                tmpfs={"/tmp": ""},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+            ),
+            pipeline_root=str(outputs),
+            raise_on_error=True,
+        )
+        try:
+            components.load_component_from_file(str(pipeline))(config=config_json(resolved))
+        except RuntimeError as error:
+            raise RuntimeError(capfd.readouterr().out + str(error)) from None
+        return capfd.readouterr().out
+
+    yield run
+    os.umask(before)
+
+
+def _environment() -> dict[str, str]:
+    aws = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    return aws | {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if name in os.environ}
+
+
+def _replace_images(pipeline: Path, images: Callable[[str], str]) -> None:
+    text = pipeline.read_text(encoding="utf-8")
+    text = re.sub(r"(image: )rapid-rl/(\w+):\S+", lambda found: found[1] + images(found[2]), text)
+    pipeline.write_text(text, encoding="utf-8")
+
+
+def assert_complete(run: Run, iterations: int, shards: int) -> None:
+    results = read_run(run)
+    assert results.policy_version == iterations
+    assert list(results.evaluated) == list(range(iterations + 1))
+    for number, iteration in enumerate(results.iterations, 1):
+        assert iteration.train is not None
+        assert iteration.train.logprob_gap_max is not None
+        assert iteration.train.logprob_gap_max < 1e-4
+        assert len(iteration.train.steps) == 4
+        for shard in range(shards):
+            assert trajectories(run, Round.iteration(number), shard)
+    assert b"<!DOCTYPE html>" in run.directory(run.layout.report).read("index.html")
+
+
+def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
+    image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch
+):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+    cpu = image("cpu")
+    output = run_pipeline(lambda _: cpu, write_config(tmp_path))
+    assert cpu in output
+    run = open_run(f"{rgw}/fine-tunes/runs/small")
+    assert_complete(run, iterations=2, shards=1)
+
+    client = MlflowClient(tracking_server)
+    (version,) = client.search_model_versions("name = 'small'")
+    assert client.get_model_version_by_alias("small", "champion").version == version.version
+
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    assert secret not in output
+    assert secret not in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+    for info in run.store.list(run.layout.root):
+        assert secret.encode() not in run.store.read(info.key), info.key
+    # The same again finds everything done.
+    before = {info.key: info.size for info in run.store.list(run.layout.root)}
+    run_pipeline(lambda _: cpu, write_config(tmp_path))
+    assert {info.key: info.size for info in run.store.list(run.layout.root)} == before
+
+
+def test_every_stage_runs_in_its_own_image(image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+    config = write_config(tmp_path, run={"name": "apart", "seed": 3}, loop={"iterations": 1}, rollout={"shards": 2})
+    output = run_pipeline(image, config)
+    for name in ("base", "rollout", "reward", "train"):
+        assert image(name) in output
+    assert_complete(open_run(f"{rgw}/fine-tunes/runs/apart"), iterations=1, shards=2)
+
+
+def test_a_first_stage_that_fails_is_reported_with_what_it_said(image, run_pipeline, tmp_path, rgw):
+    config = write_config(tmp_path, data={"train": str(tmp_path / "nowhere.jsonl")}, tracking={"enabled": False})
+    with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
+        run_pipeline(lambda _: image("cpu"), config)
+    assert "nowhere.jsonl" in str(failed.value)
+    assert "Traceback" not in str(failed.value)
+    assert open_store(rgw).list("") == []
+
+
+def test_refused_credentials_are_reported(image, run_pipeline, tmp_path):
+    config = write_config(tmp_path, tracking={"enabled": False})
+    with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
+        run_pipeline(lambda _: image("cpu"), config, {"AWS_SECRET_ACCESS_KEY": "not-the-one"})
+    assert "check AWS_ACCESS_KEY_ID" in str(failed.value)
+    assert "not-the-one" not in str(failed.value)
+
+
+def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest(image, run_pipeline, tmp_path, rgw):
+    config = write_config(
+        tmp_path, tracking={"enabled": False}, loop={"iterations": 1}, reward={"graders": [{"name": "absent_module:f"}]}
+    )
+    with pytest.raises(RuntimeError, match=r"reward.*finished with status.*FAILURE") as failed:
+        run_pipeline(lambda _: image("cpu"), config)
+    assert "absent_module" in str(failed.value)
+    run = open_run(f"{rgw}/fine-tunes/runs/small")
+    at = Round.iteration(1)
+    assert run.store.exists(manifest_key(run.layout.rollout(at, 0)))
+    assert not run.store.exists(manifest_key(run.layout.reward(at, 0)))
+    assert not run.store.exists(manifest_key(run.layout.train(1)))

