@@ -320,4 +320,5 @@ def test_the_pipeline_is_answered_as_by_the_stage_itself(
     (job,) = server.state.created
     assert job["spec"]["trainer"]["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "48Gi", "rdma/ib": "1"}
     assert remaining == ready.run.config.loop.iterations - 1
-    assert metrics.metadata == {"step": 4.0, "updates": 4.0, "skipped": 0.0, "policy_version": 1.0}
+    assert metrics.metadata["step"] == 4.0
+    assert metrics.metadata["policy_version"] == 1.0
