@@ -1,5 +1,6 @@
 """The launcher against a Kubernetes API: what it asks for, what it follows, how it reports."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,7 +222,10 @@ def test_what_a_job_waits_for_is_told_as_often_as_it_changes(
     said: list[str] = []
 
     def until(text: str) -> None:
+        deadline = time.monotonic() + 20
         while text not in "".join(said):
+            assert time.monotonic() < deadline, f"nobody said {text}: {said}"
+            time.sleep(0.01)
             said.append(capsys.readouterr().err)
 
     def act(state: Kubernetes) -> None:
