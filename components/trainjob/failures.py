@@ -30,6 +30,8 @@ def explained(what: str, mend: dict[int, str] | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         cause = root(error)
         if isinstance(cause, ApiException) and cause.status:
@@ -37,6 +39,9 @@ def explained(what: str, mend: dict[int, str] | None = None) -> Iterator[None]:
             reason = f"Kubernetes answered {cause.status} ({_message(cause)}); {advice}"
         elif isinstance(cause, ApiException | urllib3.exceptions.HTTPError | OSError):
             reason = f"Kubernetes cannot be reached ({_first_line(_reason(cause))}); start the stage again once it can"
+        elif isinstance(error, RuntimeError | ValueError):
+            # The SDK itself makes nothing of what it was given: a runtime, or a setting of a run.
+            reason = _first_line(str(cause))
         else:
             raise
         raise InputError(f"{what}: {reason}") from None
@@ -50,7 +55,7 @@ def is_missing(error: BaseException) -> bool:
 
 def root(error: BaseException) -> BaseException:
     """What the SDK, which wraps every failure in its own words, has met in truth."""
-    while not isinstance(error, ApiException | urllib3.exceptions.HTTPError) and error.__cause__:
+    while not isinstance(error, ApiException | urllib3.exceptions.HTTPError | TimeoutError) and error.__cause__:
         error = error.__cause__
     return error
 

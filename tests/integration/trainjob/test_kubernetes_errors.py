@@ -39,6 +39,18 @@ def test_no_runtime(ready: Ready, server: Server) -> None:
     assert "apply k8s/" in line
 
 
+def test_a_runtime_that_is_none_of_pytorch(ready: Ready, server: Server) -> None:
+    del server.state.runtimes["rapid-train"]["metadata"]["labels"]["trainer.kubeflow.org/framework"]
+    assert "must have trainer.kubeflow.org/framework label" in refused(ready)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_toleration_that_kubernetes_does_not_know(ready: Ready) -> None:
+    settings = SETTINGS.model_copy(update={"tolerations": ({"tolerationSeconds": "long"},)})
+    with pytest.raises(InputError, match=r"cannot create TrainJob .*tolerationSeconds"):
+        run(ready.run.uri, 1, settings)
+
+
 def test_no_right_to_read_the_runtime(ready: Ready, server: Server) -> None:
     server.faults = [Fault("get", "trainingruntimes", 403)]
     assert "Kubernetes answered 403 (Forbidden); apply k8s/ to this namespace" in refused(ready)
