@@ -65,6 +65,12 @@ class Manifest(BaseModel):
         return outputs_digest(self.outputs)
 
     @property
+    def numbers(self) -> dict[str, float]:
+        """The facts that are numbers."""
+        facts = self.facts.items()
+        return {key: float(v) for key, v in facts if isinstance(v, int | float) and not isinstance(v, bool)}
+
+    @property
     def holds_policy(self) -> bool:
         """False for a train stage that stopped at the target: it commits no policy."""
         return any(output.path.endswith(".safetensors") for output in self.outputs)

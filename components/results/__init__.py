@@ -17,6 +17,7 @@ from components.results.rounds import (
     round_manifests,
 )
 from components.results.run import IterationResult, RunResults, read_iteration, read_run, run_started
+from components.results.values import evaluation_values, iteration_values
 from components.results.wallclock import IterationTime, StageTime
 from components.results.warnings import reward_warnings
 
@@ -33,6 +34,8 @@ __all__ = [
     "compare",
     "evaluation_digest",
     "evaluation_of",
+    "evaluation_values",
+    "iteration_values",
     "majority_at_k",
     "pass_at_k",
     "read_completions",

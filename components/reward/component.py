@@ -4,7 +4,7 @@ from kfp import dsl
 
 
 @dsl.component(base_image="rapid-rl/reward:0.1.0", install_kfp_package=False)
-def reward(run_uri: str, round: str, shard: str, trajectories: str) -> str:
+def reward(run_uri: str, round: str, shard: str, trajectories: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     """Score one shard of a round; returns where the rewards are.
 
     `trajectories` is the rollout's answer; it orders the two tasks and names the input in the KFP graph.
@@ -16,5 +16,6 @@ def reward(run_uri: str, round: str, shard: str, trajectories: str) -> str:
     with exit_on_bad_input():
         current = open_run(run_uri)
         at = current.round(round)
-        run(run_uri, at, int(shard))
+        for key, value in run(run_uri, at, int(shard)).numbers.items():
+            metrics.log_metric(key, value)
         return current.directory(current.layout.reward(at, int(shard))).uri

@@ -3,6 +3,7 @@
 from kfp import dsl
 
 from components.contract.manifest import Manifest
+from components.results import evaluation_values, iteration_values, read_iteration
 from components.runtime.progress import emit
 from components.store import open_run
 from components.tracking import sync
@@ -10,10 +11,12 @@ from components.tracking import sync
 
 def answer(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl.Metrics) -> int:
     """Show and track what the iteration has come to; returns how many remain, 0 once the target is reached."""
-    for key, value in manifest.facts.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            metrics.log_metric(key, float(value))
     current = open_run(run_uri)
+    found = read_iteration(current, iteration)
+    assert found is not None
+    values = {**manifest.numbers, **iteration_values(found), **evaluation_values(found.round)}
+    for key, value in values.items():
+        metrics.log_metric(key, value)
     sync(current)
     emit("iteration", number=iteration)
     if manifest.facts["outcome"] == "target_reached":

@@ -188,6 +188,7 @@ def test_no_iterations_evaluate_and_a_reached_target_keeps_the_policy(tmp_path: 
     assert results.policy_version == 0
 
 
+@pytest.mark.timeout(1800)
 def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path: Path) -> None:
     config = write_config(tmp_path, tracking={"enabled": False}, loop={"iterations": 3, "staleness": 1})
     output = finish(config)

@@ -1,0 +1,46 @@
+"""Results of a run as named numbers, for charts and for the tasks of a pipeline."""
+
+from components.results.rounds import RoundResult
+from components.results.run import IterationResult
+
+
+def iteration_values(iteration: IterationResult) -> dict[str, float]:
+    """What a committed iteration came to: rewards of its training completions, its updates, its time."""
+    assert iteration.train is not None
+    assert iteration.time is not None
+    assert iteration.round.train is not None
+    split, train, time = iteration.round.train, iteration.train, iteration.time
+    values: dict[str, float | None] = {
+        "train_reward": split.reward,
+        "completion_tokens_mean": split.length,
+        "truncated_share": split.truncated_share,
+        "grading_failed_share": split.failed_share,
+        "completions": iteration.round.completions,
+        "dropped_groups": train.dropped_groups,
+        "bad_groups": train.bad_groups,
+        "skipped_steps": train.skipped,
+        "ended_at": train.ended_at,
+        "logprob_gap_mean": train.logprob_gap_mean,
+        "logprob_gap_max": train.logprob_gap_max,
+        "zero_signal_share": train.zero_signal_groups / train.groups if train.groups else None,
+        "seconds": time.seconds,
+        "compute_share": time.compute_share,
+        **{f"seconds_{name}": stage.seconds for name, stage in time.stages.items()},
+    }
+    if train.steps:
+        shares = [step.effective_sample_share for step in train.steps]
+        values["effective_sample_share"] = sum(shares) / len(shares)
+        values["effective_sample_share_min"] = min(shares)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def evaluation_values(result: RoundResult) -> dict[str, float]:
+    """What the held-out prompts of a round came to; empty where there are none."""
+    if result.eval is None:
+        return {}
+    return {
+        "eval_reward": result.eval.reward,
+        "eval_truncated_share": result.eval.truncated_share,
+        "eval_completion_tokens_mean": result.eval.length,
+        **{f"pass_at_{k}": value for k, value in result.pass_at_k.items()},
+    }
