@@ -146,9 +146,9 @@ def _sampled(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, chan
     """Rollout and reward of every shard; what the reward stages answer."""
     with dsl.ParallelFor(shards, name="rollout shards", parallelism=cluster.parallel_shards) as shard:
         trajectories = _task(rollout(run_uri=run_uri, round=round, shard=shard), "rollout", cluster, channels)
-        scored = reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.output)
+        scored = reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.outputs["Output"])
         rewards = _task(scored, "reward", cluster, channels)
-    return dsl.Collected(rewards.output)
+    return dsl.Collected(rewards.outputs["Output"])
 
 
 def _trained(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
