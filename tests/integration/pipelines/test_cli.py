@@ -246,7 +246,31 @@ def test_compile_writes_ir(tmp_path: Path) -> None:
     done = rapid("compile", "--output", tmp_path / "rapid.yaml", "--max-iterations", "3")
     assert done.returncode == 0, done.stderr
     assert "up to 3 iterations" in done.stdout
-    assert yaml.safe_load((tmp_path / "rapid.yaml").read_text())["pipelineInfo"]["name"] == "rapid"
+    assert next(yaml.safe_load_all((tmp_path / "rapid.yaml").read_text()))["pipelineInfo"]["name"] == "rapid"
+
+
+def test_compile_takes_images_device_and_a_cluster_file(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("{max_iterations: 1, images: a/b:1, rollout: {memory: 3Gi}}", encoding="utf-8")
+    output = tmp_path / "rapid.yaml"
+    done = rapid("compile", "-o", output, "--cluster", cluster, "--images", "localhost:5001/rapid:dev", "--cpu")
+    assert done.returncode == 0, done.stderr
+    inputs = next(yaml.safe_load_all(output.read_text()))["root"]["inputDefinitions"]["parameters"]
+    given = {name: inputs[name]["defaultValue"] for name in ("rollout_image", "rollout_memory", "rollout_accelerator")}
+    assert given == {
+        "rollout_image": "localhost:5001/rapid/cpu:dev",
+        "rollout_memory": "3Gi",
+        "rollout_accelerator": "",
+    }
+    assert "up to 1 iterations" in done.stdout
+    assert "rapid compile --images" in rapid("compile", "--help").stdout
+
+
+def test_compile_refuses_a_cluster_that_cannot_be(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("rollout: {gpus: 2}", encoding="utf-8")
+    assert "cluster.yaml: rollout.gpus: unknown key" in refused("compile", "--cluster", cluster)
+    assert "images: must be registry/prefix:tag" in refused("compile", "--images", "rapid")
 
 
 def test_compile_makes_no_folder(tmp_path: Path) -> None:

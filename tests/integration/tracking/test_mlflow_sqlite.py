@@ -65,6 +65,20 @@ def test_bit_by_bit_gives_the_same_as_at_once(client: Any, tmp_path: Path) -> No
     assert run_id(fake.run) != run_id(at_once)
 
 
+def test_the_newest_policy_is_sent_although_the_one_before_was_never_evaluated(client: Any, tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path, loop={"iterations": 3, "staleness": 1})
+    for number in (1, 2, 3):
+        fake.iteration(number)
+        assert sync(fake.run)
+    fake.round(Round.evaluation(3))
+    assert sync(fake.run)
+    assert [step for step, _, _ in history(client, fake.run)["iteration/pass_at_1"]] == [0, 1, 3]
+    # With another iteration the gap is filled, and nothing is there twice.
+    fake.iteration(4)
+    assert sync(fake.run)
+    assert [step for step, _, _ in history(client, fake.run)["iteration/pass_at_1"]] == [0, 1, 2, 3]
+
+
 @pytest.mark.usefixtures("client")
 def test_nothing_new_asks_the_server_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = finished_run(tmp_path)

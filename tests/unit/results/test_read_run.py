@@ -69,6 +69,28 @@ def test_a_run_that_stopped_at_its_target(tmp_path: Path) -> None:
     assert results.iterations[1].train.outcome == "target_reached"
 
 
+def test_pipelined_iterations_sample_the_policy_before(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path, loop={"iterations": 3, "staleness": 1})
+    for number in (1, 2, 3):
+        fake.round(Round.iteration(number))
+        if number > 1:
+            fake.train(number - 1)
+    results = read_run(fake.run)
+    assert [(i.round.policy_version, i.train is not None) for i in results.iterations] == [
+        (0, True),
+        (0, True),
+        (1, False),
+    ]
+    assert {v: str(r.at) for v, r in results.evaluated.items()} == {0: "iteration-0001", 1: "iteration-0003"}
+    times = [i.time for i in results.iterations[:2]]
+    # The second began to be sampled before the first was trained: that wait is its own.
+    assert [time.seconds for time in times if time] == pytest.approx([73, 71.5], abs=3)
+    assert all(time.compute_share < 1 for time in times if time)
+    fake.train(3)
+    fake.round(Round.evaluation(3))
+    assert list(read_run(fake.run).evaluated) == [0, 1, 3]
+
+
 def test_no_iterations_at_all(tmp_path: Path) -> None:
     results = read_run(finished_run(tmp_path, iterations=0).run)
     assert [str(r.at) for r in results.rounds] == ["evaluation-0000"]
