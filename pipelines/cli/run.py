@@ -120,6 +120,7 @@ def _headline(config: RunConfig, console: Console) -> None:
     plan = (
         f"{config.loop.iterations} iterations of {config.prompts_per_iteration} prompts x "
         f"{config.rollout.group_size} completions, {train.updates} updates each ({train.objective.name})"
+        f"{', sampled one policy behind' if config.loop.staleness else ''}"
         if config.loop.iterations
         else "evaluation only"
     )
