@@ -264,7 +264,8 @@ def finished_run(
     root: Path | str, name: str = "demo", iterations: int = 2, eval_prompts: int = 5, **sections: dict[str, Any]
 ) -> FakeRun:
     """A run with all its iterations and the evaluation of its last policy."""
-    fake = prepared_run(root, name, eval_prompts, loop={"iterations": iterations}, **sections)
+    loop = {"iterations": iterations, **sections.pop("loop", {})}
+    fake = prepared_run(root, name, eval_prompts, loop=loop, **sections)
     for number in range(1, iterations + 1):
         fake.iteration(number)
     if eval_prompts:

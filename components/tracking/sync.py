@@ -55,7 +55,8 @@ def _send(session: Session) -> None:
     while evaluation := rounds.get(session.state.evaluated) or evaluation_of(run, session.state.evaluated):
         session.log(evaluation_points(evaluation, session.started))
         session.save(evaluated=evaluation.policy_version + 1)
-    # Pipelined iterations leave the last but one policy to a later round, which may never come.
+    # Pipelined iterations leave the last policy but one to a later round, which may never come. What is beyond it
+    # goes with the report; sending it again adds nothing.
     for version in range(session.state.evaluated + 1, run.policy_version() + 1):
         if evaluation := evaluation_of(run, version):
             session.log(evaluation_points(evaluation, session.started))

@@ -9,7 +9,16 @@ CONFIG = "{run: demo, model: nowhere, data: nothing.jsonl}"
 
 def refused(capsys: pytest.CaptureFixture[str], config: str, max_iterations: int, pipelined: bool) -> str:
     with pytest.raises(SystemExit) as ended:
-        prepare.python_func(config, "", "", "", -1, max_iterations, pipelined)
+        prepare.python_func(
+            config=config,
+            run="",
+            model="",
+            data="",
+            iterations=-1,
+            max_iterations=max_iterations,
+            pipelined=pipelined,
+            train_job=False,
+        )
     assert ended.value.code == 2
     return capsys.readouterr().err
 

@@ -55,10 +55,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
 
 
 def test_it_says_what_pipelined_iterations_were_trained_on(tmp_path: Path) -> None:
-    fake = finished_run(tmp_path, iterations=3, loop={"iterations": 3, "staleness": 1})
+    fake = finished_run(tmp_path, iterations=3, loop={"staleness": 1})
     text = words(Page(render_report(fake.run)))
     assert "iteration k trained policy k on completions of policy k − 2" in text
-    assert "pipelined" not in words(Page(render_report(finished_run(tmp_path, name="plain").run)))
+    assert "Iterations were pipelined" not in words(Page(render_report(finished_run(tmp_path, name="plain").run)))
 
 
 def test_it_tells_scores_before_and_after(finished: tuple[Run, str]) -> None:
