@@ -102,7 +102,7 @@ class Driver:
         return [
             Job(task, variant, rate, 0, plan.steps)
             for task in plan.tasks
-            for variant in plan.field
+            for variant in self._field(task)
             for rate in plan.rates or TASKS[task]().rates
         ]
 
@@ -113,7 +113,7 @@ class Driver:
             Job(task, variant, best[task, variant.name], seed, plan.steps)
             for task in plan.tasks
             for seed in range(plan.seeds)
-            for variant in plan.field
+            for variant in self._field(task)
         ]
 
     def _studies(self, swept: Iterable[Record]) -> list[Job]:
@@ -135,6 +135,10 @@ class Driver:
             for variant in plan.field
             if variant.name in THROUGH_PIPELINE
         ]
+
+    def _field(self, task: str) -> list[Variant]:
+        left_out = TASKS[task]().without
+        return [variant for variant in self._plan.field if variant.name not in left_out]
 
     def _load(self, job: Job) -> Record | None:
         return load(job.path(self._home), job.digest(self._recipes[job.task]))

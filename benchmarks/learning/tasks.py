@@ -32,6 +32,7 @@ class Task:
     max_tokens: longest completion, end of sequence counted.
     warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
     rates: learning rates that every algorithm is tried with alike.
+    without: variants that are compared on the other tasks only, to save hours.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     warm_start_steps: int
     warm_start_batch: int
     rates: tuple[float, ...]
+    without: tuple[str, ...] = ()
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
         """Endless (prompt, completion) samples of the training prompts, of which `WRONG_SHARE` are spoilt."""
@@ -129,6 +131,7 @@ def sorting() -> Task:
         warm_start_steps=900,
         warm_start_batch=64,
         rates=(5e-5, 1e-4, 2e-4),
+        without=("grpo k=32", "pg k=32"),
     )
 
 
