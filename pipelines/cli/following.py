@@ -10,7 +10,8 @@ from components.store import ObjectMissing, Run
 from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.errors import ClusterUnavailable
-from pipelines.cluster.runs import FailedTask, ended, failed_tasks, failure_message, run_name, state_word
+from pipelines.cluster.runs import ended, run_name, state_word
+from pipelines.cluster.tasks import Tasks, failure_message
 from pipelines.cluster.watching import Watcher
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 3, 130
@@ -75,21 +76,21 @@ def show_ending(watcher: Watcher, console: Console) -> None:
         say(console, f"what was committed is kept; go on with: rapid resume {name}{watcher.client.options}")
         raise typer.Exit(EXIT_CANCELLED)
     errors_to = Console(stderr=True)
-    for line in failure_lines(watcher.client, run, failed_tasks(run)):
+    for line in failure_lines(watcher.client, run):
         say(errors_to, line)
     say(errors_to, f"what was committed is kept; when the cause is mended: rapid resume {name}{watcher.client.options}")
     raise typer.Exit(EXIT_FAILED)
 
 
-def failure_lines(client: ClusterClient, run: kfp.V2beta1Run, failed: list[FailedTask]) -> list[str]:
-    """The tasks that failed, each with its message and the command that shows its log."""
+def failure_lines(client: ClusterClient, run: kfp.V2beta1Run) -> list[str]:
+    """The tasks that failed, each with what Kubeflow says of it and the command that shows its log."""
     lines = []
-    for task in failed:
-        lines.append(f"error: {task.name}: {task.message or 'no message'}")
+    for task in Tasks(run).failed():
+        lines.append(f"error: {task.name} failed: {task.message or 'why stands in its log'}")
         if task.pod:
-            scope = f" -n {client.namespace}" if client.namespace else ""
-            lines.append(f"its log: kubectl logs{scope} {task.pod} -c main")
-    return lines or [f"error: {failure_message(run) or 'no task says why'}"]
+            namespace = client.namespace or "NAMESPACE"
+            lines.append(f"its log: kubectl logs -n {namespace} {task.pod} -c main")
+    return lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]
 
 
 def say(console: Console, line: str) -> None:

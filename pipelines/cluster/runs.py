@@ -1,8 +1,6 @@
 """Runs as Kubeflow Pipelines knows them: found, read, started again."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -25,13 +23,6 @@ ONGOING = {
 _ENDED = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELED": "cancelled", "SKIPPED": "skipped"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SEARCHED, _SHOWN = 200, 10
-
-
-@dataclass(frozen=True)
-class FailedTask:
-    name: str
-    message: str
-    pod: str | None
 
 
 def ended(run: kfp.V2beta1Run) -> bool:
@@ -131,45 +122,3 @@ def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
             service_account=run.service_account,
         )
     )
-
-
-def tasks(run: kfp.V2beta1Run) -> list[kfp.V2beta1PipelineTaskDetail]:
-    return list((run.run_details.task_details if run.run_details else None) or [])
-
-
-def failed_tasks(run: kfp.V2beta1Run) -> list[FailedTask]:
-    """The tasks that failed themselves, without the graphs around them that failed because of them."""
-    failed = [task for task in tasks(run) if task.state == "FAILED"]
-    around = {task.parent_task_id for task in failed} | {
-        task.task_id for task in failed if _children(task) & {name for f in failed for name in (f.task_id, f.pod_name)}
-    }
-    return [
-        FailedTask(task_path(task, tasks(run)), _message(task.error), task.pod_name or None)
-        for task in failed
-        if task.task_id not in around
-    ]
-
-
-def failure_message(run: kfp.V2beta1Run) -> str:
-    """What the server says of a run that failed as a whole."""
-    return _message(run.error)
-
-
-def task_path(task: kfp.V2beta1PipelineTaskDetail, all_tasks: Iterable[kfp.V2beta1PipelineTaskDetail]) -> str:
-    """The task's name behind those of the graphs that hold it, such as `iteration-3 / rollout`."""
-    by_id = {other.task_id: other for other in all_tasks}
-    names: list[str] = []
-    at: kfp.V2beta1PipelineTaskDetail | None = task
-    while at is not None and len(names) < 64:  # a graph is not that deep, unless it goes round in a circle
-        if at.display_name and at.display_name not in ("root", "executor"):
-            names.append(at.display_name)
-        at = by_id.get(at.parent_task_id) if at.parent_task_id else None
-    return " / ".join(reversed(names)) or task.task_id
-
-
-def _children(task: kfp.V2beta1PipelineTaskDetail) -> set[str]:
-    return {name for child in task.child_tasks or [] for name in (child.task_id, child.pod_name) if name}
-
-
-def _message(error: kfp.GoogleRpcStatus | None) -> str:
-    return " ".join((error.message or "").split()) if error else ""

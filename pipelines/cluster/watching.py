@@ -11,13 +11,13 @@ from components.results import IterationResult, read_iteration
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.errors import ClusterUnavailable
-from pipelines.cluster.runs import ended, run_config, state_word, task_path, tasks
+from pipelines.cluster.runs import ended, run_config, state_word
+from pipelines.cluster.tasks import Tasks
 
 POLL_SECONDS = 5.0
 _PATIENCE_SECONDS = 600.0
 """How long a server that does not answer is waited for."""
 
-_STAGES = ("prepare", "rollout", "reward", "train", "publish")
 _AT_WORK = ("RUNNING", "SUCCEEDED", "FAILED")
 
 
@@ -88,15 +88,11 @@ class Watcher:
             yield result
 
     def _stages(self) -> Iterator[str]:
-        everything = tasks(self.run)
-        for task in everything:
-            path = task_path(task, everything)
-            stage = path.rpartition(" / ")[2]
+        for name, task in Tasks(self.run).stages():
             known = (task.task_id, task.state)
-            if stage.startswith(_STAGES) and not stage.endswith("-driver") and task.state in _AT_WORK:
-                if known not in self._tasks:
-                    yield f"{path}: {task.state.lower()}"
+            if task.state in _AT_WORK and known not in self._tasks:
                 self._tasks.add(known)
+                yield f"{name}: {task.state.lower()}"
 
     def stored(self) -> Run:
         """The run in its store. Raises InputError where it cannot be read from here, ObjectMissing before prepare."""

@@ -230,21 +230,54 @@ class Cluster:
 
     # What happens in the cluster
 
-    def task(self, run_id: str, name: str, state: str, parent: str = "", message: str = "", pod: str = "") -> str:
-        """Add a task of a run, or bring it to another state; gives its ID."""
+    def graph(self, run_id: str, name: str, state: str) -> None:
+        """Add a graph, such as an iteration, or bring it to another state."""
+        self._node(run_id, name, state, name)
+
+    def stage(
+        self, run_id: str, name: str, state: str, within: str = "", message: str = "", attempts: int = 1
+    ) -> list[str]:
+        """The nodes of a stage's task: driver, graph and pods (toModelTask in backend/src/apiserver/server/
+        api_converter.go: no parents, children by node, no message of Argo's).
+
+        Args:
+            within: tells apart the tasks of one name.
+            message: for servers that give one.
+
+        Returns:
+            Names of the pods, of which the last is in the state.
+        """
+        key = f"{within}/{name}"
+        numbers = [f"{abs(hash((run_id, key, attempt))) % 10**9}" for attempt in range(attempts)]
+        self._node(run_id, f"{key}-driver", "SUCCEEDED", f"{name}-driver")
+        self._node(run_id, key, state, name, children=[f"rapid-{number}" for number in numbers])
+        pods = [f"rapid-system-container-impl-{number}" for number in numbers]
+        for attempt, pod in enumerate(pods):
+            last = attempt == attempts - 1
+            shown = "executor" if attempts == 1 else f"executor({attempt})"
+            self._node(run_id, f"{key}/{attempt}", state if last else "FAILED", shown, pod=pod, message=message)
+        return pods
+
+    def _node(
+        self, run_id: str, key: str, state: str, name: str, pod: str = "", message: str = "", children: Any = ()
+    ) -> None:
         details = self.runs[run_id]["run_details"]["task_details"]
-        for known in details:
-            if (known["display_name"], known.get("parent_task_id", "")) == (name, parent):
-                break
-        else:
-            known = {"run_id": run_id, "task_id": str(uuid.uuid4()), "display_name": name}
+        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{key}"))
+        known = next((task for task in details if task["task_id"] == task_id), None)
+        if known is None:
+            known = {"run_id": run_id, "task_id": task_id, "display_name": name, "create_time": self._now()}
+            # Graphs have a pod's name too, though no pod.
+            known |= {"end_time": NEVER, "pod_name": pod or f"rapid-system-dag-{abs(hash(task_id)) % 10**9}"}
             details.append(known)
-        known |= {"state": state, **({"parent_task_id": parent} if parent else {})}
-        known |= {
-            **({"error": {"code": 2, "message": message}} if message else {}),
-            **({"pod_name": pod} if pod else {}),
-        }
-        return str(known["task_id"])
+        known["state"] = state
+        if children or not pod:
+            known["child_tasks"] = [{"pod_name": child} for child in children or ["rapid-0"]]
+        if name.endswith("-driver"):
+            known.pop("child_tasks", None)
+        if state in ("SUCCEEDED", "FAILED"):
+            known["end_time"] = self._now()
+        if message:
+            known["error"] = {"code": 2, "message": message}
 
     def begin(self, run_id: str) -> None:
         self.runs[run_id]["state"] = "RUNNING"

@@ -67,19 +67,26 @@ def test_a_failure_names_the_task_its_message_and_its_log(
     fake.iteration(1)
     cluster = server.cluster
 
+    pods = []
+
     def fail() -> None:
-        root = cluster.task(run_id, "root", "FAILED")
-        loop = cluster.task(run_id, "iteration-2", "FAILED", parent=root)
-        cluster.task(run_id, "train", "FAILED", loop, "main: Error (exit code 2)", pod="rapid-x7-train-123")
-        cluster.task(run_id, "reward", "SUCCEEDED", loop)
+        cluster.stage(run_id, "reward", "SUCCEEDED", "iteration-2")
+        pods.extend(cluster.stage(run_id, "train", "FAILED", "iteration-2", attempts=2))
+        for graph in ("iteration-2", "condition-2", "condition-1", "loop", "root"):
+            cluster.graph(run_id, graph, "FAILED")
         cluster.end(run_id, "FAILED")
 
-    cluster.scripts[run_id] = [lambda: None, lambda: cluster.begin(run_id), fail]
+    cluster.scripts[run_id] = [
+        lambda: None,
+        lambda: cluster.begin(run_id),
+        lambda: cluster.graph(run_id, "iteration-2", "RUNNING"),
+        fail,
+    ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 1
     assert said.err.splitlines() == [
-        "error: iteration-2 / train: main: Error (exit code 2)",
-        "its log: kubectl logs rapid-x7-train-123 -c main",
+        "error: iteration-2 / train failed: why stands in its log",
+        f"its log: kubectl logs -n NAMESPACE {pods[-1]} -c main",
         "what was committed is kept; when the cause is mended: rapid resume adder",
     ]
     assert "iteration 1:" in said.out
@@ -122,26 +129,33 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
         monkeypatch.setenv(name, "x")
     cluster = server.cluster
 
-    def loop(state: str, stage: str) -> None:
-        iteration = cluster.task(run_id, "iteration-1", "RUNNING")
-        cluster.task(run_id, f"{stage}-driver", "SUCCEEDED", iteration)
-        cluster.task(run_id, stage, state, iteration)
-
     rapid("submit", config, "--cluster", small)
     (run_id,) = cluster.runs
     cluster.scripts[run_id] = [
         lambda: None,
         lambda: cluster.begin(run_id),
-        lambda: cluster.task(run_id, "prepare", "SUCCEEDED"),
-        lambda: loop("RUNNING", "rollout"),
-        lambda: loop("SUCCEEDED", "rollout"),
+        lambda: cluster.stage(run_id, "prepare", "SUCCEEDED"),
+        lambda: cluster.graph(run_id, "iteration", "RUNNING"),
+        lambda: cluster.stage(run_id, "rollout", "RUNNING", "iteration"),
+        lambda: cluster.stage(run_id, "rollout", "SUCCEEDED", "iteration"),
+        lambda: cluster.graph(run_id, "iteration", "SUCCEEDED"),
+        lambda: cluster.graph(run_id, "iteration-2", "RUNNING"),
+        lambda: cluster.stage(run_id, "rollout", "RUNNING", "iteration-2"),
+        lambda: cluster.graph(run_id, "iteration-2", "SUCCEEDED"),
+        lambda: cluster.stage(run_id, "publish", "SUCCEEDED"),
         lambda: cluster.end(run_id, "SUCCEEDED"),
     ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 0, said.err
     assert "following Kubeflow's tasks instead" in said.out
-    told = [line for line in said.out.splitlines() if line.startswith(("prepare", "iteration"))]
-    assert told == ["prepare: succeeded", "iteration-1 / rollout: running", "iteration-1 / rollout: succeeded"]
+    told = [line for line in said.out.splitlines() if line.startswith(("prepare", "iteration", "publish"))]
+    assert told == [
+        "prepare: succeeded",
+        "iteration / rollout: running",
+        "iteration / rollout: succeeded",
+        "iteration-2 / rollout: running",
+        "publish: succeeded",
+    ]
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(

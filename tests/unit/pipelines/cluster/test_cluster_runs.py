@@ -7,7 +7,8 @@ import kfp_server_api as kfp
 import pytest
 
 from components.contract.errors import InputError
-from pipelines.cluster.runs import failed_tasks, parameters, run_config, run_name
+from pipelines.cluster.runs import parameters, run_config, run_name
+from pipelines.cluster.tasks import Tasks
 
 CONFIG = json.dumps(
     {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}
@@ -52,8 +53,8 @@ def test_a_run_of_another_program() -> None:
         run_config(run())
 
 
-def test_a_failed_task_is_named_with_what_holds_it_and_once() -> None:
-    failed = failed_tasks(
+def test_servers_that_name_parents_are_believed() -> None:
+    failed = Tasks(
         run(
             (
                 task("root"),
@@ -63,17 +64,22 @@ def test_a_failed_task_is_named_with_what_holds_it_and_once() -> None:
                 task("rollout", "SUCCEEDED", parent="iteration-2"),
             )
         )
-    )
+    ).failed()
     assert [(f.name, f.message, f.pod) for f in failed] == [
         ("iterations / iteration-2 / train", "Error (exit code 2)", "pod-1")
     ]
 
 
-def test_graphs_that_only_name_their_children_are_left_out_too() -> None:
-    child = kfp.PipelineTaskDetailChildTask(pod_name="pod-1")
-    failed = failed_tasks(run((task("iteration-2", child_tasks=[child]), task("train", pod_name="pod-1"))))
-    assert [f.name for f in failed] == ["train"]
+def test_where_every_failed_task_holds_others_all_are_named() -> None:
+    child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
+    assert [f.name for f in Tasks(run((task("loop", child_tasks=[child]),))).failed()] == ["loop"]
+
+
+def test_a_driver_that_failed_is_named_itself() -> None:
+    child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
+    tasks = (task("root", child_tasks=[child]), task("train-driver", pod_name="wf-system-dag-driver-1"))
+    assert [(f.name, f.pod) for f in Tasks(run(tasks)).failed()] == [("train-driver", "wf-system-dag-driver-1")]
 
 
 def test_tasks_that_hold_each_other_do_not_hang() -> None:
-    assert len(failed_tasks(run((task("a", parent="b"), task("b", parent="a"), task("c"))))) == 1
+    assert [f.name for f in Tasks(run((task("a", parent="b"), task("b", parent="a"), task("c")))).failed()] == ["c"]
