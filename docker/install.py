@@ -21,7 +21,8 @@ CA_BUNDLE = Path("/run/secrets/ca")
 
 
 def packages(lock: Path, folder: Path) -> None:
-    present = {_canonical(distribution.name): distribution.version for distribution in distributions()}
+    # A folder that a removed package has left behind has no name.
+    present = {_canonical(found.name): found.version for found in distributions() if found.name}
     lines = lock.read_text(encoding="utf-8").split()
     missing = [line for line in lines if _canonical(line.partition("==")[0]) not in present]
     for line in sorted(set(lines) - set(missing)):
