@@ -24,18 +24,22 @@ _FACES = ("kfp.dsl.executor_main", "components.store.s3", "components.contract.r
 _PREPARE = ("components.prepare.component", "components.prepare.stage", "components.prepare.table", "transformers")
 _PUBLISH = ("components.publish.component", "components.publish.stage", "components.publish.report", "matplotlib")
 _TRACKING = ("components.tracking", "mlflow.tracking.client")
+_LAUNCHER = ("components.trainjob.component", "components.trainjob.stage", "components.trainjob.launcher")
 _REWARD = ("components.reward.component", "components.reward.stage", "components.reward.worker", "math_verify")
 _GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "generated", "judge", "lean", "symbolic"))
 _ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1.engine.llm_engine", "transformers")
 _TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
 
 IMPORTS = {
-    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING),
+    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_LAUNCHER),
     "reward": (*_FACES, *_REWARD, *_GRADERS, "pyseccomp", "reasoning_gym"),
     "rollout": (*_FACES, *_ROLLOUT),
     "train": (*_FACES, *_TRAIN, *_TRACKING),
-    # vLLM only warns where its compiled part does not load.
-    "cpu": (*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_PUBLISH, *_TRACKING, "vllm._C"),
+    "cpu": (
+        *(*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_LAUNCHER, *_PUBLISH, *_TRACKING),
+        "reasoning_gym",
+        "vllm._C",  # where that does not load, vLLM only warns
+    ),
 }
 
 

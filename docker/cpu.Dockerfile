@@ -8,7 +8,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev p
 COPY docker/install.py requirements/images/cpu.txt /build/
 RUN --mount=type=bind,source=docker/wheels,target=/wheels \
     --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    python3 /build/install.py packages /build/cpu.txt /opt/rapid
+    python3 /build/install.py packages /build/cpu.txt /packages
 
 FROM ${PYTHON_IMAGE} AS project
 COPY docker/install.py /build/
@@ -17,7 +17,7 @@ COPY requirements/lock.txt /source/requirements/
 COPY components /source/components
 COPY pipelines /source/pipelines
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    python3 /build/install.py project /source /opt/rapid
+    python3 /build/install.py project /source /project
 
 FROM ${PYTHON_IMAGE}
 # Debian keeps only the newest build of a package; the base image's digest says which system this is.
@@ -30,10 +30,10 @@ RUN groupadd --gid 10001 rapid \
     && rm -rf /var/log/* \
     && echo 'import site; site.addsitedir("/opt/rapid")' \
         > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
-COPY --from=packages /opt/rapid /opt/rapid
+COPY --from=packages /packages /opt/rapid
 COPY requirements/images/cpu.txt /opt/rapid/requirements.txt
 COPY docker/check.py /opt/rapid/
-COPY --from=project /opt/rapid /opt/rapid
+COPY --from=project /project /opt/rapid
 RUN python3 -B /opt/rapid/check.py cpu
 ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /tmp

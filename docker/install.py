@@ -1,4 +1,4 @@
-"""Fills a folder with packages or with this project; runs in a stage of a build that is thrown away.
+"""Fills a new folder, later /opt/rapid, with packages or this project; runs in a stage of a build that is thrown away.
 
     python3 install.py packages LOCK FOLDER     what LOCK names and the base image lacks, as locked
     python3 install.py project SOURCE FOLDER    this project, built with the setuptools of its lock
@@ -21,7 +21,8 @@ CA_BUNDLE = Path("/run/secrets/ca")
 
 
 def packages(lock: Path, folder: Path) -> None:
-    present = {_canonical(distribution.name): distribution.version for distribution in distributions()}
+    # A folder that a removed package has left behind has no name.
+    present = {_canonical(found.name): found.version for found in distributions() if found.name}
     lines = lock.read_text(encoding="utf-8").split()
     missing = [line for line in lines if _canonical(line.partition("==")[0]) not in present]
     for line in sorted(set(lines) - set(missing)):
@@ -61,7 +62,7 @@ def _pip_command() -> list[str]:
 
 def _finish(folder: Path) -> None:
     # A read-only root file system cannot keep what Python compiles.
-    compileall.compile_dir(folder, quiet=2, workers=0)
+    compileall.compile_dir(folder, quiet=2, workers=0, stripdir=str(folder), prependdir="/opt/rapid")
 
 
 def _canonical(name: str) -> str:

@@ -5,7 +5,7 @@ FROM ${VLLM_IMAGE} AS packages
 COPY docker/install.py requirements/images/rollout.txt /build/
 RUN --mount=type=bind,source=docker/wheels,target=/wheels \
     --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    python3 /build/install.py packages /build/rollout.txt /opt/rapid
+    python3 /build/install.py packages /build/rollout.txt /packages
 
 FROM ${VLLM_IMAGE} AS project
 COPY docker/install.py /build/
@@ -14,7 +14,7 @@ COPY requirements/lock.txt /source/requirements/
 COPY components /source/components
 COPY pipelines /source/pipelines
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    python3 /build/install.py project /source /opt/rapid
+    python3 /build/install.py project /source /project
 
 FROM ${VLLM_IMAGE}
 RUN groupadd --gid 10001 rapid \
@@ -22,10 +22,10 @@ RUN groupadd --gid 10001 rapid \
     && rm -rf /var/log/* \
     && echo 'import site; site.addsitedir("/opt/rapid")' \
         > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
-COPY --from=packages /opt/rapid /opt/rapid
+COPY --from=packages /packages /opt/rapid
 COPY requirements/images/rollout.txt /opt/rapid/requirements.txt
 COPY docker/check.py /opt/rapid/
-COPY --from=project /opt/rapid /opt/rapid
+COPY --from=project /project /opt/rapid
 RUN python3 -B /opt/rapid/check.py rollout
 ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /tmp

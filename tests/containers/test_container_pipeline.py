@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,11 +19,18 @@ from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
 from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.presets import Device
 from pipelines.compilation import compile_pipeline
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
+IMAGES = "rapid-rl:test"
 RunPipeline = Callable[..., str]
+
+
+@pytest.fixture
+def cpu(image: Callable[[str], str]) -> str:
+    return image("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +43,14 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/files"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 180
     while not _answers(f"http://127.0.0.1:{port}/health"):
         assert process.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.5)
     yield f"http://127.0.0.1:{port}"
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     process.wait(30)
 
 
@@ -56,7 +64,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
-    """`run_pipeline(image, config)` executes the compiled pipeline and returns what was printed.
+    """`run_pipeline("cpu", config)` executes the pipeline as compiled for a device and returns what was printed.
 
     Raises RuntimeError if a task fails; what was printed is in its first argument.
     """
@@ -68,13 +76,20 @@ def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     outputs = tmp_path / "outputs"
     outputs.mkdir()
 
-    def run(images: Callable[[str], str], config: Path, environment: dict[str, str] | None = None) -> str:
+    def run(device: Device, config: Path, environment: dict[str, str] | None = None) -> str:
         for file in filter(Path.is_file, tmp_path.rglob("*")):
             file.chmod(0o644)  # safetensors keeps its files to their owner
         resolved = load_config(str(config), [f"store={rgw}/fine-tunes"])
         pipeline = tmp_path / "pipeline.yaml"
-        compile_pipeline(pipeline, ClusterConfig(max_iterations=max(1, resolved.loop.iterations), parallel_shards=1))
-        _replace_images(pipeline, images)
+        cluster = ClusterConfig(
+            device=device,
+            images=IMAGES,
+            image_parameters=False,
+            max_iterations=max(1, resolved.loop.iterations),
+            parallel_shards=1,
+            cache=None,
+        )
+        compile_pipeline(pipeline, cluster)
         local.init(
             runner=local.DockerRunner(
                 network_mode="host",
@@ -103,12 +118,6 @@ def _environment() -> dict[str, str]:
     return aws | {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if name in os.environ}
 
 
-def _replace_images(pipeline: Path, images: Callable[[str], str]) -> None:
-    text = pipeline.read_text(encoding="utf-8")
-    text = re.sub(r"(image: )rapid-rl/(\w+):\S+", lambda found: found[1] + images(found[2]), text)
-    pipeline.write_text(text, encoding="utf-8")
-
-
 def assert_complete(run: Run, iterations: int, shards: int) -> None:
     results = read_run(run)
     assert results.policy_version == iterations
@@ -124,14 +133,13 @@ def assert_complete(run: Run, iterations: int, shards: int) -> None:
 
 
 def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
-    image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch
+    cpu, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch
 ):
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
-    cpu = image("cpu")
-    output = run_pipeline(lambda _: cpu, write_config(tmp_path))
-    assert cpu in output
+    output = run_pipeline("cpu", write_config(tmp_path))
+    assert set(re.findall(r"Found image '(\S+)'", output)) == {cpu}
     run = open_run(f"{rgw}/fine-tunes/runs/small")
     assert_complete(run, iterations=2, shards=1)
 
@@ -146,42 +154,45 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
         assert secret.encode() not in run.store.read(info.key), info.key
     # The same again finds everything done.
     before = {info.key: info.size for info in run.store.list(run.layout.root)}
-    run_pipeline(lambda _: cpu, write_config(tmp_path))
+    run_pipeline("cpu", write_config(tmp_path))
     assert {info.key: info.size for info in run.store.list(run.layout.root)} == before
 
 
 def test_every_stage_runs_in_its_own_image(image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
     config = write_config(tmp_path, run={"name": "apart", "seed": 3}, loop={"iterations": 1}, rollout={"shards": 2})
-    output = run_pipeline(image, config)
-    for name in ("base", "rollout", "reward", "train"):
-        assert image(name) in output
+    images = {image(name) for name in ("base", "rollout", "reward", "train")}
+    output = run_pipeline("gpu", config)
+    assert set(re.findall(r"Found image '(\S+)'", output)) == images
     assert_complete(open_run(f"{rgw}/fine-tunes/runs/apart"), iterations=1, shards=2)
 
 
-def test_a_first_stage_that_fails_is_reported_with_what_it_said(image, run_pipeline, tmp_path, rgw):
+@pytest.mark.usefixtures("cpu")
+def test_a_first_stage_that_fails_is_reported_with_what_it_said(run_pipeline, tmp_path, rgw):
     config = write_config(tmp_path, data={"train": str(tmp_path / "nowhere.jsonl")}, tracking={"enabled": False})
     with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
-        run_pipeline(lambda _: image("cpu"), config)
+        run_pipeline("cpu", config)
     assert "nowhere.jsonl" in str(failed.value)
     assert "Traceback" not in str(failed.value)
     assert open_store(rgw).list("") == []
 
 
-def test_refused_credentials_are_reported(image, run_pipeline, tmp_path):
+@pytest.mark.usefixtures("cpu")
+def test_refused_credentials_are_reported(run_pipeline, tmp_path):
     config = write_config(tmp_path, tracking={"enabled": False})
     with pytest.raises(RuntimeError, match=r"prepare.*finished with status.*FAILURE") as failed:
-        run_pipeline(lambda _: image("cpu"), config, {"AWS_SECRET_ACCESS_KEY": "not-the-one"})
+        run_pipeline("cpu", config, {"AWS_SECRET_ACCESS_KEY": "not-the-one"})
     assert "check AWS_ACCESS_KEY_ID" in str(failed.value)
     assert "not-the-one" not in str(failed.value)
 
 
-def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest(image, run_pipeline, tmp_path, rgw):
+@pytest.mark.usefixtures("cpu")
+def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest(run_pipeline, tmp_path, rgw):
     config = write_config(
         tmp_path, tracking={"enabled": False}, loop={"iterations": 1}, reward={"graders": [{"name": "absent_module:f"}]}
     )
     with pytest.raises(RuntimeError, match=r"reward.*finished with status.*FAILURE") as failed:
-        run_pipeline(lambda _: image("cpu"), config)
+        run_pipeline("cpu", config)
     assert "absent_module" in str(failed.value)
     run = open_run(f"{rgw}/fine-tunes/runs/small")
     at = Round.iteration(1)
