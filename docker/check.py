@@ -28,14 +28,18 @@ _REWARD = ("components.reward.component", "components.reward.stage", "components
 _GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "generated", "judge", "lean", "symbolic"))
 _ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1.engine.llm_engine", "transformers")
 _TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
+_TRAINJOB = ("components.trainjob.component", "components.trainjob.launcher")
 
 IMPORTS = {
-    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING),
+    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_TRAINJOB),
     "reward": (*_FACES, *_REWARD, *_GRADERS, "pyseccomp", "reasoning_gym"),
     "rollout": (*_FACES, *_ROLLOUT),
     "train": (*_FACES, *_TRAIN, *_TRACKING),
     # vLLM only warns where its compiled part does not load.
-    "cpu": (*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_PUBLISH, *_TRACKING, "vllm._C"),
+    "cpu": (
+        *(*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_PUBLISH, *_TRACKING, *_TRAINJOB),
+        "vllm._C",
+    ),
 }
 
 

@@ -18,11 +18,11 @@ from packaging.utils import canonicalize_name
 FOLDER = Path(__file__).parent
 
 EXTRAS = {
-    "base": ("prepare", "publish", "tracking"),
+    "base": ("prepare", "publish", "tracking", "trainjob"),
     "reward": ("reward", "reasoning-gym"),
     "rollout": ("rollout",),
     "train": ("train", "tracking"),
-    "cpu": ("prepare", "rollout-cpu", "reward", "reasoning-gym", "train", "publish", "tracking"),
+    "cpu": ("prepare", "rollout-cpu", "reward", "reasoning-gym", "train", "publish", "tracking", "trainjob"),
 }
 # What the official base images bring, built for their CUDA; never installed beside it, so not followed either.
 IN_BASE_IMAGE = {"rollout": {"vllm", "torch"}, "train": {"torch"}}
