@@ -1,11 +1,16 @@
 """A run that is ready to be trained by a training job, and what such a job asks for."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import kubernetes.config.kube_config
+import pytest
 from kubernetes_objects import Kubernetes
+from kubernetes_server import Server
 
 from components.contract.manifest import Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
@@ -13,6 +18,7 @@ from components.contract.resolve import config_json
 from components.runtime.clock import Clock
 from components.store import Run
 from components.train.work import Work, commit
+from components.trainjob import cluster, following, launcher
 from components.trainjob.naming import job_name
 from components.trainjob.settings import JobSettings
 
@@ -20,6 +26,42 @@ SETTINGS = JobSettings(image="registry.example/rapid/train:1.0", resources={"cpu
 
 Act = Callable[[Kubernetes], None]
 Acting = Callable[[Act], AbstractContextManager[None]]
+
+
+def connect(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a launcher in this process, and those that it starts, find the server; and wait for nothing long."""
+    path = str(server.kubeconfig(folder / "kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", path)
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for module in (following, launcher):
+        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(cluster, "_RETRIES", cluster._RETRIES.new(backoff_factor=0.01))
+
+
+@contextmanager
+def played(state: Kubernetes, act: Act) -> Iterator[None]:
+    """Meanwhile `act(state)` plays the cluster; what it raises fails the test."""
+    failures: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            act(state)
+        except BaseException as error:
+            failures.append(error)
+            # Whoever waits for the job has to end.
+            for name in list(state.jobs):
+                state.fail(name)
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(30)
+        if failures:
+            raise failures[0]
+    assert not thread.is_alive()
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,8 @@ def create_command(
     from pipelines.cluster.schedules import Firing, create_schedule, recurring
     from pipelines.cluster.timetable import in_words, trigger
 
-    resolved, settings = (
-        recurring(load_config(config, overrides or ())),
-        load_cluster(cluster, service_account=service_account),
-    )
+    resolved = recurring(load_config(config, overrides or ()))
+    settings = load_cluster(cluster, service_account=service_account).fitting(resolved)
     firing = Firing(trigger(cron, every, start, end), max_concurrency, catch_up)
     check_ready(resolved, settings)
     client = ClusterClient(connection)

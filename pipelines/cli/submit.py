@@ -46,7 +46,8 @@ def submit_command(
     from pipelines.cluster.submission import submit
     from pipelines.cluster.watching import Watcher
 
-    resolved, settings = load_config(config, overrides or ()), load_cluster(cluster, service_account=service_account)
+    resolved = load_config(config, overrides or ())
+    settings = load_cluster(cluster, service_account=service_account).fitting(resolved)
     # Before a client is made, so that what is wrong here is said first.
     check_ready(resolved, settings)
     client = ClusterClient(connection)

@@ -1,71 +1,48 @@
-"""Two nodes of one process (gloo on the CPU), through the command line that a TrainJob's pods run."""
+"""Two nodes of one process (gloo on the CPU): what a TrainJob's pods run is run for real, its launcher follows it."""
 
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kubernetes_server import Server, kubernetes_server
+from torchrun_pods import run_pods
 from trained import metrics_of, state, weights
+from training_job import SETTINGS as JOB
+from training_job import connect, played
 
 from components.contract.errors import InputError
 from components.contract.resolve import config_json
-from components.runtime.guard import TERMINATION_VARIABLE
 from components.train.stage import run as train
-from components.trainjob.submission import arguments
+from components.trainjob.stage import run as train_elsewhere
 
 Make = Callable[..., Any]
 SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rate=1e-3", "train.micro_batch_tokens=40")
 
 
-def on_two_nodes(made: Any, iteration: int, scratch: Path) -> list[subprocess.CompletedProcess[str]]:
-    """What `torchrun` gives on each node, with the environment that Kubeflow Trainer gives its pods."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-    words = [sys.executable, "-m", "torch.distributed.run", *arguments(made.run.uri, iteration, processes=1)]
-    running = []
-    for node in (0, 1):
-        environment = {
-            "PET_NNODES": "2",
-            "PET_NODE_RANK": str(node),
-            "PET_NPROC_PER_NODE": "auto",
-            "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "TMPDIR": str(scratch / f"node-{node}"),
-            "RAPID_EVENTS": "",
-            TERMINATION_VARIABLE: str(scratch / f"node-{node}" / "termination-log"),
-        }
-        (scratch / f"node-{node}").mkdir(exist_ok=True)
-        running.append(
-            subprocess.Popen(
-                words, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    ended = [process.communicate(timeout=240) for process in running]
-    return [
-        subprocess.CompletedProcess(words, process.returncode, *texts)
-        for process, texts in zip(running, ended, strict=True)
-    ]
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with kubernetes_server() as served:
+        connect(served, tmp_path, monkeypatch)
+        yield served
 
 
 @pytest.mark.slow
-def test_two_nodes_train_as_one_process(training_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_nodes_train_as_one_process(
+    training_run: Make, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The first iteration; the second, in one process, goes on from the state that both nodes have left."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     one = training_run(*SETTINGS, "run.name=one")
     two = training_run(*SETTINGS, "run.name=two", "train.nodes=2", "train.checkpoint_every=1")
     for made in (one, two):
         made.sample(1, groups=6)
     train(one.run.uri, 1)
-    for ended in on_two_nodes(two, 1, tmp_path):
-        assert ended.returncode == 0, ended.stderr
-    written = {o.path for o in two.run.directory(two.run.layout.train(1)).require().outputs}
+    with played(server.state, lambda state: run_pods(state, tmp_path)):
+        manifest = train_elsewhere(two.run.uri, 1, JOB)
+    assert "policy 1 after optimiser step 2" in capsys.readouterr().err.splitlines()
+    written = {o.path for o in manifest.outputs}
     assert {"optimizer/__0_0.distcp", "optimizer/__1_0.distcp"} <= written
     assert_same_training(one, two, 1)
     with_nodes(two, 1)
@@ -95,17 +72,17 @@ def assert_same_training(one: Any, other: Any, iteration: int) -> None:
 
 
 @pytest.mark.slow
-def test_bad_input_is_left_where_kubernetes_reads_it(training_run: Make, tmp_path: Path) -> None:
+def test_bad_input_that_a_node_found_is_told_by_the_launcher(
+    training_run: Make, server: Server, tmp_path: Path
+) -> None:
     """torchrun ends with 1 whatever its processes end with."""
     made = training_run(*SETTINGS, "train.nodes=2")
     made.sample(groups=5)
-    ended = on_two_nodes(made, 1, tmp_path)
-    assert [node.returncode for node in ended] == [1, 1]
-    logs = [tmp_path / f"node-{node}" / "termination-log" for node in (0, 1)]
-    said = [log.read_text(encoding="utf-8") for log in logs if log.exists()]
-    assert said
     wanted = "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6"
-    assert all(text.startswith(wanted) for text in said)
+    with played(server.state, lambda state: run_pods(state, tmp_path)), pytest.raises(InputError, match=wanted):
+        train_elsewhere(made.run.uri, 1, JOB)
+    ended = [pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in server.state.pods.values()]
+    assert [pod["exitCode"] for pod in ended] == [1, 1]
 
 
 def test_one_process_alone_does_not_do_for_several_nodes(training_run: Make) -> None:

@@ -50,6 +50,14 @@ def test_the_same_pipeline_is_uploaded_once_and_another_beside_it(
     assert len(server.cluster.runs) == 3
 
 
+def test_a_run_on_several_nodes_gets_a_pipeline_that_launches_a_job(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    said = rapid("submit", config, "--cluster", small, "train.nodes=2")
+    assert said.status == 0, said.err
+    assert the_run(server)["runtime_config"]["parameters"]["train_runtime"] == "rapid-train"
+
+
 def test_names_with_signs_of_url_encoding_are_found_again(
     rapid: Rapid, server: KfpServer, config: Path, small: Path
 ) -> None:

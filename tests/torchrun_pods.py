@@ -1,0 +1,66 @@
+"""The pods of a training job as processes on this machine: the job's own command, on two nodes of one process."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from kubernetes_objects import Kubernetes
+
+from components.runtime.guard import TERMINATION_VARIABLE
+
+
+def run_pods(state: Kubernetes, scratch: Path) -> None:
+    """Do what Kubeflow Trainer, JobSet and the kubelets do with the next job: start it, report it, end it."""
+    name = state.wait_for_job()
+    trainer = state.jobs[name]["spec"]["trainer"]
+    assert trainer["command"] == ["torchrun"]
+    command = [sys.executable, "-m", "torch.distributed.run", *trainer["args"]]
+    given = {variable["name"]: variable["value"] for variable in trainer["env"]}
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    threads = []
+    for node in range(trainer["numNodes"]):
+        folder = scratch / f"node-{node}"
+        folder.mkdir()
+        environment = {
+            **given,
+            # The Trainer's, of which what is asked for in the job's arguments goes first.
+            "PET_NNODES": str(trainer["numNodes"]),
+            "PET_NODE_RANK": str(node),
+            "PET_NPROC_PER_NODE": "auto",
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(folder),
+            "RAPID_EVENTS": "",
+            TERMINATION_VARIABLE: str(folder / "termination-log"),
+        }
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threads.append(threading.Thread(target=_watch, args=(state, state.run_pod(name, node), process, folder)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    failed = [pod for pod in state.pods.values() if pod["status"]["phase"] == "Failed"]
+    if failed:
+        state.fail(name)
+    else:
+        state.complete(name)
+
+
+def _watch(state: Kubernetes, pod: str, process: "subprocess.Popen[str]", folder: Path) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        state.say(pod, line.rstrip("\n"))
+    status = process.wait()
+    log = folder / "termination-log"
+    state.end_pod(pod, status, message=log.read_text(encoding="utf-8") if log.exists() else "")
