@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.learning import page, plots, tables
 from benchmarks.learning.drive import Driver, Plan, RunFailed, full_plan, quick_plan
-from benchmarks.learning.summary import by_variant, machine, task_summary
+from benchmarks.learning.summary import REFERENCE, by_variant, machine, task_summary
 from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.variants import STEPS
 from benchmarks.training.report import RESULTS, table
@@ -43,8 +43,8 @@ def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
 
 def show(summary: dict[str, Any]) -> None:
     for name, task in summary["tasks"].items():
-        clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"]["grpo"]["to_target"]]
-        for target in ("0.8", "0.85"):
+        clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"][REFERENCE]["to_target"]]
+        for target in tables.targets(task, 2):
             print(f"\n{name}: time to pass@1 {target}, medians over seeds\n")
             print(table(*tables.main_rows(task, clocks, target)))
         if task["studies"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning import tables
+from benchmarks.learning.summary import REFERENCE
 from benchmarks.learning.tables import markdown
 from benchmarks.learning.tasks import HELD_OUT
 from benchmarks.learning.variants import ABLATION_UPDATES, GROUP_SIZE, MINI_BATCH_PROMPTS
@@ -68,9 +69,9 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
 
 
 def _task(name: str, task: Mapping[str, Any]) -> list[str]:
-    clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"]["grpo"]["to_target"]]
+    clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"][REFERENCE]["to_target"]]
     lines = [f"## {name.capitalize()}", task["what"] + "."]
-    for target in ("0.8", "0.85", "0.9"):
+    for target in tables.targets(task, 3):
         lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, clocks, target))]
     lines += [
         "pass@1 at equal optimiser steps, completions and computing seconds (mean ± deviation over seeds):",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.learning.analysis import TARGETS
+from benchmarks.learning.summary import REFERENCE
 
 Rows = list[list[str]]
 Table = Callable[[list[str], Rows], str]
@@ -31,16 +32,10 @@ def main_rows(task: Mapping[str, Any], clocks: Sequence[str], target: str) -> tu
     return head, rows
 
 
-def target_rows(task: Mapping[str, Any], clock: str) -> tuple[list[str], Rows]:
-    """Time to every target on one clock."""
-    head = ["algorithm", *(text for target in TARGETS for text in (f"to {target:g}", "x grpo"))]
-    rows = []
-    for name, figures in task["field"].items():
-        row = [name]
-        for target in map("{:g}".format, TARGETS):
-            row += [spread(figures["to_target"][clock][target]), ratio(figures["over_reference"][clock][target])]
-        rows.append(row)
-    return head, rows
+def targets(task: Mapping[str, Any], count: int) -> list[str]:
+    """The highest targets that the reference reaches with most seeds, from low to high."""
+    found = task["field"][REFERENCE]["to_target"]["compute"]
+    return [target for target in map("{:g}".format, TARGETS) if found[target]["median"] is not None][-count:]
 
 
 def equal_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
