@@ -155,11 +155,15 @@ def load_cluster(path: Path | None, **replaced: Any) -> ClusterConfig:
 
 def local_cluster(loop: LoopSection) -> ClusterConfig:
     """Settings for a run on one machine, where no pod is made: no cache volume, no images to choose."""
-    return ClusterConfig(
-        max_iterations=max(1, loop.iterations),
-        # One machine has one GPU, or cores that two engines would only take from each other.
-        parallel_shards=1,
-        pipelined=loop.staleness > 0,
-        cache=None,
-        image_parameters=False,
+    return ClusterConfig.model_validate(
+        {
+            "max_iterations": max(1, loop.iterations),
+            # One machine has one GPU, or cores that two engines would only take from each other.
+            "parallel_shards": 1,
+            "pipelined": loop.staleness > 0,
+            "cache": None,
+            "image_parameters": False,
+            # Nothing is lost here that would be back after a while, and a mistake is to be said at once.
+            **{stage: {"retries": 0} for stage in STAGES},
+        }
     )
