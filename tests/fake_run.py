@@ -268,6 +268,5 @@ def finished_run(
     fake = prepared_run(root, name, eval_prompts, loop=loop, **sections)
     for number in range(1, iterations + 1):
         fake.iteration(number)
-    if eval_prompts:
-        fake.round(Round.evaluation(iterations))
+    fake.round(Round.evaluation(iterations))
     return fake

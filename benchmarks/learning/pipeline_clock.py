@@ -56,7 +56,7 @@ def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) 
     _write_prompts(task, prompts)
     config = configuration(job, task, home / job.task / "policy").model_dump(mode="json")
     config["data"]["train"] = str(prompts)
-    config["run"]["name"] = name.replace(".", "-")
+    config["run"]["name"] = name.replace("=", "")
     config["loop"]["iterations"] = iterations
     config["store"] = str(folder / "store")
     file = folder / f"{name}.yaml"

@@ -91,8 +91,11 @@ def _steps(results: RunResults) -> list[StepMetrics]:
 
 
 def _first_and_last(results: RunResults) -> list[RoundResult]:
-    """The rounds whose completions are compared: of held-out prompts, where there are any."""
-    rounds = list(results.evaluated.values()) or results.rounds
+    """The rounds whose completions are compared: of held-out prompts, where there are any.
+
+    Without them the last round, which evaluates, has none.
+    """
+    rounds = list(results.evaluated.values()) or [r for r in results.rounds if r.completions]
     return rounds[:1] + rounds[1:][-1:]
 
 
