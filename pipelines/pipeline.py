@@ -6,7 +6,7 @@ and holds block k + 1. Nothing can leave an If block, so what follows the chain 
 Pipelined, block k trains on what was sampled before it began, and samples for iteration k + 1 meanwhile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfp import dsl
@@ -170,8 +170,7 @@ def _shown(task: PipelineTask, name: str) -> PipelineTask:
 def _nested(pipeline: BaseComponent, name: str, channels: Channels, **arguments: Any) -> PipelineTask:
     """A nested pipeline, given those of the cluster's parameters that it needs."""
     needed = {key: value for key, value in channels.items() if key in pipeline.component_spec.inputs}
-    task = pipeline(**arguments, **needed)
-    return task.set_caching_options(False).set_display_name(name)
+    return _shown(pipeline(**arguments, **needed), name)
 
 
 def _pipeline(
@@ -189,10 +188,7 @@ def _pipeline(
 def _cluster_parameters(
     cluster: ClusterConfig, stages: tuple[StageName, ...], defaults: bool = True
 ) -> list[PipelineParameter]:
-    types: Mapping[type, type] = {str: str, dict: dict, list: list}
-    return [
-        PipelineParameter(p.name, types[type(p.default)], p.default, p.description)
-        if defaults
-        else PipelineParameter(p.name, types[type(p.default)])
-        for p in cluster.parameters_of(stages)
-    ]
+    given = cluster.parameters_of(stages)
+    if not defaults:
+        return [PipelineParameter(p.name, type(p.default)) for p in given]
+    return [PipelineParameter(p.name, type(p.default), p.default, p.description) for p in given]
