@@ -1,5 +1,6 @@
 """Removes every package from /opt/rapid but the one named and what it needs."""
 
+import shutil
 import sys
 from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
@@ -22,4 +23,7 @@ for name in here.keys() - kept:
     assert isinstance(distribution, PathDistribution)
     for file in distribution.files or []:
         Path(distribution.locate_file(file)).unlink(missing_ok=True)
+for folder in Path("/opt/rapid").glob("*.dist-info"):
+    if not (folder / "METADATA").exists():
+        shutil.rmtree(folder)
 print(f"{len(kept)} packages left: {' '.join(sorted(kept))}")
