@@ -23,7 +23,9 @@ for name in here.keys() - kept:
     assert isinstance(distribution, PathDistribution)
     for file in distribution.files or []:
         Path(distribution.locate_file(file)).unlink(missing_ok=True)
-for folder in Path("/opt/rapid").glob("*.dist-info"):
-    if not (folder / "METADATA").exists():
+# An empty folder would be imported as a namespace package; compiled files are in no package's list.
+for folder in sorted(Path("/opt/rapid").glob("**/"), reverse=True):
+    is_remnant = folder.suffix == ".dist-info" and not (folder / "METADATA").exists()
+    if is_remnant or (all(entry.name == "__pycache__" for entry in folder.iterdir()) and folder.name != "__pycache__"):
         shutil.rmtree(folder)
 print(f"{len(kept)} packages left: {' '.join(sorted(kept))}")
