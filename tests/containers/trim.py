@@ -9,16 +9,18 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 here = {canonicalize_name(found.name): found for found in distributions(path=["/opt/rapid"])}
-kept: set[str] = set()
-waiting = [canonicalize_name(sys.argv[1])]
+kept: dict[str, set[str]] = {}
+waiting = [Requirement(sys.argv[1])]
 while waiting:
-    name = waiting.pop()
-    if name in kept or name not in here:
+    wanted = waiting.pop()
+    name = canonicalize_name(wanted.name)
+    if name not in here or (name in kept and wanted.extras <= kept[name]):
         continue
-    kept.add(name)
-    needed = map(Requirement, here[name].requires or [])
-    waiting += [canonicalize_name(one.name) for one in needed if one.marker is None or one.marker.evaluate()]
-for name in here.keys() - kept:
+    kept.setdefault(name, set()).update(wanted.extras)
+    for one in map(Requirement, here[name].requires or []):
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+            waiting.append(one)
+for name in here.keys() - kept.keys():
     distribution = here[name]
     assert isinstance(distribution, PathDistribution)
     for file in distribution.files or []:
