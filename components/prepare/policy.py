@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
-from components.store.files import reading
+from components.store.files import is_directory, reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,7 +76,7 @@ def locate_policy(model: ModelSection) -> Path:
         InputError: neither a directory nor to be had from the hub.
     """
     directory = Path(model.path).expanduser()
-    if directory.is_dir():
+    if is_directory(directory):
         return directory
     missing = f"missing model directory: {directory.absolute()} does not exist"
     if not is_hub_name(model.path):
