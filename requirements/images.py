@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 FOLDER = Path(__file__).parent
 
 EXTRAS = {
-    "base": ("prepare", "publish", "tracking", "trainjob"),
+    "base": ("prepare", "reasoning-gym", "publish", "tracking", "trainjob"),
     "reward": ("reward", "reasoning-gym"),
     "rollout": ("rollout",),
     "train": ("train", "tracking"),

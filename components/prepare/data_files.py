@@ -9,6 +9,7 @@ from pathlib import Path
 from components.contract.digests import bytes_digest
 from components.contract.errors import InputError
 from components.store import Store, open_store
+from components.store.files import is_directory
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 """What is read of a directory; a pattern chooses for itself."""
@@ -29,7 +30,7 @@ class DataFile:
 
 def is_selection(source: str) -> bool:
     """Whether a source stands for the files that are there when it is looked at, and not for one file."""
-    return source.endswith("/") or _WILD.search(source) is not None or ("://" not in source and Path(source).is_dir())
+    return source.endswith("/") or bool(_WILD.search(source)) or ("://" not in source and is_directory(Path(source)))
 
 
 def read_files(source: str, key: str) -> tuple[DataFile, ...]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
-from components.store.files import reading
+from components.store.files import is_directory, reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ def locate_policy(model: ModelSection) -> Path:
         InputError: neither a directory nor to be had from the hub.
     """
     directory = Path(model.path).expanduser()
-    if directory.is_dir():
+    if is_directory(directory):
         return directory
     missing = f"missing model directory: {directory.absolute()} does not exist"
     if not is_hub_name(model.path):
@@ -101,7 +102,7 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     """
     config = _json_object(directory / "config.json")
     _check_causal(config, directory)
-    text_config = config.get("text_config") or config
+    text_config = sizes_of(config, str(directory / "config.json"))
     vocab_size = text_config.get("vocab_size")
     if not isinstance(vocab_size, int):
         raise InputError(f"{directory / 'config.json'} has no vocab_size")
@@ -117,6 +118,23 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     return BasePolicy(directory, tuple(sorted(files)), str(config["model_type"]), vocab_size, parameters, dtype)
 
 
+def sizes_of(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The part of a parsed config.json that describes the language model. Raises InputError where it is no mapping."""
+    described = config.get("text_config") or config
+    if not isinstance(described, Mapping):
+        raise InputError(f"text_config in {where} is not a JSON object")
+    return described
+
+
+def longest_sequence(config: Mapping[str, Any]) -> int | None:
+    """Positions that a model has; None where its config.json names none, or stretches them by scaling."""
+    scaling = config.get("rope_scaling") or config.get("rope_parameters")
+    if isinstance(scaling, Mapping) and scaling.get("rope_type", scaling.get("type", "default")) != "default":
+        return None
+    longest = config.get("max_position_embeddings")
+    return longest if isinstance(longest, int) else None
+
+
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer of a policy, never running code that comes with it. Raises InputError where it cannot be read."""
     from transformers import AutoTokenizer
@@ -129,17 +147,16 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
 
 
 def _check_causal(config: dict[str, Any], directory: Path) -> None:
-    architectures = config.get("architectures") or []
+    architectures = config.get("architectures")
+    architectures = architectures if isinstance(architectures, list) else []
     if "model_type" not in config or not any(str(name).endswith(_CAUSAL) for name in architectures):
         named = ", ".join(map(str, architectures)) or "no architecture"
         raise InputError(f"{directory} holds no causal language model: its config.json names {named}")
 
 
-def _check_length(config: dict[str, Any], directory: Path, max_length: int) -> None:
-    longest = config.get("max_position_embeddings")
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    scaled = scaling.get("rope_type", scaling.get("type", "default")) != "default"
-    if isinstance(longest, int) and not scaled and max_length > longest:
+def _check_length(config: Mapping[str, Any], directory: Path, max_length: int) -> None:
+    longest = longest_sequence(config)
+    if longest is not None and max_length > longest:
         raise InputError(
             f"model.max_length is {max_length}, and the model in {directory} has {longest} positions; lower it"
         )

@@ -30,6 +30,7 @@ from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, open_store
+from components.store.files import is_directory
 
 if TYPE_CHECKING:
     from components.prepare.table import PromptTables
@@ -236,7 +237,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         )
     }
     path = config.model.path
-    if not is_elsewhere(path) and (Path(path).expanduser().is_dir() or not is_hub_name(path)):
+    if not is_elsewhere(path) and (is_directory(Path(path).expanduser()) or not is_hub_name(path)):
         sections["model"] = config.model.model_copy(update={"path": _absolute(path)})
     if "://" not in config.store.uri:
         sections["store"] = config.store.model_copy(update={"uri": _absolute(config.store.uri)})

@@ -35,6 +35,12 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(f"cannot write {path}: {_reason(error, path)}{advice}") from None
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a directory is there. Raises InputError where that cannot be seen, as below one that is closed."""
+    with reading(path):
+        return path.is_dir()
+
+
 def _reason(error: OSError, path: Path) -> str:
     """The system's words, with the name they are about where that is another than `path`."""
     about = str(error.filename or "")

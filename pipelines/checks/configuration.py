@@ -14,6 +14,7 @@ from components.prepare.sources import is_generated
 from components.reward.pool import GraderPool
 from components.reward.registry import resolve_graders, sandbox_facts
 from components.store import Run, open_store
+from components.store.files import is_directory
 from components.tracking.server import tracking_uri, without_credentials
 from pipelines.checks.findings import Finding, Level
 from pipelines.checks.machine import package_version
@@ -79,7 +80,11 @@ def check_model_path(config: RunConfig) -> Finding:
     if is_elsewhere(config.model.path):
         return Finding(Level.ok, "model.path", f"{config.model.path}, looked up by prepare")
     model = Path(config.model.path).expanduser()
-    if model.is_dir():
+    try:
+        there = is_directory(model)
+    except InputError as error:
+        return Finding(Level.wrong, "model.path", str(error))
+    if there:
         return Finding(Level.ok, "model.path", str(model.absolute()))
     if not is_hub_name(config.model.path):
         return Finding(

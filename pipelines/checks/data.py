@@ -38,9 +38,9 @@ def inspect_data(config: RunConfig, model: Model) -> Data:
 
     Without it, lengths are estimated and too long prompts only suspected.
     """
-    if missing := _missing(config):
-        return Data(missing)
     try:
+        if missing := _missing(config):
+            return Data(missing)
         sets = read_data(config, data_sources(config))
     except InputError as error:
         return Data([Finding(Level.wrong, "data", str(error))])

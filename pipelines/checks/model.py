@@ -9,7 +9,7 @@ from typing import Any
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
 from components.prepare.origin import is_elsewhere
-from components.prepare.policy import BasePolicy, inspect_policy
+from components.prepare.policy import BasePolicy, inspect_policy, sizes_of
 from components.store.files import reading
 from pipelines.checks.configuration import check_model_path
 from pipelines.checks.findings import Finding, Level
@@ -77,7 +77,7 @@ def _parsed(text: str, where: str) -> Mapping[str, Any]:
         raise InputError(f"{where} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{where} is not a JSON object")
-    return value.get("text_config") or value
+    return sizes_of(value, where)
 
 
 def _from_hub(config: RunConfig, path: Finding) -> Model:

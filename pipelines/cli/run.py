@@ -12,7 +12,7 @@ from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
-from pipelines.checks.configuration import loaded_graders
+from pipelines.checks.configuration import loaded_graders, refuse_nodes
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.dry_run import print_plan
 from pipelines.cli.live import LiveView
@@ -80,11 +80,7 @@ def execute(config: RunConfig, command: list[str]) -> None:
     """
     # A grader that cannot be loaded, or a missing sandbox, would otherwise be found only after the first rollout.
     loaded_graders(config.reward)
-    if config.train.nodes > 1:
-        raise InputError(
-            f"train.nodes = {config.train.nodes}, but rapid run trains on this machine alone: set train.nodes=1 "
-            "(train.processes uses several of its GPUs), or submit the run to a cluster"
-        )
+    refuse_nodes(config)
     console = Console()
     _headline(config, console)
     errors: list[str] = []

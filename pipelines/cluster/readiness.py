@@ -7,6 +7,7 @@ from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference, is_model_reference
 from components.prepare.policy import is_hub_name
 from components.prepare.sources import is_generated
+from components.store.files import is_directory
 from pipelines.cluster.config import ClusterConfig
 
 
@@ -42,7 +43,7 @@ def _model(path: str) -> list[str]:
     if is_model_reference(path):
         ModelReference.parse(path)
         return []
-    if path.startswith("s3://") or (is_hub_name(path) and not Path(path).is_dir()):
+    if path.startswith("s3://") or (is_hub_name(path) and not is_directory(Path(path))):
         return []
     return _only_here("model.path", path, "a hub name, s3://bucket/model or models:/NAME@champion")
 

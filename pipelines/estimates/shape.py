@@ -6,6 +6,7 @@ from typing import Any
 
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection
+from components.prepare.policy import longest_sequence
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ _FAMILIES: dict[str, _Family] = {
 }
 
 
+_SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """Sizes of a policy with gated MLPs and rotary positions.
@@ -48,7 +52,7 @@ class ModelShape:
         width: of hidden states; `intermediate` of the MLP's inside.
         tied: whether the output head is the embedding.
         window: tokens that a windowed layer attends to; `windowed_layers` are those.
-        positions: the longest sequence the model is made for; None where that is not said.
+        positions: the longest sequence the model is made for; None where that is not said, or stretched.
     """
 
     model_type: str
@@ -84,19 +88,17 @@ class ModelShape:
                 f"{', '.join(sorted(_FAMILIES))}"
             )
         try:
-            layers, width, heads = (
-                int(config[key]) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")
-            )
+            layers, width, intermediate, heads, vocabulary = (_size(config, key) for key in _SIZES)
             window = int(config.get("sliding_window") or 0)
             return cls(
                 model_type=kind,
                 layers=layers,
                 width=width,
-                intermediate=int(config["intermediate_size"]),
+                intermediate=intermediate,
                 heads=heads,
                 kv_heads=int(config.get("num_key_value_heads") or heads),
                 head_width=int(config.get("head_dim") or family.head_width or width // heads),
-                vocabulary=int(config["vocab_size"]),
+                vocabulary=vocabulary,
                 tied=bool(config.get("tie_word_embeddings", family.tied)),
                 norms=family.norms,
                 head_norms=family.head_norms,
@@ -105,7 +107,7 @@ class ModelShape:
                 mlp_bias=bool(config.get("mlp_bias")),
                 window=window,
                 windowed_layers=_windowed(config, kind, family, layers) if window else 0,
-                positions=config.get("max_position_embeddings"),
+                positions=longest_sequence(config),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where} has no usable sizes: {error}") from None
@@ -151,12 +153,20 @@ class ModelShape:
         return self.layers * sum(lora.rank * (inputs + outputs) for inputs, outputs in adapted)
 
 
+def _size(config: Mapping[str, Any], key: str) -> int:
+    value = int(config[key])
+    if value < 1:
+        raise ValueError(f"{key} is {value}")
+    return value
+
+
 def _windowed(config: Mapping[str, Any], kind: str, family: _Family, layers: int) -> int:
     """How many layers attend to a window only."""
     if listed := config.get("layer_types"):
         return sum(name == "sliding_attention" for name in listed)
     if "use_sliding_window" in config:
-        return layers if config["use_sliding_window"] else 0
+        # The first max_window_layers attend to everything.
+        return max(0, layers - int(config.get("max_window_layers", 28))) if config["use_sliding_window"] else 0
     if kind == "mistral":
         return layers
     every = int(config.get("sliding_window_pattern") or family.windowed)

@@ -182,6 +182,23 @@ def test_a_directory_with_a_configuration_alone_is_estimated_but_cannot_start(co
     assert judged.storage.policy == 4 * 999_885_952
 
 
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        ('{"text_config": "large"}', "names no architecture"),
+        ('{"model_type": "llama", "architectures": 5}', "names no architecture"),
+        ('{"model_type": "llama", "architectures": ["XForCausalLM"], "text_config": [1]}', "is not a JSON object"),
+        ("[1, 2]", "is not a JSON object"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_a_configuration_that_describes_no_model_is_told_in_a_line(config: Path, described: str, reason: str) -> None:
+    (config.parent / "policy" / "config.json").write_text(described)
+    (line,) = wrong(plan(config))
+    assert line.startswith("model.path: ")
+    assert reason in line
+
+
 def test_an_architecture_without_formulas_can_still_start(config: Path) -> None:
     path = config.parent / "policy" / "config.json"
     described = json.loads(path.read_text())

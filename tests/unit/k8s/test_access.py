@@ -5,6 +5,8 @@ import re
 import pytest
 from manifests import K8S, RENDERINGS, REPOSITORY, Object, one, pods, rendered
 
+from pipelines.cluster.config import ClusterConfig
+
 SECRETS = REPOSITORY / "docs" / "kubernetes" / "secrets.md"
 
 
@@ -72,6 +74,14 @@ def test_the_launcher_of_training_jobs_may_do_what_it_does() -> None:
     assert {("trainjobs", verb) for verb in ("create", "get", "list", "watch", "delete")} <= may
     assert {("trainingruntimes", "get"), ("pods", "list"), ("pods", "get"), ("pods/log", "get")} <= may
     assert {verb for resource, verb in may if resource != "trainjobs"} <= {"get", "list", "watch"}
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_who_submits_may_give_runs_the_account_of_stages_and_no_other(rendering: str) -> None:
+    rules = one(rendered(rendering), "Role", "rapid-submitter")["rules"]
+    assert [(rule["verbs"], rule["resourceNames"]) for rule in rules if "serviceaccounts" in rule["resources"]] == [
+        (["use"], [ClusterConfig().service_account])
+    ]
 
 
 @pytest.mark.parametrize("rendering", ["gpu", "everything", "shared"])

@@ -1,6 +1,7 @@
 """Estimates against what is really built, written and measured."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,48 @@ def test_an_architecture_without_formulas_is_named() -> None:
         ModelShape.of({"model_type": "mamba"}, "config.json")
     with pytest.raises(InputError, match="has no usable sizes: 'num_hidden_layers'"):
         ModelShape.of({"model_type": "llama"}, "config.json")
+
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 200,
+    "max_position_embeddings": 512,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"num_hidden_layers": None}, "int() argument"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"vocab_size": -1}, "vocab_size is -1"),
+        ({"hidden_size": "wide"}, "invalid literal"),
+    ],
+)
+def test_sizes_that_are_none_are_named(changed: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"config.json has no usable sizes: {reason}")):
+        ModelShape.of({"model_type": "llama", **SIZES, **changed}, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("described", "positions"),
+    [({}, 512), ({"rope_scaling": {"type": "yarn"}}, None), ({"max_position_embeddings": "many"}, None)],
+)
+def test_positions_are_those_that_prepare_holds_a_run_to(described: dict[str, Any], positions: int | None) -> None:
+    assert ModelShape.of({"model_type": "llama", **SIZES, **described}, "config.json").positions == positions
+
+
+def test_windowed_layers_begin_where_transformers_lets_them_begin() -> None:
+    from transformers import Qwen2Config
+
+    config = Qwen2Config(**SIZES | {"num_hidden_layers": 6}, use_sliding_window=True, max_window_layers=4)
+    described = config.to_dict()
+    counted = ModelShape.of(described, "config.json").windowed_layers
+    del described["layer_types"]
+    assert counted == ModelShape.of(described, "config.json").windowed_layers == 2
 
 
 def test_the_cache_of_a_sequence_is_what_a_model_keeps(example_config: Configure) -> None:

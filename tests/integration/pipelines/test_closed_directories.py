@@ -1,0 +1,35 @@
+"""Models and data that lie where this user may not look."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from arithmetic_run import write_config
+from typer.testing import CliRunner
+
+from components.contract.errors import InputError
+from pipelines.cli.main import app
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A directory that nobody may look into. Skips the test for who may all the same."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    if os.access(folder, os.X_OK):
+        folder.rmdir()
+        pytest.skip("this user looks into every directory")
+    yield folder
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("command", [["run", "--dry-run"], ["doctor"]])
+def test_it_is_told_in_a_line(tmp_path: Path, closed: Path, command: list[str]) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    for word in (f"model={closed}/model", f"data.train={closed}/prompts.jsonl"):
+        done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [command[0], str(config), word, *command[1:]])
+        said = done.output + str(done.exception)
+        assert isinstance(done.exception, (SystemExit, InputError)), said
+        assert f"cannot read {closed}/" in said
+        assert "Permission denied" in said
