@@ -31,7 +31,7 @@ _ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1
 _TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
 
 IMPORTS = {
-    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_LAUNCHER),
+    "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_LAUNCHER, "reasoning_gym"),
     "reward": (*_FACES, *_REWARD, *_GRADERS, "pyseccomp", "reasoning_gym"),
     "rollout": (*_FACES, *_ROLLOUT),
     "train": (*_FACES, *_TRAIN, *_TRACKING),
