@@ -80,5 +80,5 @@ BREAKING: tuple[Variant, ...] = tuple(
 )
 """Where it breaks: one or two batches of rollouts for all updates, and no floor that ends a pass early."""
 
-THROUGH_PIPELINE = {"grpo": 4, "rapid k=16": 3}
+THROUGH_PIPELINE = {"grpo": 3, "rapid k=16": 2}
 """How many iterations run through the whole pipeline, to measure what it costs beyond computing."""
