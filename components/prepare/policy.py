@@ -188,6 +188,9 @@ def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
 
     stored: Counter[str] = Counter()
     for name in weights:
+        # safetensors calls every file that it cannot open missing.
+        with reading(directory / name), (directory / name).open("rb"):
+            pass
         try:
             with safe_open(directory / name, framework="numpy") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 - not a mapping

