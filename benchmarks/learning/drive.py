@@ -26,7 +26,7 @@ class RunFailed(Exception):
 class Plan:
     """Attributes:
     rates: learning rates that every algorithm of the field is tried with, on the first seed; None for the task's.
-    seeds: at the best of them.
+    seeds, study_seeds: at the best of them, and of ablations.
     steps: optimiser steps of a run.
     """
 
@@ -35,6 +35,7 @@ class Plan:
     studies: tuple[Variant, ...]
     rates: tuple[float, ...] | None
     seeds: int
+    study_seeds: int
     steps: int
 
 
@@ -42,12 +43,12 @@ QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
 
 
 def full_plan(tasks: Sequence[str], seeds: int, steps: int) -> Plan:
-    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, steps)
+    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, min(seeds, 2), steps)
 
 
 def quick_plan(steps: int) -> Plan:
     """The main comparison on the built-in task, at one learning rate."""
-    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, steps)
+    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, 0, steps)
 
 
 class Driver:
@@ -123,7 +124,8 @@ class Driver:
         return [
             Job(task, variant, best[task, model.name], seed, plan.steps)
             for task in plan.tasks
-            for seed in range(plan.seeds)
+            if TASKS[task]().studied
+            for seed in range(plan.study_seeds)
             for variant in plan.studies
         ]
 

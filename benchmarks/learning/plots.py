@@ -37,8 +37,8 @@ def draw(summary: Mapping[str, Any], into: Path) -> list[Path]:
         if all(clock in task["field"]["grpo"]["to_target"] for task in tasks.values())
     ]
     made.append(_passes(tasks, into / "effective-sample.png"))
-    if all(task["studies"] for task in tasks.values()):
-        made.append(_studies(tasks, into / "ablations.png"))
+    if studied := {name: task for name, task in tasks.items() if task["studies"]}:
+        made.append(_studies(studied, into / "ablations.png"))
     return made
 
 
