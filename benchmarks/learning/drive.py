@@ -71,8 +71,9 @@ class Driver:
         self._run(self._seeds(swept))
         self._run(self._studies(swept))
         for job, iterations in self._pipelines(swept):
-            print(f"{job.task} / {job.variant.name}: {iterations} iterations of the pipeline", flush=True)
-            pipeline_clock.measure(job, iterations, self._home, self._cores)
+            if pipeline_clock.kept(job, iterations, self._home) is None:
+                print(f"{job.task} / {job.variant.name}: {iterations} iterations of the pipeline", flush=True)
+                pipeline_clock.measure(job, iterations, self._home, self._cores)
 
     def sweep_kept(self) -> list[Record]:
         """The first seed of every algorithm with every learning rate.
@@ -91,11 +92,11 @@ class Driver:
         return self._kept(self._studies(swept))
 
     def pipeline_kept(self, task: str, swept: Iterable[Record]) -> dict[str, PipelineRun]:
-        """Variant -> its run through the pipeline."""
+        """Variant -> its run through the pipeline, where there was one."""
         return {
-            job.variant.name: pipeline_clock.measure(job, iterations, self._home, self._cores)
+            job.variant.name: run
             for job, iterations in self._pipelines(swept)
-            if job.task == task
+            if job.task == task and (run := pipeline_clock.kept(job, iterations, self._home))
         }
 
     def _sweep(self) -> list[Job]:

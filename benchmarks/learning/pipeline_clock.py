@@ -43,14 +43,17 @@ class PipelineRun:
         return statistics.median(all_ - own for all_, own in zip(self.iterations, self.compute, strict=True))
 
 
-def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) -> PipelineRun:
-    """Run the job's first iterations through the pipeline, or read what such a run has left."""
+def kept(job: Job, iterations: int, home: Path) -> PipelineRun | None:
+    """What such a run has left; None where there was none."""
+    path = _record(job, iterations, home)
+    return PipelineRun(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) -> None:
+    """Run the job's first iterations through the pipeline."""
     task = TASKS[job.task]()
-    name = f"{job.path(home).stem}.{iterations}"
-    folder = home / "pipeline" / job.task
-    kept = folder / f"{name}.json"
-    if kept.is_file():
-        return PipelineRun(**json.loads(kept.read_text(encoding="utf-8")))
+    record = _record(job, iterations, home)
+    name, folder = record.stem, record.parent
     folder.mkdir(parents=True, exist_ok=True)
     prompts = folder / "prompts.jsonl"
     _write_prompts(task, prompts)
@@ -77,8 +80,11 @@ def measure(job: Job, iterations: int, home: Path, cores: Sequence[int] | None) 
         compute=[time.compute for time in times],
         parts={key: statistics.median(time.parts[key] for time in times) for key in times[0].parts},
     )
-    kept.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
-    return run
+    record.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
+
+
+def _record(job: Job, iterations: int, home: Path) -> Path:
+    return home / "pipeline" / job.task / f"{job.path(home).stem}.{iterations}.json"
 
 
 def bound_to(cores: Sequence[int] | None) -> dict[str, Any]:
