@@ -19,7 +19,8 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.train.work import Work, commit
 from components.trainjob import cluster, following, launcher
-from components.trainjob.naming import job_name
+from components.trainjob.cluster import ORDER_LABEL
+from components.trainjob.naming import job_name, order_of
 from components.trainjob.settings import JobSettings
 
 SETTINGS = JobSettings(image="registry.example/rapid/train:1.0", resources={"cpu": 8, "nvidia.com/gpu": 4})
@@ -76,8 +77,9 @@ class Ready:
 
     @property
     def old(self) -> dict[str, Any]:
-        """A job that an earlier launcher has made."""
-        return {"metadata": {"name": self.job}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
+        """A job that an earlier launcher has made, with SETTINGS."""
+        labels = {ORDER_LABEL: order_of(Work.of(self.run.uri, 1), SETTINGS)}
+        return {"metadata": {"name": self.job, "labels": labels}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
 
     def changed(self, section: str, **keys: Any) -> "Ready":
         """The same run with other settings of a section, stored."""

@@ -13,6 +13,8 @@ from kubernetes import client, config, watch
 from components.contract.errors import InputError
 from components.trainjob.failures import CONFLICT, MISSING, explained, is_missing
 
+ORDER_LABEL = "rapid-rl/order"
+
 _TIMEOUT = (10, 60)
 """Seconds to connect, and between two pieces of an answer."""
 
@@ -34,6 +36,7 @@ class Job:
         end: `Complete` or `Failed`, None while it goes on.
         reason: the condition that says so, or that it is suspended, in words; empty where there is none.
         leaving: somebody has deleted it, and what belongs to it is being removed.
+        order: digest of what it was made to train and with what; empty where nothing says so.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Job:
     end: str | None
     reason: str
     leaving: bool
+    order: str
 
 
 class _BoundedClient(client.ApiClient):
@@ -138,4 +142,5 @@ def _job(found: dict[str, Any]) -> Job:
         end=end,
         reason=": ".join(filter(None, [told.get("reason"), told.get("message")])),
         leaving="deletionTimestamp" in metadata,
+        order=metadata.get("labels", {}).get(ORDER_LABEL, ""),
     )

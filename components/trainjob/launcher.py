@@ -9,7 +9,7 @@ from components.train.work import Work
 from components.trainjob.cancelling import Terminated, ends_the_job, told_to_end
 from components.trainjob.cluster import Cluster, Job
 from components.trainjob.following import follow
-from components.trainjob.naming import job_name
+from components.trainjob.naming import job_name, order_of
 from components.trainjob.pods import Node, first_failure, nodes_of
 from components.trainjob.settings import JobSettings
 from components.trainjob.submission import submit
@@ -22,8 +22,9 @@ _TAIL_LINES = 30
 def launch(work: Work, settings: JobSettings) -> None:
     """Train on the cluster; returns once the job has ended well.
 
-    A job that runs already is followed, one that has ended without a policy is replaced. A job that has ended well is
-    deleted: what it made is in the store. One that failed stays, to be looked at.
+    A job that runs already is followed, unless it was made from other inputs or with other settings: then a launcher
+    that was killed has left it, and it is replaced, as is one that has ended without a policy. A job that has ended
+    well is deleted: what it made is in the store. One that failed stays, to be looked at.
 
     Raises:
         InputError: Kubernetes refuses or cannot be reached, or the stage has found bad input.
@@ -52,12 +53,13 @@ def launch(work: Work, settings: JobSettings) -> None:
 
 
 def _ensure(cluster: Cluster, name: str, work: Work, settings: JobSettings) -> None:
-    """There is a job of that name that has not ended."""
+    """There is a job of that name and of this order that has not ended."""
+    order = order_of(work, settings)
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
         job = cluster.job(name)
         if job is None:
-            if submit(cluster, name, work.run.uri, work.iteration, work.run.config.train, settings):
+            if submit(cluster, name, work.run.uri, work.iteration, work.run.config.train, settings, order):
                 train = work.run.config.train
                 note(f"TrainJob {name} is launched: {train.nodes} nodes of {train.processes} processes")
                 return
@@ -67,6 +69,9 @@ def _ensure(cluster: Cluster, name: str, work: Work, settings: JobSettings) -> N
             time.sleep(_LOOK_SECONDS)
         elif job.end:
             note(f"TrainJob {name} of an earlier start has ended ({job.end}) and is replaced")
+            cluster.delete(job)
+        elif job.order != order:
+            note(f"TrainJob {name} of an earlier start has other inputs or settings and is replaced")
             cluster.delete(job)
         else:
             note(f"TrainJob {name} runs already and is followed")

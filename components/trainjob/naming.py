@@ -2,7 +2,9 @@
 
 import re
 
-from components.contract.digests import bytes_digest
+from components.contract.digests import bytes_digest, json_digest
+from components.train.work import Work
+from components.trainjob.settings import JobSettings
 
 # JobSet makes `<job>-node-0-<index>-<5 letters>` of it, which has to be a DNS label of 63 characters.
 _RUN_LETTERS = 20
@@ -15,6 +17,13 @@ def job_name(run_uri: str, iteration: int) -> str:
     """
     run = run_uri.rpartition("/")[2]
     return f"rapid-{_slug(run)[:_RUN_LETTERS].rstrip('-')}-{iteration:04d}-{bytes_digest(run_uri.encode())[:8]}"
+
+
+def order_of(work: Work, settings: JobSettings) -> str:
+    """Digest of what a job is to train, and with what, as the value of a label: 16 hexadecimal digits."""
+    train = work.run.config.train
+    asked = settings.model_dump(mode="json")
+    return json_digest([work.inputs, work.digest, train.nodes, train.processes, asked])[:16]
 
 
 def label_value(run: str) -> str:

@@ -20,7 +20,7 @@ from kubernetes.client import ApiException
 
 from components.contract.train_config import TrainSection
 from components.runtime.guard import TERMINATION_VARIABLE
-from components.trainjob.cluster import Cluster
+from components.trainjob.cluster import ORDER_LABEL, Cluster
 from components.trainjob.failures import CONFLICT, MISSING, explained, root
 from components.trainjob.naming import label_value
 from components.trainjob.settings import JobSettings
@@ -45,9 +45,12 @@ class _Backend(KubernetesBackend):
 
 
 def submit(
-    cluster: Cluster, name: str, run_uri: str, iteration: int, train: TrainSection, settings: JobSettings
+    cluster: Cluster, name: str, run_uri: str, iteration: int, train: TrainSection, settings: JobSettings, order: str
 ) -> bool:
     """Create the job; False where another launcher has been faster.
+
+    Args:
+        order: digest that the job is labelled with (`Job.order`).
 
     Raises:
         InputError: there is no such runtime, or Kubernetes does not take the job.
@@ -61,7 +64,7 @@ def submit(
         },
     ):
         runtime = backend.get_runtime(settings.runtime)
-    labels = {**_PART, RUN_LABEL: label_value(run_uri.rpartition("/")[2])}
+    labels = {**_PART, RUN_LABEL: label_value(run_uri.rpartition("/")[2]), ORDER_LABEL: order}
     if settings.queue:
         labels[QUEUE_LABEL] = settings.queue
     options = [

@@ -25,6 +25,8 @@ def cancel_command(connection: Connection, run: ClusterRunArgument) -> None:
     name = run_name(found)
     if ended(found):
         raise InputError(f"run {name} has ended already: {state_word(found)}")
-    client.terminate_run(found.run_id)
+    # Kubeflow refuses to be told twice.
+    if found.state != "CANCELING":
+        client.terminate_run(found.run_id)
     say(Console(), f"run {name} is being cancelled: {client.run_link(found.run_id)}")
     say(Console(), f"what was committed is kept; go on with: rapid resume {name}{connection.options}")

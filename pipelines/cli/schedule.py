@@ -94,7 +94,8 @@ def create_command(
     say(console, version_line(version))
     say(console, f"schedule {name} ({in_words(schedule.trigger)}): {client.schedule_link(schedule.recurring_run_id)}")
     say(console, f"each run starts from {resolved.model.path}, on {resolved.data.train}")
-    say(console, f"and registers a version of the model {resolved.tracking.model_name}")
+    if resolved.tracking.enabled:
+        say(console, f"and registers a version of the model {resolved.tracking.model_name}")
     say(console, f"see: rapid schedules, rapid runs; stop it with: rapid schedule pause {name}{connection.options}")
 
 

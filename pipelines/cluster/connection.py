@@ -126,13 +126,16 @@ class Connection:
             _readable(self.token_file, "--token-file")
         if file and file.is_file():
             config.refresh_api_key_hook = ServiceAccountTokenVolumeCredentials(str(file)).refresh_api_key_hook
-            token, who = file.read_text(encoding="ascii").strip(), f"token from {file}"
+            token, who = _credential(file.read_text(encoding="ascii"), str(file)), f"token from {file}"
         elif TOKEN in os.environ:
-            token, who = os.environ[TOKEN].strip(), f"token from {TOKEN}"
+            token, who = _credential(os.environ[TOKEN], TOKEN), f"token from {TOKEN}"
         elif _IAP in os.environ:
-            # Asks in the browser the first time; the refresh token stays in ~/.config/kfp.
-            token, _ = auth.get_auth_token(os.environ[_IAP], *(os.environ.get(name) for name in _IAP_APP))
             who = f"Google's identity-aware proxy, client of {_IAP}"
+            try:
+                # Asks in the browser the first time; the refresh token stays in ~/.config/kfp.
+                token, _ = auth.get_auth_token(os.environ[_IAP], *(os.environ.get(name) for name in _IAP_APP))
+            except Exception as error:  # whatever Google's libraries raise, of several kinds
+                raise InputError(f"no token from {who}: {' '.join(str(error).split())}") from None
         else:
             return ""
         config.api_key["authorization"] = token
@@ -141,8 +144,8 @@ class Connection:
 
     def _cookies(self) -> str | None:
         if self.cookies_file:
-            return _readable(self.cookies_file, "--cookies-file").strip()
-        return os.environ.get(COOKIES)
+            return _credential(_readable(self.cookies_file, "--cookies-file"), str(self.cookies_file))
+        return _credential(os.environ[COOKIES], COOKIES) if COOKIES in os.environ else None
 
 
 def _through_kubernetes(config: "Configuration") -> str:
@@ -174,8 +177,12 @@ def _through_kubernetes(config: "Configuration") -> str:
 
 def _checked(endpoint: str) -> str:
     url = endpoint.rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets without an address in them, ports that are none
+        whole = False
+    if not whole:
         raise InputError(f"--endpoint {endpoint!r} is no web address; write https://kubeflow.example.com/pipeline")
     if "@" in parts.netloc or parts.query:
         raise InputError(
@@ -192,6 +199,17 @@ def _readable(path: Path, what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
         raise InputError(f"cannot read {path} ({what}): {reason}") from None
+
+
+def _credential(text: str, source: str) -> str:
+    """What goes into a header. Others would show it in their message, where they refuse it."""
+    value = text.strip()
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(
+            f"{source} is no header's value: a token, or cookies as name=value; name=value, is one line of plain "
+            "characters"
+        )
+    return value
 
 
 def _in_cluster() -> bool:

@@ -30,7 +30,7 @@ def place(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels
     """Give a stage's task its resources, node, volumes, secrets, labels, time-out and retries.
 
     Args:
-        channels: run-time parameters by name, at least those that `cluster_parameters` says this stage needs.
+        channels: run-time parameters by name, at least those that `ClusterConfig.parameters_of` gives this stage.
     """
     _resources(task, stage, cluster, channels)
     _volumes(task, stage, cluster, channels)

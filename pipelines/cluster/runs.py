@@ -97,13 +97,23 @@ def run_config(run: kfp.V2beta1Run) -> RunConfig:
     return parse_config(text, words, what=f"the parameters of run {run.display_name}")
 
 
+def refuse_ongoing(client: ClusterClient, name: str) -> None:
+    """Two runs of one name would do the same work twice. Raises InputError where one has not ended."""
+    for run in client.runs(name):
+        if not ended(run):
+            raise InputError(
+                f"a run named {name} is going on ({state_word(run)}, {client.run_link(run.run_id)}): follow it with "
+                f"rapid status {name} --watch, end it with rapid cancel {name}, or choose another run.name"
+            )
+
+
 def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
     """Start a run of the same name with the same parameters: stages pass over what is committed.
 
     Raises:
-        InputError: it has not ended, or has succeeded.
+        InputError: it has not ended, or has succeeded; another of its name is going on; it is none of this program.
     """
-    name = run_name(run)
+    name = run_config(run).run.name
     if not ended(run):
         raise InputError(f"run {name} has not ended ({state_word(run)}): follow it with rapid status {name} --watch")
     if run.state == "SUCCEEDED":
@@ -111,6 +121,7 @@ def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
             f"run {name} has succeeded, so there is nothing to resume; for more iterations submit its configuration "
             "again with a larger loop.iterations"
         )
+    refuse_ongoing(client, name)
     return client.create_run(
         kfp.V2beta1Run(
             display_name=name,

@@ -81,7 +81,7 @@ def recurring(config: RunConfig) -> RunConfig:
             f"model.path is {path}, and tracking.enabled is false: new policies would never be registered, so every "
             "run would start from the same one"
         )
-    if reference and tracking.model_name not in (None, own):
+    if reference and reference.alias and tracking.model_name not in (None, own):
         raise InputError(
             f"model.path is {path}, and tracking.model_name is {tracking.model_name}: new policies would become "
             f"versions of another model, so every run would start from the same one; leave tracking.model_name out"

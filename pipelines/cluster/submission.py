@@ -10,13 +10,12 @@ import kfp_server_api as kfp
 from components import CODE_VERSION
 from components.contract.config import RunConfig
 from components.contract.digests import file_digest
-from components.contract.errors import InputError
 from components.contract.resolve import config_json
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.errors import AlreadyExists, NotFound
 from pipelines.cluster.readiness import check_ready
-from pipelines.cluster.runs import ended, state_word
+from pipelines.cluster.runs import refuse_ongoing
 
 PIPELINE = "rapid"
 _DIGITS = 16
@@ -61,16 +60,6 @@ def run_parameters(config: RunConfig, cluster: ClusterConfig) -> dict[str, Any]:
         "iterations": config.loop.iterations,
         **cluster.parameters,
     }
-
-
-def refuse_ongoing(client: ClusterClient, name: str) -> None:
-    """Two runs of one name would do the same work twice. Raises InputError where one has not ended."""
-    for run in client.runs(name):
-        if not ended(run):
-            raise InputError(
-                f"a run named {name} is going on ({state_word(run)}, {client.run_link(run.run_id)}): follow it with "
-                f"rapid status {name} --watch, end it with rapid cancel {name}, or choose another run.name"
-            )
 
 
 def ensure_version(client: ClusterClient, cluster: ClusterConfig) -> Version:

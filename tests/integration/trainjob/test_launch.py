@@ -11,8 +11,10 @@ from kubernetes_server import Server
 from training_job import SETTINGS, Acting, Ready
 
 from components.contract.errors import InputError
+from components.train.work import Work
 from components.trainjob import launcher
 from components.trainjob.component import train_job
+from components.trainjob.naming import order_of
 from components.trainjob.settings import JobSettings
 from components.trainjob.stage import run
 
@@ -49,6 +51,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": "train",
         "rapid-rl/run": "demo",
+        "rapid-rl/order": order_of(Work.of(ready.run.uri, 1), settings),
         "kueue.x-k8s.io/queue-name": "rapid",
     }
     spec = job["spec"]
@@ -108,6 +111,24 @@ def test_a_restarted_launcher_follows_the_job_that_runs(
     assert len(server.state.created) == 1
     assert ("create", "trainjobs", "") not in server.requests
     assert f"TrainJob {ready.job} runs already and is followed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["settings", "configuration"])
+def test_a_job_that_still_runs_with_other_settings_is_replaced(
+    ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    """As where a launcher was killed too fast to take its job along, and the run was started again differently."""
+    first = server.state.create(ready.old)
+    settings = SETTINGS
+    if what == "settings":
+        settings = SETTINGS.model_copy(update={"node_selector": {"gpu": "h100"}})
+    else:
+        ready = ready.changed("train", learning_rate=1e-5)
+    with acting(lambda state: ready.train(state, job=2)):
+        assert run(ready.run.uri, 1, settings).facts["outcome"] == "trained"
+    assert server.state.deleted[0] == ready.job
+    assert server.state.created[1]["metadata"]["uid"] != first["metadata"]["uid"]
+    assert "has other inputs or settings and is replaced" in capsys.readouterr().err
 
 
 def test_of_two_launchers_one_creates_and_both_follow(

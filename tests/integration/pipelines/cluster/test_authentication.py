@@ -115,6 +115,33 @@ def test_googles_proxy_asks_the_sdk_for_its_token(
     assert asked == [("proxy", "app", "s3cret")]
 
 
+def test_googles_proxy_without_credentials_of_google(
+    rapid: Rapid, server: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    monkeypatch.setenv("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID", "proxy")
+    said = rapid("runs")
+    assert said.status == 2
+    assert "no token from Google's identity-aware proxy, client of KF_PIPELINES_IAP_OAUTH2_CLIENT_ID: " in said.error
+    assert not server.requests
+
+
+@pytest.mark.parametrize("content", ["# Netscape HTTP Cookie File\nhost\tTRUE\thunter2", "a=hunter2\nb=hunter2"])
+@pytest.mark.parametrize("named", ["RAPID_KFP_TOKEN", "RAPID_KFP_COOKIES", "--token-file", "--cookies-file"])
+def test_what_no_header_can_hold_is_refused_without_showing_it(
+    rapid: Rapid, server: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, content: str
+) -> None:
+    file = tmp_path / "credential"
+    file.write_text(content)
+    if not named.startswith("--"):
+        monkeypatch.setenv(named, content)
+    said = rapid("runs", *([named, file] if named.startswith("--") else []))
+    assert said.status == 2
+    assert f"{file if named.startswith('--') else named} is no header's value" in said.error
+    assert "hunter2" not in said.out + said.err
+    assert not server.requests
+
+
 def test_kubectls_configuration_leads_through_kubernetes_itself(
     rapid: Rapid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

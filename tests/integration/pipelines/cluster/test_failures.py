@@ -67,6 +67,8 @@ def test_without_an_answer_nobody_knows_whether_the_run_was_started(
         ("http://127.0.0.1:9", 1, "cannot reach http://127.0.0.1:9"),
         ("http://no-such-host.invalid", 1, "cannot reach http://no-such-host.invalid"),
         ("kubeflow.example.com", 2, "is no web address; write https://"),
+        ("http://[kubeflow", 2, "is no web address; write https://"),
+        ("http://kubeflow.example.com:port", 2, "is no web address; write https://"),
         ("https://me:hunter2@kubeflow.example.com", 2, "must not hold a user, a password or a query"),
     ],
 )

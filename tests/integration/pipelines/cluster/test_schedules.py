@@ -176,3 +176,20 @@ def test_a_base_model_is_started_from_anew_and_all_runs_register_one_model(
     assert fired is not None
     run = ClusterClient(Connection(endpoint=server.url)).run(fired["run_id"])
     assert run_config(run).tracking.model_name == "adder"
+
+
+def test_without_tracking_nothing_is_said_to_be_registered(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    said = rapid("schedule", config, "--every", "1d", "tracking.enabled=false", "--cluster", small)
+    assert said.status == 0, said.err
+    assert "registers" not in said.out
+    assert server.cluster.recurring
+
+
+def test_a_pinned_version_may_make_versions_of_another_model(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    words = ("model.path=models:/adder/3", "tracking.model_name=other", "--cluster", small)
+    assert "registers a version of the model other" in rapid("schedule", config, "--every", "1d", *words).out
+    assert server.cluster.recurring

@@ -155,6 +155,8 @@ def test_cancel_and_resume(rapid: Rapid, server: KfpServer, config: Path, small:
     first = the_run(server)
     assert "adder is being cancelled" in rapid("cancel", "adder").out
     assert first["state"] == "CANCELING"
+    assert "adder is being cancelled" in rapid("cancel", "adder").out
+    server.cluster.scripts.clear()  # it takes long to end
     assert "run adder has not ended (being cancelled)" in rapid("resume", "adder").error
     server.cluster.end(first["run_id"], "CANCELED")
     assert "run adder has ended already: cancelled" in rapid("cancel", first["run_id"]).error
@@ -166,6 +168,28 @@ def test_cancel_and_resume(rapid: Rapid, server: KfpServer, config: Path, small:
     assert {name: second[name] for name in kept} == {name: first[name] for name in kept}
     server.cluster.end(second["run_id"], "SUCCEEDED")
     assert "has succeeded, so there is nothing to resume" in rapid("resume", "adder").error
+
+
+def test_an_older_run_is_not_resumed_beside_a_newer_one_of_its_name(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    rapid("submit", config, "--cluster", small)
+    first = the_run(server)
+    server.cluster.end(first["run_id"], "FAILED")
+    rapid("submit", config, "--cluster", small)
+    said = rapid("resume", first["run_id"])
+    assert said.status == 2
+    assert "a run named adder is going on (pending" in said.error
+    assert len(server.cluster.runs) == 2
+
+
+def test_a_run_of_another_program_is_not_resumed(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    rapid("submit", config, "--cluster", small)
+    run = the_run(server)
+    server.cluster.end(run["run_id"], "FAILED")
+    run["runtime_config"] = {"parameters": {}}
+    assert "run adder is not one of this program" in rapid("resume", "adder").error
+    assert len(server.cluster.runs) == 1
 
 
 @pytest.mark.parametrize("command", ["cancel", "resume", "status"])

@@ -214,6 +214,8 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # What a shell starts in the background ignores it, and so would this process, which is the terminal's.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not any(path.endswith(run_id) for _, path, _, _ in server.requests) and time.monotonic() < deadline:
