@@ -23,7 +23,7 @@ from benchmarks.training.report import RESULTS, table
 
 HOME = Path(".rapid/benchmarks/algorithms")
 FINDINGS = Path(__file__).parent / "learning" / "findings.md"
-_COMMAND = ".venv/bin/python -m benchmarks.algorithms"
+_COMMAND = ".venv/bin/python -m benchmarks.algorithms --cores 0"
 
 
 def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
