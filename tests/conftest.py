@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from components.contract.config import RunConfig
 from components.contract.layout import RunLayout
 from components.contract.resolve import config_json, parse_config
 from components.store import Run, open_store
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
