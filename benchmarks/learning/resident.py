@@ -47,11 +47,6 @@ class Seconds:
     grading: float = 0.0
     hand_over: float = 0.0
 
-    @property
-    def compute(self) -> float:
-        """Sampling and updating: what no way of running the algorithm can leave out."""
-        return self.sampling + self.updating
-
 
 @dataclass(frozen=True)
 class Point:
