@@ -2,18 +2,18 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from kubernetes_objects import Kubernetes, Object, problems
+from loopback import loopback
 
 _TRAINER = r"/apis/trainer\.kubeflow\.org/v1alpha1"
 _NAMESPACED = r"/namespaces/(?P<namespace>[^/]+)"
@@ -102,16 +102,9 @@ def kubernetes_server() -> Iterator[Server]:
     class Handler(_Handler):
         pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
+    with loopback(Handler) as http:
         Handler.server_state = served = Server(f"http://127.0.0.1:{http.server_address[1]}", Kubernetes())
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield served
-        finally:
-            http.shutdown()
-            thread.join()
+        yield served
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from loopback import loopback
 from moto.core import set_initial_no_auth_action_count
 
 from components.contract.errors import InputError
@@ -307,12 +308,10 @@ def test_a_server_that_speaks_no_s3(moto: str, monkeypatch: pytest.MonkeyPatch) 
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Website) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with loopback(Website) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
         with pytest.raises(InputError, match=r"answered 418 to GetObject"):
             open_store(moto).read("a")
-        server.shutdown()
 
 
 def test_the_region_of_the_environment_is_used(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
