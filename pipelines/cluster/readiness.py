@@ -1,5 +1,6 @@
 """What of a configuration cannot work on a cluster, found before anything is sent there."""
 
+import os
 from pathlib import Path
 
 from components.contract.config import RunConfig
@@ -58,7 +59,8 @@ def _data(config: RunConfig) -> list[str]:
 
 def _only_here(key: str, text: str, instead: str) -> list[str]:
     path = Path(text.removeprefix("file://")).expanduser()
-    if path.is_absolute() and not path.exists():
+    # Unlike Path.exists this takes what a closed directory hides for something that is not of this machine.
+    if path.is_absolute() and not os.path.exists(path):  # noqa: PTH110
         return []
     return [f"{key} is {text}, on this machine: copy it where pods reach it and give {instead}"]
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 from arithmetic_run import write_config
+from rights import without_rights
 from typer.testing import CliRunner
 
 from components.contract.errors import InputError
+from components.contract.resolve import load_config
 from pipelines.cli.main import app
+from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.readiness import check_ready
 
 
 @pytest.fixture
@@ -33,3 +37,12 @@ def test_it_is_told_in_a_line(tmp_path: Path, closed: Path, command: list[str]) 
         assert isinstance(done.exception, (SystemExit, InputError)), said
         assert f"cannot read {closed}/" in said
         assert "Permission denied" in said
+
+
+def test_for_a_cluster_it_may_be_a_directory_of_the_pods(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    words = [f"model={closed}/model", f"data.train={closed}/prompts.jsonl", "store=s3://bucket"]
+    config = load_config(str(write_config(tmp_path, tracking={"enabled": False})), words)
+    with without_rights():
+        check_ready(config, ClusterConfig())
