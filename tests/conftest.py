@@ -1,12 +1,13 @@
 """Fixtures that several folders of tests share."""
 
+import inspect
 import os
 import re
 import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ from components.store import Run, open_store
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# KFP asks for the names of its callers a few hundred times a pipeline; with their source, which nobody reads, that
+# takes ten times as long among the thousands of modules of a test session.
+inspect.stack = partial(inspect.stack, 0)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -133,20 +133,35 @@ class Session:
 
         A parameter cannot be changed in MLflow: it keeps its first value, `config.json` has the newest.
         """
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import RunTag
 
         text = config_json(self.run.config)
         digest = bytes_digest(text.encode())
         if self.state.config_digest == digest:
             return
         run_id = self.state.run_id
-        known = self.client.get_run(run_id).data.params
-        parameters = [Param(k, v) for k, v in _flatten(json.loads(text)) if k not in known]
-        tags = [RunTag(key, value) for key, value in self._tags().items()]
-        for begin in range(0, max(len(parameters), 1), _PARAMETERS):
-            self.client.log_batch(run_id, params=parameters[begin : begin + _PARAMETERS], tags=[] if begin else tags)
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in self._tags().items()])
+        self._log_parameters(dict(_flatten(json.loads(text))))
         self.client.log_text(run_id, text, "config.json")
         self.save(config_digest=digest)
+
+    def _log_parameters(self, parameters: dict[str, str]) -> None:
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        missing = self._without_known(parameters)
+        for begin in range(0, len(missing), _PARAMETERS):
+            chunk = dict(missing[begin : begin + _PARAMETERS])
+            try:
+                self.client.log_batch(self.state.run_id, params=[Param(*pair) for pair in chunk.items()])
+            except MlflowException:
+                # Another process that describes the run at the same time may have been faster.
+                if self._without_known(chunk):
+                    raise
+
+    def _without_known(self, parameters: dict[str, str]) -> list[tuple[str, str]]:
+        known = self.client.get_run(self.state.run_id).data.params
+        return [(key, value) for key, value in parameters.items() if key not in known]
 
 
 @contextmanager

@@ -232,8 +232,9 @@ def s3_run(bucket: str, directory: Path) -> None:
     config = write_config(
         directory,
         tracking={"uri": f"sqlite:///{directory}/mlflow.db"},
+        data={"eval_prompts": 0},
         loop={"iterations": 1},
-        rollout={"group_size": 4, "max_tokens": 6, "part_groups": 4, "shards": 2},
+        rollout={"part_groups": 4, "shards": 2},
     )
     output = finish(config, f"store={bucket}/fine-tunes")
     assert f"{bucket}/fine-tunes/runs/small/iterations/0001/train/policy" in output

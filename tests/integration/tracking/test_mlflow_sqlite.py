@@ -170,6 +170,28 @@ def test_two_processes_at_once_make_one_run(client: Any, tmp_path: Path, monkeyp
     assert len(history(client, run)["step/loss"]) == 8
 
 
+@pytest.mark.parametrize("other_was_faster", [True, False])
+def test_parameters_that_are_refused_may_be_there_from_another_process(
+    other_was_faster: bool, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    log_batch = MlflowClient.log_batch
+
+    def refuse_parameters(self: Any, run_id: str, *args: Any, **kwargs: Any) -> None:
+        if other_was_faster or not kwargs.get("params"):
+            log_batch(self, run_id, *args, **kwargs)
+        if kwargs.get("params"):
+            raise MlflowException("UNIQUE constraint failed: params.key, params.run_uuid")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse_parameters)
+    run = finished_run(tmp_path).run
+    assert sync(run) is other_was_faster
+    if other_was_faster:
+        assert client.get_run(run_id(run)).data.params["rollout.group_size"] == str(run.config.rollout.group_size)
+
+
 def test_a_changed_configuration_is_sent_again(client: Any, tmp_path: Path) -> None:
     run = finished_run(tmp_path).run
     assert sync(run)
