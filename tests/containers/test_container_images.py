@@ -26,10 +26,9 @@ def test_everything_its_stages_import_is_there_on_a_read_only_root(image, restri
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_it_runs_as_nobody_in_particular(image, restricted, name):
-    words = ("sh", "-c", "id -u; id -g; touch /tmp/x && echo scratch; touch /opt/rapid/x /x || echo read-only")
-    status, output = restricted(image(name), *words)
-    assert output.split("\n")[:3] == ["10001", "10001", "scratch"]
-    assert output.strip().endswith("read-only")
+    program = "id -u; id -g; touch /tmp/x && echo scratch; touch /opt/rapid/x /x 2>/dev/null || echo read-only"
+    status, output = restricted(image(name), "sh", "-c", program)
+    assert output.split() == ["10001", "10001", "scratch", "read-only"]
     assert status == 0
 
 

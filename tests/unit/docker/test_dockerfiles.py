@@ -50,3 +50,9 @@ def test_versions_of_base_images_are_those_the_project_takes():
         needed = [Requirement(line) for line in project["optional-dependencies"][image]]
         assert found
         assert next(one for one in needed if one.name == package).specifier.contains(found[1])
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.stem)
+def test_an_image_builds_with_a_compiler_where_a_package_comes_as_source(path: Path):
+    locked = (REPOSITORY / f"requirements/images/{path.stem}.txt").read_text(encoding="utf-8")
+    assert (" gcc " in path.read_text(encoding="utf-8")) == ("pycosat==" in locked)
