@@ -19,6 +19,7 @@ from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
 from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.sections import STAGES, Backoff
 from pipelines.cluster.presets import Device
 from pipelines.compilation import compile_pipeline
 
@@ -88,6 +89,8 @@ def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
             max_iterations=max(1, resolved.loop.iterations),
             parallel_shards=1,
             cache=None,
+            backoff=Backoff(seconds=1, max_seconds=1),
+            **{stage: {"retries": 1} for stage in STAGES},
         )
         compile_pipeline(pipeline, cluster)
         local.init(
