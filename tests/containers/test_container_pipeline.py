@@ -19,8 +19,9 @@ from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
 from pipelines.cluster.config import ClusterConfig
-from pipelines.cluster.sections import STAGES, Backoff
+from pipelines.cluster.parameters import STAGES
 from pipelines.cluster.presets import Device
+from pipelines.cluster.sections import Backoff
 from pipelines.compilation import compile_pipeline
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
