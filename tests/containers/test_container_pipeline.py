@@ -65,7 +65,30 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
+def kept_containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keeps containers until the test is over.
+
+    DockerRunner has each removed as soon as it ends, and takes one that is gone before it asks for a success.
+    """
+    from docker.models.containers import ContainerCollection
+
+    start = ContainerCollection.run
+    started = []
+
+    def run(self, *words, auto_remove, **settings):
+        started.append(start(self, *words, **settings))
+        return started[-1]
+
+    monkeypatch.setattr(ContainerCollection, "run", run)
+    yield
+    for container in started:
+        container.remove(force=True)
+
+
+@pytest.fixture
+def run_pipeline(
+    kept_containers: None, rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Iterator[RunPipeline]:
     """`run_pipeline("cpu", config)` executes the pipeline as compiled for a device and returns what was printed.
 
     Raises RuntimeError if a task fails; what was printed is in its first argument.
