@@ -64,7 +64,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def kept_containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keeps containers until the test is over.
 
@@ -75,8 +75,8 @@ def kept_containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     start = ContainerCollection.run
     started = []
 
-    def run(self, *words, auto_remove, **settings):
-        started.append(start(self, *words, **settings))
+    def run(self, *words, **settings):
+        started.append(start(self, *words, **settings | {"auto_remove": False}))
         return started[-1]
 
     monkeypatch.setattr(ContainerCollection, "run", run)
@@ -86,9 +86,7 @@ def kept_containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def run_pipeline(
-    kept_containers: None, rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Iterator[RunPipeline]:
+def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
     """`run_pipeline("cpu", config)` executes the pipeline as compiled for a device and returns what was printed.
 
     Raises RuntimeError if a task fails; what was printed is in its first argument.
