@@ -28,6 +28,9 @@ RUN apt-get update \
 RUN groupadd --gid 10001 rapid \
     && useradd --uid 10001 --gid rapid --home-dir /tmp --no-create-home --shell /usr/sbin/nologin rapid \
     && rm -rf /var/log/* \
+    && if python3 -m pip --version; then \
+        python3 -m pip uninstall --yes --root-user-action=ignore --break-system-packages pip setuptools wheel; fi \
+    && rm -f /usr/local/bin/pip* \
     && echo 'import site; site.addsitedir("/opt/rapid")' \
         > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rapid.pth"
 COPY --from=packages /packages /opt/rapid

@@ -26,7 +26,7 @@ class RunFailed(Exception):
 class Plan:
     """Attributes:
     rates: learning rates that every algorithm of the field is tried with, on the first seed; None for the task's.
-    seeds, study_seeds: at the best of them, and of ablations.
+    seeds: at the best of them.
     steps: optimiser steps of a run.
     """
 
@@ -35,7 +35,6 @@ class Plan:
     studies: tuple[Variant, ...]
     rates: tuple[float, ...] | None
     seeds: int
-    study_seeds: int
     steps: int
 
 
@@ -43,12 +42,12 @@ QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
 
 
 def full_plan(tasks: Sequence[str], seeds: int, steps: int) -> Plan:
-    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, min(seeds, 2), steps)
+    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, steps)
 
 
 def quick_plan(steps: int) -> Plan:
     """The main comparison on the built-in task, at one learning rate."""
-    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, 0, steps)
+    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, steps)
 
 
 class Driver:
@@ -125,8 +124,7 @@ class Driver:
         return [
             Job(task, variant, best[task, model.name], seed, plan.steps)
             for task in plan.tasks
-            if TASKS[task]().studied
-            for seed in range(plan.study_seeds)
+            for seed in range(plan.seeds)
             for variant in plan.studies
         ]
 

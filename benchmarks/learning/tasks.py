@@ -33,7 +33,6 @@ class Task:
     warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
     rates: learning rates that every algorithm is tried with alike.
     without: variants that are compared on the other tasks only, to save hours.
-    studied: whether ablations are run on it.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Task:
     warm_start_batch: int
     rates: tuple[float, ...]
     without: tuple[str, ...] = ()
-    studied: bool = True
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
         """Endless (prompt, completion) samples of the training prompts, of which `WRONG_SHARE` are spoilt."""
@@ -134,7 +132,6 @@ def sorting() -> Task:
         warm_start_batch=64,
         rates=(5e-5, 1e-4, 2e-4),
         without=("grpo k=32", "pg k=32"),
-        studied=False,
     )
 
 

@@ -3,12 +3,25 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from components.contract.credentials import credentials_in
+from components.contract.credentials import credentials_in, has_user
 from components.contract.section import Count, Fraction, Positive, Section
 from components.contract.train_config import TrainSection
+
+
+def _without_user(location: str) -> str:
+    # The configuration is stored in the run, compiled into pipelines and logged.
+    if has_user(location):
+        raise PydanticCustomError(
+            "credentials",
+            "must not hold a user name or a password; set AWS_ACCESS_KEY_ID and its secret in the environment instead",
+        )
+    return location
+
+
+_Location = Annotated[str, AfterValidator(_without_user)]
 
 
 class RunSection(Section):
@@ -23,14 +36,14 @@ class StoreSection(Section):
     """Where runs live: a directory, `file:///path` or `s3://bucket/prefix`."""
 
     shorthand = "uri"
-    uri: str = Field(default="rapid-store", min_length=1)
+    uri: _Location = Field(default="rapid-store", min_length=1)
 
 
 class ModelSection(Section):
     """The base policy."""
 
     shorthand = "path"
-    path: str = Field(
+    path: _Location = Field(
         min_length=1,
         description="Hugging Face directory (local, s3://, file:///), hub name, or models:/NAME@champion of MLflow",
     )
@@ -49,10 +62,10 @@ class DataSection(Section):
     """
 
     shorthand = "train"
-    train: str = Field(
+    train: _Location = Field(
         min_length=1, description="file, directory or pattern of training prompts, or reasoning_gym:<name>"
     )
-    eval: str | None = Field(default=None, description="source of held-out prompts; else split off from train")
+    eval: _Location | None = Field(default=None, description="source of held-out prompts; else split off from train")
     options: dict[str, Any] = Field(
         default_factory=dict, description="settings of a generator: size, and what makes its tasks hard"
     )

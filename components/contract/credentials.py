@@ -3,13 +3,22 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
-_NAME = re.compile(r"(?:key|api[_-]?keys|token|secrets?|passwords?|passwd|authorization|bearer)$", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?:key|api[_-]?keys|token|secrets?|passwords?|passwd|authorization|bearer|cookies?|signature)$", re.IGNORECASE
+)
 _USER_IN_URL = re.compile(r"\s*\w+://[^/?#]*@")
+_URL = re.compile(r"\s*\w+://")
+
+
+def has_user(url: str) -> bool:
+    """Whether this is a URL with a user name or password before its host."""
+    return bool(_USER_IN_URL.match(url))
 
 
 def credentials_in(options: dict[str, Any]) -> list[str]:
-    """Dotted names of the values that are credentials by their name, or URLs with a user in them.
+    """Dotted names of the values that are credentials by their name, or URLs with a user or a credential in them.
 
     A name such as `key_env` says where a credential is found; a number called a token is a count or an id, and null
     and true or false are nothing secret.
@@ -28,8 +37,13 @@ def _found(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
             yield from _found(inner, f"{path}.{position}")
-    elif isinstance(value, str) and _USER_IN_URL.match(value):
+    elif isinstance(value, str) and (has_user(value) or _credential_in_query(value)):
         yield path
+
+
+def _credential_in_query(text: str) -> bool:
+    query = text.partition("?")[2].partition("#")[0]
+    return bool(_URL.match(text)) and any(_NAME.search(name) for name, _ in parse_qsl(query))
 
 
 def _may_be_secret(name: str, value: Any) -> bool:

@@ -28,6 +28,7 @@ def prepare(
         pipelined: whether it was compiled to sample for the next iteration while one trains.
         train_job: whether it was compiled to train as a job on other nodes.
     """
+    import json
     from typing import NamedTuple
 
     from components.contract.errors import InputError
@@ -37,7 +38,8 @@ def prepare(
 
     with exit_on_bad_input():
         given = {"run.name": run, "model.path": model, "data.train": data}
-        overrides = [f"{key}={value}" for key, value in given.items() if value]
+        # Quoted: a run may be called 2026, and no number is meant.
+        overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
         if iterations >= 0:
             overrides.append(f"loop.iterations={iterations}")
         resolved = parse_config(config, overrides, what="pipeline parameters")

@@ -26,14 +26,20 @@ def open_store(uri: str) -> Store:
             raise InputError(f"store {uri!r}: write an absolute path (file:///...) or a plain directory name")
         return LocalStore(Path(unquote(parsed.path) or "/"))
     if parsed.scheme == "s3":
-        # Taken apart by hand: in a key, unlike in other URIs, `%`, `?` and `#` are letters like any other.
-        bucket, _, prefix = uri.partition("://")[2].partition("/")
-        if not _BUCKET.match(bucket):
-            if "@" in uri:
-                raise InputError("store: no credentials in an s3:// URI; set AWS_ACCESS_KEY_ID and its secret instead")
-            raise InputError(f"store {uri!r}: {bucket!r} is not a bucket name; write s3://bucket/prefix")
+        bucket, prefix = bucket_and_prefix(uri)
         # Imported here so that a run on local files does not pay for boto3's start-up.
         from components.store.s3 import S3Store
 
         return S3Store(bucket, prefix)
     raise InputError(f"store {uri!r}: unknown scheme {parsed.scheme!r}; use a directory, file:/// or s3://")
+
+
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """The parts of `s3://bucket/prefix`. Raises InputError where the first is no name of a bucket."""
+    # Taken apart by hand: in a key, unlike in other URIs, `%`, `?` and `#` are letters like any other.
+    bucket, _, prefix = uri.partition("://")[2].partition("/")
+    if not _BUCKET.match(bucket):
+        if "@" in uri:
+            raise InputError("store: no credentials in an s3:// URI; set AWS_ACCESS_KEY_ID and its secret instead")
+        raise InputError(f"store {uri!r}: {bucket!r} is not a bucket name; write s3://bucket/prefix")
+    return bucket, prefix

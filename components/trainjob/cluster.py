@@ -19,7 +19,7 @@ _TIMEOUT = (10, 60)
 """Seconds to connect, and between two pieces of an answer."""
 
 _HASTY = (2, 3)
-"""The same where the process has little time left."""
+"""The same where the process has little time left, and tries nothing twice."""
 
 # Long enough for an API server that restarts: 0, 2, 4, 8, 16 and 32 seconds between tries, of creations too, because
 # a name is created only once.
@@ -50,15 +50,23 @@ class Job:
 class _BoundedClient(client.ApiClient):
     """Every request ends, those of the SDK too, which sets no limits."""
 
+    def __init__(self, configuration: client.Configuration, timeout: tuple[float, float]) -> None:
+        super().__init__(configuration)
+        self._timeout = timeout
+
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["_request_timeout"] = kwargs.get("_request_timeout") or _TIMEOUT
+        kwargs["_request_timeout"] = kwargs.get("_request_timeout") or self._timeout
         return super().request(*args, **kwargs)
 
 
 class Cluster:
-    """One namespace of the cluster that this pod runs in, or that the kubeconfig names."""
+    """One namespace of the cluster that this pod runs in, or that the kubeconfig names.
 
-    def __init__(self) -> None:
+    Args:
+        hasty: this process is about to be ended.
+    """
+
+    def __init__(self, hasty: bool = False) -> None:
         # Every try that fails is otherwise a line of its own.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         self.configuration = client.Configuration()
@@ -70,8 +78,8 @@ class Cluster:
         except (config.ConfigException, OSError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"no Kubernetes to launch a training job on: neither in a pod, nor {reason}") from None
-        self.configuration.retries = _RETRIES
-        api = _BoundedClient(self.configuration)
+        self.configuration.retries = urllib3.Retry(0) if hasty else _RETRIES
+        api = _BoundedClient(self.configuration, _HASTY if hasty else _TIMEOUT)
         self.custom, self.core = client.CustomObjectsApi(api), client.CoreV1Api(api)
         self.namespace = get_default_target_namespace()
 
@@ -86,7 +94,7 @@ class Cluster:
                 raise
         return _job(found)
 
-    def delete(self, job: Job, hasty: bool = False) -> None:
+    def delete(self, job: Job) -> None:
         """Ask for the removal of this very job, its pods first; one that is gone or replaced is left alone."""
         options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=job.uid))
         with explained(f"cannot delete TrainJob {self.namespace}/{job.name}"):
@@ -99,7 +107,6 @@ class Cluster:
                     job.name,
                     propagation_policy="Foreground",
                     body=options,
-                    _request_timeout=_HASTY if hasty else None,
                 )
             except client.ApiException as error:
                 if error.status not in (MISSING, CONFLICT):
@@ -113,7 +120,7 @@ class Cluster:
 
     def own_pod(self, name: str) -> client.V1Pod:
         with explained(f"cannot look at pod {self.namespace}/{name}"):
-            return self.core.read_namespaced_pod(name, self.namespace, _request_timeout=_HASTY)
+            return self.core.read_namespaced_pod(name, self.namespace)
 
     def log(self, pod: str, container: str) -> Iterator[str]:
         """The lines of a container from its start until it ends or the connection does, each behind its time."""

@@ -6,7 +6,7 @@ import time
 from components.contract.errors import InputError
 from components.runtime.progress import note
 from components.train.work import Work
-from components.trainjob.cancelling import Terminated, ends_the_job, told_to_end
+from components.trainjob.cancelling import Terminated, take_leave, told_to_end
 from components.trainjob.cluster import Cluster, Job
 from components.trainjob.following import follow
 from components.trainjob.naming import job_name, order_of
@@ -38,14 +38,7 @@ def launch(work: Work, settings: JobSettings) -> None:
             ended = follow(cluster, name)
             _report(cluster, name, ended, work)
     except Terminated:
-        if ends_the_job(cluster):
-            if job := cluster.job(name):
-                cluster.delete(job, hasty=True)
-            note(f"the run is cancelled: TrainJob {name} is deleted")
-        else:
-            note(
-                f"this pod has to leave its node; TrainJob {name} goes on, and is followed when the stage starts again"
-            )
+        take_leave(name)
         raise SystemExit(143) from None
     except KeyboardInterrupt:
         note(f"TrainJob {name} goes on; the same command follows it again, kubectl delete trainjob {name} ends it")

@@ -9,6 +9,7 @@ from components.results import IterationResult, read_run
 from components.store import ObjectMissing, Run
 from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
 from pipelines.cluster.client import ClusterClient
+from pipelines.cluster.connection import installed_in
 from pipelines.cluster.errors import ClusterUnavailable
 from pipelines.cluster.runs import ended, run_name, state_word
 from pipelines.cluster.tasks import Tasks, failure_message
@@ -88,7 +89,7 @@ def failure_lines(client: ClusterClient, run: kfp.V2beta1Run) -> list[str]:
     for task in Tasks(run).failed():
         lines.append(f"error: {task.name} failed: {task.message or 'why stands in its log'}")
         if task.pod:
-            namespace = client.namespace or "NAMESPACE"
+            namespace = client.namespace or installed_in()
             lines.append(f"its log: kubectl logs -n {namespace} {task.pod} -c main")
     return lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]
 

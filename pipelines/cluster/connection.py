@@ -104,7 +104,7 @@ class Connection:
         if self.endpoint:
             config.host = _checked(self.endpoint)
             return config.host
-        installed = os.environ.get(INSTALLED_IN, "kubeflow")
+        installed = installed_in()
         if _in_cluster():
             config.host = f"http://{_SERVICE}.{installed}.svc.cluster.local:8888"
             return config.host
@@ -210,6 +210,10 @@ def _credential(text: str, source: str) -> str:
             "characters"
         )
     return value
+
+
+def installed_in() -> str:
+    return os.environ.get(INSTALLED_IN, "kubeflow")
 
 
 def _in_cluster() -> bool:

@@ -9,6 +9,7 @@ from components.contract.model_reference import ModelReference, is_model_referen
 from components.prepare.policy import is_hub_name
 from components.prepare.sources import is_generated
 from components.store.files import is_directory
+from components.store.open import bucket_and_prefix
 from pipelines.cluster.config import ClusterConfig
 
 
@@ -37,7 +38,13 @@ def check_ready(config: RunConfig, cluster: ClusterConfig) -> None:
 
 def _store(config: RunConfig) -> list[str]:
     uri = config.store.uri
-    return [] if uri.startswith("s3://") else [f"store is {uri}, on this machine: pods need s3://bucket/prefix"]
+    if not uri.startswith("s3://"):
+        return [f"store is {uri}, on this machine: pods need s3://bucket/prefix"]
+    try:
+        bucket_and_prefix(uri)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _model(path: str) -> list[str]:

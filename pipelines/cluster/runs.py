@@ -1,7 +1,8 @@
 """Runs as Kubeflow Pipelines knows them: found, read, started again."""
 
+import json
 import re
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import kfp_server_api as kfp
@@ -90,7 +91,7 @@ def run_config(run: kfp.V2beta1Run) -> RunConfig:
     if not isinstance(text, str):
         raise InputError(f"run {run.display_name} is not one of this program: it has no parameter named config")
     keys = {"run.name": "run", "model.path": "model", "data.train": "data"}
-    words = [f"{key}={given[parameter]}" for key, parameter in keys.items() if given.get(parameter)]
+    words = [f"{key}={json.dumps(given[parameter])}" for key, parameter in keys.items() if given.get(parameter)]
     # Numbers travel as floats.
     if (iterations := int(given.get("iterations", -1))) >= 0:
         words.append(f"loop.iterations={iterations}")
@@ -98,9 +99,12 @@ def run_config(run: kfp.V2beta1Run) -> RunConfig:
 
 
 def refuse_ongoing(client: ClusterClient, name: str) -> None:
-    """Two runs of one name would do the same work twice. Raises InputError where one has not ended."""
-    for run in client.runs(name):
-        if not ended(run):
+    """Two runs of one name would do the same work twice. Raises InputError where one has not ended.
+
+    Runs of a schedule and clones have other names in Kubeflow: they are looked for among the newest.
+    """
+    for run in chain(client.runs(name), islice(client.runs(), _SEARCHED)):
+        if run_name(run) == name and not ended(run):
             raise InputError(
                 f"a run named {name} is going on ({state_word(run)}, {client.run_link(run.run_id)}): follow it with "
                 f"rapid status {name} --watch, end it with rapid cancel {name}, or choose another run.name"

@@ -86,7 +86,10 @@ class SecretName(Section):
 
 
 class Secrets(Section):
-    """Where credentials lie; which stage gets which is fixed."""
+    """Where credentials lie; which stage gets which is fixed.
+
+    What is left out of a secret is as it is for that secret by default.
+    """
 
     s3: SecretName = Field(
         default=SecretName(name="rapid-s3"), description="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; every stage"
@@ -96,6 +99,18 @@ class Secrets(Section):
         default=SecretName(name="rapid-mlflow", optional=True),
         description="MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD; prepare, train, publish",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        filled = dict(value)
+        for name, field in cls.model_fields.items():
+            given = {"name": filled[name]} if isinstance(filled.get(name), str) else filled.get(name)
+            if isinstance(given, dict):
+                filled[name] = {**field.default.model_dump(), **given}
+        return filled
 
 
 class TrainJob(Section):

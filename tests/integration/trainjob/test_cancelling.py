@@ -13,7 +13,9 @@ from kubernetes_objects import Kubernetes
 from kubernetes_server import Fault, Server
 from training_job import SETTINGS, Acting, Ready
 
+from components.contract.errors import InputError
 from components.trainjob.cluster import Cluster
+from components.trainjob.settings import load_settings
 from components.trainjob.stage import run
 
 POD = "rapid-xk2lp-system-container-impl-1234"
@@ -89,6 +91,28 @@ def test_a_launcher_that_cannot_see_its_own_pod_counts_as_cancelled(
     assert server.state.deleted == [ready.job]
 
 
+def test_outside_of_a_pod_the_job_is_taken_along(
+    ready: Ready, server: Server, acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KFP_POD_NAME")
+    monkeypatch.delenv("HOSTNAME", raising=False)
+    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
+        run(ready.run.uri, 1, SETTINGS)
+    assert server.state.deleted == [ready.job]
+    assert ("get", "pods", "") not in server.requests
+
+
+def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
+    ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.faults = [Fault("delete", "trainjobs", 503)]
+    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
+        run(ready.run.uri, 1, SETTINGS)
+    assert ended.value.code == 143
+    assert f"TrainJob {ready.job} may go on" in capsys.readouterr().err
+    assert sum(request[:2] == ("delete", "trainjobs") for request in server.requests) == 1
+
+
 def test_a_job_that_a_rival_has_replaced_meanwhile_is_not_taken_along(ready: Ready, server: Server) -> None:
     """Deletion names the very job that was followed."""
     server.state.create(ready.old)
@@ -115,6 +139,13 @@ def start(ready: Ready, tmp_path: Path) -> "subprocess.Popen[str]":
     words = ["-m", "components.trainjob", ready.run.uri, "--iteration", "1", "--settings", str(settings)]
     environment = {**os.environ, "RAPID_EVENTS": ""}
     return subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_settings_that_are_no_text(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        load_settings(settings)
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ from components.prepare.component import prepare
 CONFIG = "{run: demo, model: nowhere, data: nothing.jsonl}"
 
 
-def refused(capsys: pytest.CaptureFixture[str], config: str, max_iterations: int, pipelined: bool) -> str:
+def refused(
+    capsys: pytest.CaptureFixture[str], config: str, max_iterations: int, pipelined: bool, run: str = ""
+) -> str:
     with pytest.raises(SystemExit) as ended:
         prepare.python_func(
             config=config,
-            run="",
+            run=run,
             model="",
             data="",
             iterations=-1,
@@ -36,3 +38,8 @@ def test_a_run_that_samples_another_way(
     config = f"{CONFIG[:-1]}, loop: {{staleness: {staleness}}}}}"
     message = refused(capsys, config, 16, pipelined)
     assert f"loop.staleness = {staleness}, but this pipeline was compiled {how} --pipelined" in message
+
+
+def test_a_name_like_a_number_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    # It goes on to the next thing that is wrong.
+    assert "loop.iterations = 4" in refused(capsys, CONFIG, 3, False, run="2026")

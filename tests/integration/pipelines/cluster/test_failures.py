@@ -53,7 +53,10 @@ def test_without_an_answer_nobody_knows_whether_the_run_was_started(
     monkeypatch.setattr("pipelines.cluster.client.READ_SECONDS", 2)
     (before,) = server.cluster.runs
     server.cluster.end(before, "SUCCEEDED")
-    server.faults += [Fault("/runs?", after=False, status=200, body=b"{}"), Fault("/runs", after=True, seconds=4)]
+    server.faults += [
+        Fault("/runs?", after=False, status=200, body=b"{}", times=2),
+        Fault("/runs", after=True, seconds=4),
+    ]
     said = rapid("submit", config, "--cluster", small)
     assert said.status == 1
     assert "it may have been done all the same: look with rapid runs" in said.error

@@ -78,6 +78,24 @@ def test_a_run_that_goes_on_is_not_started_twice(rapid: Rapid, server: KfpServer
     assert len(server.cluster.runs) == 2
 
 
+def test_a_clone_that_goes_on_is_not_joined_under_the_name_of_its_run(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    rapid("submit", config, "--cluster", small)
+    first = the_run(server)
+    server.cluster.end(first["run_id"], "FAILED")
+    kept = ("experiment_id", "pipeline_version_reference", "runtime_config", "service_account")
+    server.cluster.create_run({"display_name": "Clone of adder", **{name: first[name] for name in kept}})
+    for command in (["submit", config, "--cluster", small], ["resume", first["run_id"]]):
+        assert "a run named adder is going on (pending" in rapid(*command).error
+
+
+def test_a_run_may_be_called_like_a_number(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    assert rapid("submit", config, "--cluster", small, 'run.name="2026"').status == 0
+    server.cluster.end(the_run(server)["run_id"], "FAILED")
+    assert rapid("resume", "2026").status == 0
+
+
 def test_a_race_for_the_same_names_is_won_by_nobody(
     rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +121,10 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
     ("words", "reason"),
     [
         (["store=rapid-store"], "store is rapid-store, on this machine: pods need s3://bucket/prefix"),
+        (["store=s3://No_Bucket/x"], "'No_Bucket' is not a bucket name"),
+        (["store=s3://ID:SECRET@bucket/x"], "store.uri: must not hold a user name or a password"),
+        (["data=s3://ID:SECRET@bucket/x"], "data.train: must not hold a user name or a password"),
+        (["model=s3://ID:SECRET@bucket/x"], "model.path: must not hold a user name or a password"),
         (["model=./model"], "model.path is ./model, on this machine"),
         (["data=prompts.jsonl"], "data.train is prompts.jsonl, on this machine"),
         (["data.eval=*.jsonl"], "data.eval is *.jsonl, on this machine"),

@@ -86,7 +86,7 @@ def test_a_failure_names_the_task_its_message_and_its_log(
     assert said.status == 1
     assert said.err.splitlines() == [
         "error: iteration-2 / train failed: why stands in its log",
-        f"its log: kubectl logs -n NAMESPACE {pods[-1]} -c main",
+        f"its log: kubectl logs -n kubeflow {pods[-1]} -c main",
         "what was committed is kept; when the cause is mended: rapid resume adder",
     ]
     assert "iteration 1:" in said.out

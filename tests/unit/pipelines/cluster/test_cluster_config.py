@@ -35,6 +35,22 @@ def test_examples_in_its_comments_are_valid() -> None:
     assert stage.secrets[0].keys == {"api-key": "JUDGE_API_KEY"}
 
 
+@pytest.mark.parametrize(
+    ("given", "s3", "hub"),
+    [
+        ({"s3": {"optional": True}}, ("rapid-s3", True), ("rapid-hub", True)),
+        ({"s3": {"name": "team-s3"}, "hub": {"name": "team-hub"}}, ("team-s3", False), ("team-hub", True)),
+        ({"hub": "team-hub"}, ("rapid-s3", False), ("team-hub", True)),
+        ({"hub": {"optional": False}}, ("rapid-s3", False), ("rapid-hub", False)),
+    ],
+)
+def test_what_is_left_out_of_a_secret_is_as_by_default(
+    given: dict[str, Any], s3: tuple[str, bool], hub: tuple[str, bool]
+) -> None:
+    secrets = ClusterConfig.model_validate({"secrets": given}).secrets
+    assert [(one.name, one.optional) for one in (secrets.s3, secrets.hub)] == [s3, hub]
+
+
 def test_one_gpu_for_rollout_and_train_and_none_for_the_rest() -> None:
     parameters = ClusterConfig().parameters
     asked = {stage: (parameters[f"{stage}_accelerator"], parameters[f"{stage}_accelerators"]) for stage in STAGES}

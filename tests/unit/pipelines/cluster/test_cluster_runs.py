@@ -36,6 +36,7 @@ def test_parameters_go_before_the_configuration_and_numbers_may_be_floats() -> N
     config = run_config(found)
     assert (config.run.name, config.model.path, config.data.train) == ("hot", "s3://b/m", "s3://b/d/")
     assert config.loop.iterations == 3
+    assert run_config(run(runtime_config=given(config=CONFIG, run="2026", model="null"))).run.name == "2026"
     assert run_config(run(runtime_config=given(config=CONFIG, iterations=-1))).loop.iterations == 9
 
 
