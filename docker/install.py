@@ -3,7 +3,8 @@
     python3 install.py packages LOCK FOLDER     what LOCK names and the base image lacks, as locked
     python3 install.py project SOURCE FOLDER    this project, built with the setuptools of its lock
 
-What the base image holds is left as it is: its packages are built for its CUDA and fit each other. pip finds wheels
+What the base image holds is left as it is: its packages are built for its CUDA and fit each other. The exception is
+what the Dockerfiles remove from a Python image, which is installed where a lock names it. pip finds wheels
 in /wheels, its configuration in /etc/pip.conf and a CA bundle in /run/secrets/ca, where a build lends them.
 """
 
@@ -18,11 +19,13 @@ from pathlib import Path
 
 WHEELS = Path("/wheels")
 CA_BUNDLE = Path("/run/secrets/ca")
+REMOVED = {"pip", "setuptools", "wheel"}
 
 
 def packages(lock: Path, folder: Path) -> None:
     # A folder that a removed package has left behind has no name.
     present = {_canonical(found.name): found.version for found in distributions() if found.name}
+    present = {name: version for name, version in present.items() if name not in REMOVED}
     lines = lock.read_text(encoding="utf-8").split()
     missing = [line for line in lines if _canonical(line.partition("==")[0]) not in present]
     for line in sorted(set(lines) - set(missing)):

@@ -102,7 +102,7 @@ def _studies(tasks: Mapping[str, Any], path: Path) -> Path:
         axis.axvline(base, color="black", linewidth=0.8, linestyle=":")
         axis.invert_yaxis()
         axis.set_xlim(0, 1)
-        axis.set_xlabel("pass@1 at the end (dotted: base policy)")
+        axis.set_xlabel("pass@1 at the end, mean and deviation over seeds\n(dotted: base policy)")
     return _save(figure, path)
 
 

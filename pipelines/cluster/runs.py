@@ -105,9 +105,11 @@ def refuse_ongoing(client: ClusterClient, name: str) -> None:
     """
     for run in chain(client.runs(name), islice(client.runs(), _SEARCHED)):
         if run_name(run) == name and not ended(run):
+            # By its name in Kubeflow an older one would be found.
+            which = name if run.display_name == name else run.run_id
             raise InputError(
                 f"a run named {name} is going on ({state_word(run)}, {client.run_link(run.run_id)}): follow it with "
-                f"rapid status {name} --watch, end it with rapid cancel {name}, or choose another run.name"
+                f"rapid status {which} --watch, end it with rapid cancel {which}, or choose another run.name"
             )
 
 

@@ -208,6 +208,10 @@ def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path
     assert fresh < 1e-4 < min(stale), "only the first iteration is trained on its own policy's samples"
     assert re.search(r"policy +iteration +held-out", output)
 
+    before = manifests(run)
+    finish(config)
+    assert manifests(run) == before
+
 
 def test_the_same_run_through_s3(moto: str, tmp_path: Path) -> None:
     s3_run(moto, tmp_path)

@@ -13,9 +13,7 @@ from kubernetes_objects import Kubernetes
 from kubernetes_server import Fault, Server
 from training_job import SETTINGS, Acting, Ready
 
-from components.contract.errors import InputError
 from components.trainjob.cluster import Cluster
-from components.trainjob.settings import load_settings
 from components.trainjob.stage import run
 
 POD = "rapid-xk2lp-system-container-impl-1234"
@@ -96,10 +94,12 @@ def test_outside_of_a_pod_the_job_is_taken_along(
 ) -> None:
     monkeypatch.delenv("KFP_POD_NAME")
     monkeypatch.delenv("HOSTNAME", raising=False)
+    asked: list[object] = []
+    monkeypatch.setattr(Cluster, "own_pod", lambda *words: asked.append(words))
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
         run(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
-    assert ("get", "pods", "") not in server.requests
+    assert not asked
 
 
 def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
@@ -139,13 +139,6 @@ def start(ready: Ready, tmp_path: Path) -> "subprocess.Popen[str]":
     words = ["-m", "components.trainjob", ready.run.uri, "--iteration", "1", "--settings", str(settings)]
     environment = {**os.environ, "RAPID_EVENTS": ""}
     return subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def test_settings_that_are_no_text(tmp_path: Path) -> None:
-    settings = tmp_path / "settings.yaml"
-    settings.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="is not UTF-8"):
-        load_settings(settings)
 
 
 @pytest.mark.slow

@@ -62,3 +62,14 @@ def test_the_folder_of_lent_wheels_is_sent_to_builds_also_when_it_is_empty():
     """BuildKit leaves out a folder of which nothing is let through, and cannot mount it then."""
     (kept,) = (path for path in (REPOSITORY / "docker/wheels").iterdir() if path.suffix != ".whl")
     assert f"!docker/wheels/{kept.name}" in (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_is_removed_from_the_python_image_is_installed_where_a_lock_names_it():
+    source = (REPOSITORY / "docker/install.py").read_text(encoding="utf-8")
+    listed = re.search(r"^REMOVED = \{(.+)\}$", source, re.MULTILINE)
+    assert listed
+    for path in DOCKERFILES:
+        removed = re.search(r"pip uninstall (?:--\S+ )+([a-z ]+);", path.read_text(encoding="utf-8"))
+        assert bool(removed) == (path.stem in {"base", "reward", "cpu"})
+        if removed:
+            assert set(removed[1].split()) == set(re.findall(r"\w+", listed[1]))

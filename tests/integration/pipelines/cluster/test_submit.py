@@ -85,9 +85,11 @@ def test_a_clone_that_goes_on_is_not_joined_under_the_name_of_its_run(
     first = the_run(server)
     server.cluster.end(first["run_id"], "FAILED")
     kept = ("experiment_id", "pipeline_version_reference", "runtime_config", "service_account")
-    server.cluster.create_run({"display_name": "Clone of adder", **{name: first[name] for name in kept}})
+    clone = server.cluster.create_run({"display_name": "Clone of adder", **{name: first[name] for name in kept}})
     for command in (["submit", config, "--cluster", small], ["resume", first["run_id"]]):
-        assert "a run named adder is going on (pending" in rapid(*command).error
+        said = rapid(*command).error
+        assert "a run named adder is going on (pending" in said
+        assert f"end it with rapid cancel {clone['run_id']}," in said
 
 
 def test_a_run_may_be_called_like_a_number(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
