@@ -24,8 +24,8 @@ REMOVED = {"pip", "setuptools", "wheel"}
 
 def packages(lock: Path, folder: Path) -> None:
     # A folder that a removed package has left behind has no name.
-    present = {_canonical(found.name): found.version for found in distributions() if found.name}
-    present = {name: version for name, version in present.items() if name not in REMOVED}
+    named = {_canonical(found.name): found.version for found in distributions() if found.name}
+    present = {name: version for name, version in named.items() if name not in REMOVED}
     lines = lock.read_text(encoding="utf-8").split()
     missing = [line for line in lines if _canonical(line.partition("==")[0]) not in present]
     for line in sorted(set(lines) - set(missing)):

@@ -122,6 +122,14 @@ def parse_config(text: str, overrides: Iterable[str] = (), what: str = "configur
     return validate_config(tree, what)
 
 
+def parameter_overrides(run: str, model: str, data: str, iterations: int) -> list[str]:
+    """What a pipeline's run-time parameters replace in its configuration: empty and negative ones nothing."""
+    given = {"run.name": run, "model.path": model, "data.train": data}
+    # Quoted: a run may be called 2026, and no number is meant.
+    words = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
+    return [*words, f"loop.iterations={iterations}"] if iterations >= 0 else words
+
+
 def validate_config(tree: Mapping[str, Any], what: str = "configuration") -> RunConfig:
     """Validate a mapping; an unknown key is answered with the nearest known one."""
     try:

@@ -28,20 +28,15 @@ def prepare(
         pipelined: whether it was compiled to sample for the next iteration while one trains.
         train_job: whether it was compiled to train as a job on other nodes.
     """
-    import json
     from typing import NamedTuple
 
     from components.contract.errors import InputError
-    from components.contract.resolve import parse_config
+    from components.contract.resolve import parameter_overrides, parse_config
     from components.prepare.stage import run as run_stage
     from components.runtime.guard import exit_on_bad_input
 
     with exit_on_bad_input():
-        given = {"run.name": run, "model.path": model, "data.train": data}
-        # Quoted: a run may be called 2026, and no number is meant.
-        overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
-        if iterations >= 0:
-            overrides.append(f"loop.iterations={iterations}")
+        overrides = parameter_overrides(run, model, data, iterations)
         resolved = parse_config(config, overrides, what="pipeline parameters")
         if resolved.loop.iterations > max_iterations:
             raise InputError(

@@ -1,6 +1,5 @@
 """Runs as Kubeflow Pipelines knows them: found, read, started again."""
 
-import json
 import re
 from itertools import chain, islice
 from typing import Any
@@ -9,7 +8,7 @@ import kfp_server_api as kfp
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.resolve import parse_config
+from components.contract.resolve import parameter_overrides, parse_config
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.errors import NotFound
 
@@ -90,11 +89,9 @@ def run_config(run: kfp.V2beta1Run) -> RunConfig:
     text = given.get("config")
     if not isinstance(text, str):
         raise InputError(f"run {run.display_name} is not one of this program: it has no parameter named config")
-    keys = {"run.name": "run", "model.path": "model", "data.train": "data"}
-    words = [f"{key}={json.dumps(given[parameter])}" for key, parameter in keys.items() if given.get(parameter)]
+    named = {name: given.get(name, "") for name in ("run", "model", "data")}
     # Numbers travel as floats.
-    if (iterations := int(given.get("iterations", -1))) >= 0:
-        words.append(f"loop.iterations={iterations}")
+    words = parameter_overrides(**named, iterations=int(given.get("iterations", -1)))
     return parse_config(text, words, what=f"the parameters of run {run.display_name}")
 
 
