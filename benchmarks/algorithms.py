@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="run nothing; report what is there")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of a run")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of a run")
     parser.add_argument("--cores", nargs="+", type=int, help="bind the measuring process to these, to have others free")
     parser.add_argument("--home", type=Path, default=HOME, help="where base policies and runs are kept")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Our optimiser step on one CUDA device, with randomly initialised policies of Qwen2.5-0.5B's and -1.5B's shape.
+"""Our optimizer step on one CUDA device, with randomly initialised policies of Qwen2.5-0.5B's and -1.5B's shape.
 
     .venv/bin/python -m benchmarks.gpu_update [--shapes 0.5B 1.5B] [--steps 3] [--trl]
     .venv/bin/python -m benchmarks.gpu_update --device cpu --tiny

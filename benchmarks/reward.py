@@ -98,7 +98,7 @@ def memory(rows: int) -> list[int]:
 
     from components.contract.layout import Round
     from components.reward import shard
-    from components.reward.stage import run
+    from components.reward.stage import run_stage
 
     readings: list[int] = []
     process, written = psutil.Process(), shard.PartWriter.append
@@ -111,7 +111,7 @@ def memory(rows: int) -> list[int]:
     with tempfile.TemporaryDirectory() as scratch:
         uri = make_run(Path(scratch), rows)
         shard.PartWriter.append = append  # type: ignore[method-assign,assignment]
-        facts = run(uri, Round.iteration(1), 0).facts
+        facts = run_stage(uri, Round.iteration(1), 0).facts
     assert facts["ok"] == facts["rows"] == rows, facts
     return readings[:: max(1, len(readings) // READINGS)]
 

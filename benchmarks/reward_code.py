@@ -28,9 +28,9 @@ from typing import Any
 
 from components.reward.code.run import run_suite
 from components.reward.code.suite import read_suite
-from components.reward.sandbox.inside.confine import landlock_abi
-from components.reward.sandbox.modes import namespaces
-from components.reward.sandbox.process import Limits, Sandbox
+from components.sandbox.inside.confine import landlock_abi
+from components.sandbox.modes import namespaces
+from components.sandbox.process import Limits, Sandbox
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("RAPID_SHARED", REPOSITORY.parent / "shared"))

@@ -1,4 +1,4 @@
-"""Our optimiser step against TRL's GRPOTrainer on the same stored trajectories, side by side.
+"""Our optimizer step against TRL's GRPOTrainer on the same stored trajectories, side by side.
 
     .venv/bin/python -m benchmarks.update [--repeats 3] [--steps 2] [--only trl ours]
 

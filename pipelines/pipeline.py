@@ -76,8 +76,8 @@ def _loop(cluster: ClusterConfig) -> BaseComponent:
 
     def chain(k: int, remaining: Any, channels: Channels, **run: Any) -> None:
         with dsl.If(remaining > 0, name=f"from iteration {k} on"):
-            at = str(Round.iteration(k))
-            step = _nested(iteration, f"iteration {k}", channels, **run, round=at, number=k)
+            round_ = str(Round.iteration(k))
+            step = _nested(iteration, f"iteration {k}", channels, **run, round=round_, number=k)
             if k < cluster.max_iterations:
                 chain(k + 1, step.output, channels, **run)
 
@@ -101,8 +101,8 @@ def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
     sampling = _sampling(cluster)
 
     def sample(k: int, iterations: Any, channels: Channels, **run: Any) -> PipelineTask:
-        at = str(Round.iteration(k))
-        return _nested(sampling, f"sample {k}", channels, **run, round=at, number=k, iterations=iterations)
+        round_ = str(Round.iteration(k))
+        return _nested(sampling, f"sample {k}", channels, **run, round=round_, number=k, iterations=iterations)
 
     def chain(
         k: int, ready: PipelineTask, remaining: Any, iterations: Any, channels: Channels, run_uri: Any, shards: Any

@@ -60,7 +60,7 @@ def at_cost(record: Record, limit: float, cost: Cost) -> Point:
 
 
 def area(record: Record) -> float:
-    """Mean pass@1 over optimiser steps, between evaluations a straight line: one number for fast and good."""
+    """Mean pass@1 over optimizer steps, between evaluations a straight line: one number for fast and good."""
     points = record.points
     pieces = [
         (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2 for before, after in pairwise(points)

@@ -27,7 +27,7 @@ class Plan:
     """Attributes:
     rates: learning rates that every algorithm of the field is tried with, on the first seed; None for the task's.
     seeds: at the best of them.
-    steps: optimiser steps of a run.
+    steps: optimizer steps of a run.
     """
 
     tasks: tuple[str, ...]

@@ -13,7 +13,7 @@ from benchmarks.learning.variants import ABLATION_UPDATES, GROUP_SIZE, MINI_BATC
 _INTRODUCTION = """\
 # How long RAPID takes to the same accuracy
 
-GRPO samples a batch of completions, takes one optimiser step on it, and samples again with the new policy. RAPID
+GRPO samples a batch of completions, takes one optimizer step on it, and samples again with the new policy. RAPID
 ([arXiv 2510.03515](https://arxiv.org/abs/2510.03515)) samples a batch that is k times as large and takes k steps on
 it, a mini-batch each. Every completion is used once, as in GRPO, but most of them by a policy that has moved on
 since; each is therefore weighted by how much likelier it is now, w = min(pi / mu, 2), in its own gradient and in the
@@ -25,7 +25,7 @@ Every algorithm ran through the same engine (vLLM), the same grader and the same
 seeds, and with learning rates swept for every algorithm alike, each of which is shown at its best: the one with the
 highest mean pass@1 over the run of the first seed. Policies have 1.2 million parameters and were taught their task
 from answers of which half are wrong. They are compared on {held_out} held-out prompts, 8 completions each, every 16
-optimiser steps or at the end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first
+optimizer steps or at the end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first
 evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
 
 Two clocks:
@@ -74,9 +74,9 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     for target in tables.targets(task, 3):
         lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, clocks, target))]
     lines += [
-        "pass@1 at equal optimiser steps, completions and computing seconds (mean ± deviation over seeds):",
+        "pass@1 at equal optimizer steps, completions and computing seconds (mean ± deviation over seeds):",
         markdown(*tables.equal_rows(task)),
-        "Milliseconds of an optimiser step:",
+        "Milliseconds of an optimizer step:",
         markdown(*tables.cost_rows(task)),
     ]
     if task["pipeline"]:

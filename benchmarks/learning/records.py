@@ -25,7 +25,7 @@ _STEP_FIGURES = (
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a variant on a task with a learning rate, a seed and a number of optimiser steps."""
+    """One run: a variant on a task with a learning rate, a seed and a number of optimizer steps."""
 
     task: str
     variant: Variant
@@ -51,8 +51,8 @@ class Record:
     """A finished run as it is kept.
 
     Attributes:
-        figures: per optimiser step, by name.
-        passes: optimiser steps of every iteration.
+        figures: per optimizer step, by name.
+        passes: optimizer steps of every iteration.
         seconds: of the whole run, evaluations left out.
     """
 

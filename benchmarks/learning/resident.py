@@ -31,7 +31,7 @@ from components.rollout.groups import Group, held_out_groups, training_groups
 from components.train.gradient import Terms
 from components.train.logprobs import Scorer
 from components.train.memory import keep_freed_memory
-from components.train.optimiser import build_optimiser
+from components.train.optimizer import build_optimizer
 from components.train.policy import load_policy
 from components.train.processes import Processes
 from components.train.trajectories import Trajectories
@@ -50,7 +50,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Point:
-    """The policy after `step` optimiser steps, on the held-out prompts."""
+    """The policy after `step` optimizer steps, on the held-out prompts."""
 
     step: int
     iteration: int
@@ -67,8 +67,8 @@ class Course:
 
     Attributes:
         points: of the policies that were evaluated; the first is the base policy.
-        steps: metrics of every optimiser step.
-        passes: optimiser steps of every iteration.
+        steps: metrics of every optimizer step.
+        passes: optimizer steps of every iteration.
         ended_early: the passes that a guard ended, and why.
     """
 
@@ -127,7 +127,7 @@ class Bench:
 
 
 class Resident:
-    """One run on a bench: its policy, optimiser and clocks."""
+    """One run on a bench: its policy, optimizer and clocks."""
 
     def __init__(self, config: RunConfig, bench: Bench) -> None:
         self._config, self._bench, self._task = config, bench, bench.task
@@ -136,13 +136,13 @@ class Resident:
         self._model = load_policy(bench.policy, train, self._processes.device)
         dtype = getattr(torch, train.compute_dtype)
         self._scorer = Scorer(self._model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
-        self._optimiser = build_optimiser(self._model, train)
+        self._optimizer = build_optimizer(self._model, train)
         self._terms = Terms.of(config)
         self._seconds = Seconds()
         self._completions = self._sampled_tokens = 0
 
     def run(self, steps: int, evaluate_every: int) -> Iterator[Course]:
-        """Train for `steps` optimiser steps; yields the course after every evaluation.
+        """Train for `steps` optimizer steps; yields the course after every evaluation.
 
         Policies are evaluated at the end of the first iteration that reaches each multiple of `evaluate_every`.
         """
@@ -161,7 +161,7 @@ class Resident:
             with self._clocked("updating"):
                 result = run_pass(
                     self._scorer,
-                    self._optimiser,
+                    self._optimizer,
                     data,
                     self._config,
                     iteration,
@@ -183,8 +183,8 @@ class Resident:
         setattr(self._seconds, what, getattr(self._seconds, what) + time.perf_counter() - begin)
 
     def _rollout(self, iteration: int) -> Trajectories:
-        config, at = self._config, Round.iteration(iteration)
-        groups = training_groups(len(self._task.train), config.prompts_per_iteration, at, 0, 1, config.run.seed)
+        config, round_ = self._config, Round.iteration(iteration)
+        groups = training_groups(len(self._task.train), config.prompts_per_iteration, round_, 0, 1, config.run.seed)
         spec = SamplingSpec(config.rollout.group_size, config.rollout.temperature, 1.0, config.rollout.max_tokens, ())
         with self._clocked("sampling"):
             sampled = self._bench.sample(groups, spec, "train")

@@ -16,7 +16,7 @@ from benchmarks.learning.variants import GROUP_SIZE, MINI_BATCH_PROMPTS, Variant
 from components.contract.config import RunConfig
 
 EVALUATE_EVERY = 16
-"""Optimiser steps between evaluations, as far as iterations end there."""
+"""Optimizer steps between evaluations, as far as iterations end there."""
 
 
 def configuration(job: Job, task: Task, policy: Path) -> RunConfig:

@@ -99,7 +99,7 @@ def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def cost_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Milliseconds of an optimiser step by what they go into."""
+    """Milliseconds of an optimizer step by what they go into."""
     head = ["algorithm", "sampling", "updating", "grading", "weights to the engine"]
     rows = [
         [

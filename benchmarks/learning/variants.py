@@ -17,7 +17,7 @@ class Variant:
     """Attributes:
     name: how it is called in tables and files.
     objective: section `train.objective`.
-    updates: k, optimiser steps per batch of rollouts.
+    updates: k, optimizer steps per batch of rollouts.
     settings: other keys of the configuration, dotted.
     """
 

@@ -77,8 +77,8 @@ def _train(task: Task, into: Path, report: Callable[[int, float], None]) -> None
     keep_freed_memory()
     torch.manual_seed(_SEED)
     tokenizer, model, steps = task.tokenizer(), untrained(task), task.warm_start_steps
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     samples = task.demonstrations(_SEED)
     for step in range(1, steps + 1):
         batch = list(islice(samples, task.warm_start_batch))
@@ -93,10 +93,10 @@ def _train(task: Task, into: Path, report: Callable[[int, float], None]) -> None
             labels[row, len(prompt) : end] = torch.tensor(answer)
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if step % 25 == 0 or step == steps:
             report(step, loss.item())

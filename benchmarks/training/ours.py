@@ -65,7 +65,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     from components.train.gradient import Terms
     from components.train.logprobs import Scorer
     from components.train.memory import keep_freed_memory
-    from components.train.optimiser import build_optimiser
+    from components.train.optimizer import build_optimizer
     from components.train.policy import compile_layers, load_policy
     from components.train.processes import Processes
     from components.train.update import Pass, run_pass
@@ -82,12 +82,12 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     scorer = Scorer(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
     if train.compile:
         compile_layers(model)
-    optimiser = build_optimiser(model, train)
+    optimizer = build_optimizer(model, train)
     terms = Terms.of(config)
     seconds, first = [], None
     for step in range(steps + 1):
         begin = time.perf_counter()
-        result = run_pass(scorer, optimiser, data, config, 1, Pass(step=step), alone, terms)
+        result = run_pass(scorer, optimizer, data, config, 1, Pass(step=step), alone, terms)
         if device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "optim": "adamw_torch_fused",
 }
-"""With one generation per optimiser step TRL skips old log-probabilities (it reuses the new ones), and without a KL
+"""With one generation per optimizer step TRL skips old log-probabilities (it reuses the new ones), and without a KL
 term the reference model: its fastest correct settings. Gradient checkpointing, its default, saves memory and costs
 time.
 """
@@ -36,7 +36,7 @@ time.
 def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Take warm-up steps, one or those of one generation, and `steps` timed ones; the answer is that of `ours.measure`.
 
-    A step lasts from its first micro-batch to the end of the optimiser's step. With `steps_per_generation` above
+    A step lasts from its first micro-batch to the end of the optimizer's step. With `steps_per_generation` above
     `gradient_accumulation_steps` one call of the rollout function serves several steps: `steps` must be a multiple of
     how many, and each is given the mean of its generation's.
     """

@@ -36,7 +36,7 @@ QWEN_1_5B = Shape(layers=28, width=1536, intermediate=8960, heads=12, kv_heads=2
 
 @dataclass(frozen=True)
 class Workload:
-    """One optimiser step's sequences.
+    """One optimizer step's sequences.
 
     Attributes:
         prompts, group_size: groups, and completions of each.

@@ -276,7 +276,7 @@ class RunConfig(Section):
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run, which the learning-rate schedule spans."""
+        """Optimizer steps of the whole run, which the learning-rate schedule spans."""
         return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates)
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend."""
+"""The one exception for mistakes a user can fix."""
 
 import reprlib
 
@@ -8,7 +8,7 @@ EXIT_BAD_INPUT = 2
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message says what, where and how to mend it.
+    """Something the user gave is wrong; the message says what, where and how to fix it.
 
     Command lines print it as one line and exit with status 2. Anything else that is raised is a defect and
     keeps its traceback.

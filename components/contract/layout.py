@@ -103,19 +103,19 @@ class RunLayout:
         """Directory whose manifest commits that policy."""
         return f"{self.root}/policy" if version == 0 else self.train(version)
 
-    def _round(self, at: Round, below: str = "") -> str:
-        folder = "iterations" if at.kind == "iteration" else "evaluations"
-        return f"{self.root}/{below}{folder}/{at.number:04d}"
+    def _round(self, round_: Round, below: str = "") -> str:
+        folder = "iterations" if round_.kind == "iteration" else "evaluations"
+        return f"{self.root}/{below}{folder}/{round_.number:04d}"
 
-    def rollout(self, at: Round, shard: int) -> str:
-        return f"{self._round(at)}/rollout/shard-{shard:03d}"
+    def rollout(self, round_: Round, shard: int) -> str:
+        return f"{self._round(round_)}/rollout/shard-{shard:03d}"
 
-    def reward(self, at: Round, shard: int) -> str:
-        return f"{self._round(at)}/reward/shard-{shard:03d}"
+    def reward(self, round_: Round, shard: int) -> str:
+        return f"{self._round(round_)}/reward/shard-{shard:03d}"
 
-    def rescored(self, name: str, at: Round, shard: int) -> str:
+    def rescored(self, name: str, round_: Round, shard: int) -> str:
         """Rewards of other graders than those of the run, which no stage reads."""
-        return f"{self._round(at, f'rescored/{name}/')}/shard-{shard:03d}"
+        return f"{self._round(round_, f'rescored/{name}/')}/shard-{shard:03d}"
 
     def train(self, iteration: int) -> str:
         return f"{self._round(Round.iteration(iteration))}/train"

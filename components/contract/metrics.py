@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class StepMetrics(BaseModel):
-    """One optimiser step on one mini-batch. Ratios compare the current policy pi with the behaviour policy mu."""
+    """One optimizer step on one mini-batch. Ratios compare the current policy pi with the behaviour policy mu."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    step: int = Field(description="optimiser steps since the base policy, from 1")
+    step: int = Field(description="optimizer steps since the base policy, from 1")
     finished: datetime
     seconds: float
     tokens: int = Field(description="completion tokens of the mini-batch")

@@ -131,12 +131,12 @@ class TrainSection(Section):
     zero_signal_groups: Literal["keep", "drop"] = Field(
         default="keep", description="groups whose rewards are all equal; drop is DAPO's dynamic sampling"
     )
-    updates: Count = Field(default=16, description="k: optimiser steps, one mini-batch each, per iteration")
+    updates: Count = Field(default=16, description="k: optimizer steps, one mini-batch each, per iteration")
     mini_batch_prompts: Count = Field(default=8, description="groups per mini-batch")
     learning_rate: Positive = 1e-6
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     schedule_steps: Count | None = Field(
-        default=None, description="optimiser steps the schedule spans; null: iterations x updates"
+        default=None, description="optimizer steps the schedule spans; null: iterations x updates"
     )
     warmup_steps: int = Field(default=0, ge=0)
     min_learning_rate: float = Field(default=0.0, ge=0.0, description="where linear and cosine end")
@@ -175,7 +175,7 @@ class TrainSection(Section):
     compile: bool = Field(default=False, description="torch.compile the decoder")
     lora: LoraSection | None = None
     checkpoint_every: int = Field(
-        default=0, ge=0, description="optimiser steps between checkpoints inside a pass; 0: none"
+        default=0, ge=0, description="optimizer steps between checkpoints inside a pass; 0: none"
     )
     processes: Count = Field(default=1, description="training processes on a machine, one per GPU")
     nodes: Count = Field(default=1, description="machines that train together, each with `processes`; on a cluster")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from components.contract.resolve import load_config
-from components.prepare.stage import run
+from components.prepare.stage import run_stage
 from components.runtime.guard import exit_on_bad_input
 
 
@@ -21,7 +21,7 @@ def main(
     Prints the run's URI, which the other stages take. Started again it goes on where it was stopped.
     """
     with exit_on_bad_input():
-        print(run(load_config(config, overrides or ())).run_uri)
+        print(run_stage(load_config(config, overrides or ())).run_uri)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def prepare(
 
     from components.contract.errors import InputError
     from components.contract.resolve import parameter_overrides, parse_config
-    from components.prepare.stage import run as run_stage
+    from components.prepare.stage import run_stage
     from components.runtime.guard import exit_on_bad_input
 
     with exit_on_bad_input():

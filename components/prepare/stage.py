@@ -1,7 +1,7 @@
 """The prepare stage: makes a run of a configuration.
 
 Everything is checked before anything is committed, so that a run whose configuration has a mistake can be
-started again under the same name once it is mended. Then the policy is committed, `config.json` is created, and
+started again under the same name once it is fixed. Then the policy is committed, `config.json` is created, and
 the prompts are committed; a killed stage goes on behind whichever of them it has left.
 
 Weights go into the run as they are stored. Where they are stored wider than `model.dtype`, the engine rounds
@@ -48,7 +48,7 @@ class PrepareResult:
     shards: list[str]
 
 
-def run(config: RunConfig) -> PrepareResult:
+def run_stage(config: RunConfig) -> PrepareResult:
     """Bring prompts, base policy and configuration into the run, or find that they are there.
 
     Raises:
@@ -58,26 +58,26 @@ def run(config: RunConfig) -> PrepareResult:
     clock = Clock()
     config = with_absolute_paths(config)
     store = open_store(config.store.uri)
-    current = Run(store, RunLayout(config.run.name), config)
-    store.check_writable(current.layout.root)
-    refuse_other_config(current)
+    run = Run(store, RunLayout(config.run.name), config)
+    store.check_writable(run.layout.root)
+    refuse_other_config(run)
     sources = data_sources(config)
-    data = data_digests(current, sources)
-    if not is_prepared(current, data):
-        _prepare(current, sources, data, clock)
-    _store_config(current)
-    return PrepareResult(current.uri, [str(shard) for shard in range(config.rollout.shards)])
+    data = data_digests(run, sources)
+    if not is_prepared(run, data):
+        _prepare(run, sources, data, clock)
+    _store_config(run)
+    return PrepareResult(run.uri, [str(shard) for shard in range(config.rollout.shards)])
 
 
-def _prepare(current: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:
+def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:
     from components.prepare.table import build_tables, read_data
 
-    config, digest = current.config, stage_digest(current.config, "prepare")
-    policies = current.directory(current.layout.policy_commit(0))
+    config, digest = run.config, stage_digest(run.config, "prepare")
+    policies = run.directory(run.layout.policy_commit(0))
     policy = policies.settled({}, digest)
     with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         with clock.measure("store"):
-            origin = find_origin(current, Path(scratch)) if policy is None else None
+            origin = find_origin(run, Path(scratch)) if policy is None else None
         base = inspect_policy(origin.directory, config.model.max_length) if origin else None
         with clock.measure("compute"):
             sets = read_data(config, sources)
@@ -88,17 +88,17 @@ def _prepare(current: Run, sources: list[DataSource], data: dict[str, str], cloc
         with clock.measure("compute"):
             tables = build_tables(config, sets, tokenizer)
         if base and origin:
-            policy = _commit_policy(current, policies, base, origin, digest, clock)
+            policy = _commit_policy(run, policies, base, origin, digest, clock)
     assert policy is not None
-    _store_config(current)
+    _store_config(run)
     inputs = _prompt_inputs(data, policy)
     # Only the policy was missing where its directory was deleted because a file of it was corrupted.
-    if current.directory(current.layout.prompts).settled(inputs, digest) is None:
-        _commit_prompts(current, tables, sources, inputs, digest, clock)
+    if run.directory(run.layout.prompts).settled(inputs, digest) is None:
+        _commit_prompts(run, tables, sources, inputs, digest, clock)
 
 
 def _commit_policy(
-    current: Run, policies: OutputDirectory, base: BasePolicy, origin: Origin, digest: str, clock: Clock
+    run: Run, policies: OutputDirectory, base: BasePolicy, origin: Origin, digest: str, clock: Clock
 ) -> Manifest:
     with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         for name in base.files:
@@ -107,9 +107,9 @@ def _commit_policy(
             link.symlink_to((base.directory / name).resolve())
         outputs = policies.upload(Path(scratch))
         # What a killed start with another model left would be loaded together with this one.
-        for info in current.store.list(policies.key):
+        for info in run.store.list(policies.key):
             if info.key.removeprefix(f"{policies.key}/") not in {*base.files, MANIFEST}:
-                current.store.delete(info.key)
+                run.store.delete(info.key)
     digests = policy_digests(outputs)
     origin.check_weights(digests["weights_digest"])
     facts: dict[str, str | int | float | bool | None] = {
@@ -120,11 +120,11 @@ def _commit_policy(
         "parameters": base.parameters,
         "dtype": base.dtype,
     }
-    return policies.commit("prepare", current.layout.run, outputs, {}, digest, clock.timings(), facts=facts)
+    return policies.commit("prepare", run.layout.run, outputs, {}, digest, clock.timings(), facts=facts)
 
 
 def _commit_prompts(
-    current: Run,
+    run: Run,
     tables: "PromptTables",
     sources: list[DataSource],
     inputs: dict[str, str],
@@ -134,7 +134,7 @@ def _commit_prompts(
     from components.prepare.rows import describe_bad
     from components.prepare.table import encode
 
-    directory = current.directory(current.layout.prompts)
+    directory = run.directory(run.layout.prompts)
     outputs: list[Output] = []
     with clock.measure("store"):
         for name, table in (("train", tables.train), ("eval", tables.held_out)):
@@ -146,20 +146,20 @@ def _commit_prompts(
     for key, files in chosen.items():
         note(f"{key}: {len(files)} files, from {files[0]['file']} to {files[-1]['file']}")
     facts = tables.facts()
-    directory.commit("prepare", current.layout.run, outputs, inputs, digest, clock.timings(), facts=facts)
+    directory.commit("prepare", run.layout.run, outputs, inputs, digest, clock.timings(), facts=facts)
     for key, bad in tables.bad.items():
         if bad:
             note(f"{key}: {len(bad)} bad rows left out, all in {directory.uri}/{_BAD_ROWS}: {describe_bad(bad)}")
     note(f"{facts['train_prompts']} prompts to train on, {facts['eval_prompts']} held out")
 
 
-def is_prepared(current: Run, data: dict[str, str]) -> bool:
+def is_prepared(run: Run, data: dict[str, str]) -> bool:
     """Whether nothing is left to do. Raises InputError where the run was made from other data."""
-    policy = current.directory(current.layout.policy_commit(0)).manifest()
+    policy = run.directory(run.layout.policy_commit(0)).manifest()
     if policy is None:
         return False
-    prompts = current.directory(current.layout.prompts)
-    return prompts.settled(_prompt_inputs(data, policy), stage_digest(current.config, "prepare")) is not None
+    prompts = run.directory(run.layout.prompts)
+    return prompts.settled(_prompt_inputs(data, policy), stage_digest(run.config, "prepare")) is not None
 
 
 def _prompt_inputs(data: dict[str, str], policy: Manifest) -> dict[str, str]:
@@ -177,48 +177,48 @@ def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:
     return into
 
 
-def refuse_other_config(current: Run) -> None:
+def refuse_other_config(run: Run) -> None:
     """Raises InputError where a key differs that something committed in the run depends on."""
-    stored = _stored_config(current)
-    if stored is None or stored == current.config:
+    stored = _stored_config(run)
+    if stored is None or stored == run.config:
         return
-    listed = current.store.list(current.layout.root)
-    stages = {stage for info in listed if (stage := current.layout.committed_stage(info.key))}
-    if differences := binding_differences(stored, current.config, stages):
+    listed = run.store.list(run.layout.root)
+    stages = {stage for info in listed if (stage := run.layout.committed_stage(info.key))}
+    if differences := binding_differences(stored, run.config, stages):
         raise InputError(
-            f"run {current.layout.run!r} in {current.store.uri} was started with another configuration: "
+            f"run {run.layout.run!r} in {run.store.uri} was started with another configuration: "
             f"{'; '.join(differences)}; choose another run.name, or restore these values"
         )
 
 
-def _store_config(current: Run) -> None:
+def _store_config(run: Run) -> None:
     """Create `config.json`, or bring its other keys up to date."""
-    if _stored_config(current) == current.config:
+    if _stored_config(run) == run.config:
         return
-    data = config_json(current.config).encode()
+    data = config_json(run.config).encode()
     try:
-        current.store.create(current.layout.config, data)
+        run.store.create(run.layout.config, data)
     except ObjectExists:
-        refuse_other_config(current)
-        current.store.write(current.layout.config, data)
+        refuse_other_config(run)
+        run.store.write(run.layout.config, data)
 
 
-def _stored_config(current: Run) -> RunConfig | None:
+def _stored_config(run: Run) -> RunConfig | None:
     try:
-        text = current.store.read(current.layout.config).decode(errors="replace")
+        text = run.store.read(run.layout.config).decode(errors="replace")
     except ObjectMissing:
         return None
-    return parse_config(text, what=current.store.locate(current.layout.config))
+    return parse_config(text, what=run.store.locate(run.layout.config))
 
 
-def data_digests(current: Run, sources: list[DataSource]) -> dict[str, str]:
+def data_digests(run: Run, sources: list[DataSource]) -> dict[str, str]:
     """Digest of each data source, by its configuration key. Raises InputError where one cannot be read.
 
     A directory or pattern is looked at once in a run's life: when its prompts are committed. What has come since is
     for the next run.
     """
-    prompts = current.directory(current.layout.prompts).manifest()
-    before = _stored_config(current) if prompts else None
+    prompts = run.directory(run.layout.prompts).manifest()
+    before = _stored_config(run) if prompts else None
     chosen = {source.key: source.text for source in data_sources(before)} if before else {}
     return {
         source.key: prompts.inputs[source.key]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from components.publish.stage import run
+from components.publish.stage import run_stage
 from components.runtime.guard import exit_on_bad_input
 from components.store import open_run
 
@@ -19,9 +19,9 @@ def main(
     written all the same, and starting this again later registers the policy.
     """
     with exit_on_bad_input():
-        run(run_uri)
-        current = open_run(run_uri)
-        print(current.store.locate(f"{current.layout.report}/index.html"))
+        run_stage(run_uri)
+        run = open_run(run_uri)
+        print(run.store.locate(f"{run.layout.report}/index.html"))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def caveats(run: Run, results: RunResults) -> list[str]:
 
 
 def _of_split(result: RoundResult, name: str, split: SplitResult) -> list[str]:
-    where = f"of the {name} prompts in {result.at.kind} {result.at.number}"
+    where = f"of the {name} prompts in {result.round_.kind} {result.round_.number}"
     found = []
     if split.truncated_share > _MANY_TRUNCATED:
         found.append(

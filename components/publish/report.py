@@ -35,7 +35,7 @@ def render_report(run: Run) -> str:
     )
     environment.filters |= {"duration": duration, "number": number, "percent": percent}
     rounds = _first_and_last(results)
-    completions = [_shown_split(read_completions(run, r.at)) for r in rounds]
+    completions = [_shown_split(read_completions(run, r.round_)) for r in rounds]
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         run=run,
@@ -148,7 +148,7 @@ def _series(label: str, points: Sequence[tuple[float, float]], colour: str, dash
 
 
 def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
-    """(what it says, chart) pairs over optimiser steps."""
+    """(what it says, chart) pairs over optimizer steps."""
     steps = _steps(results)
     if not steps:
         return []
@@ -162,14 +162,14 @@ def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
         ]
         if floor is not None:
             series.append(Series("floor", [x[0], x[-1]], [floor, floor], "red", dashed=True, markers=False))
-        return Markup(figures.lines(title, series, "optimiser step", boundaries=ends[:-1]))
+        return Markup(figures.lines(title, series, "optimizer step", boundaries=ends[:-1]))
 
     return [
         (
             "Effective sample size: the share of a mini-batch that still counts after importance weighting. "
             "It falls as the policy moves away from the one that sampled, and recovers with each new batch.",
             chart(
-                "Effective sample share over optimiser steps",
+                "Effective sample share over optimizer steps",
                 [("effective sample share", "effective_sample_share", "blue")],
                 run.config.train.min_effective_sample_share,
             ),
@@ -177,17 +177,17 @@ def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
         (
             "Log-ratio between the policy and the one that sampled, per completion, in nats.",
             chart(
-                "Absolute log-ratio over optimiser steps",
+                "Absolute log-ratio over optimizer steps",
                 [("mean |log ρ|", "log_ratio_mean", "blue"), ("95th percentile", "log_ratio_p95", "orange")],
             ),
         ),
         (
             "Divergence of the policy from the one that sampled, nats per token.",
-            chart("KL divergence over optimiser steps", [("KL(μ || π)", "kl", "violet")]),
+            chart("KL divergence over optimizer steps", [("KL(μ || π)", "kl", "violet")]),
         ),
         (
             "Entropy of the policy, nats per token: how undecided it is. Near zero it no longer explores.",
-            chart("Entropy over optimiser steps", [("entropy", "entropy", "green")]),
+            chart("Entropy over optimizer steps", [("entropy", "entropy", "green")]),
         ),
     ]
 

@@ -11,7 +11,7 @@ from components.store import Run, open_run
 from components.tracking import Registration, read_state, register, sync
 
 
-def run(run_uri: str) -> Manifest:
+def run_stage(run_uri: str) -> Manifest:
     """Register the newest policy, move the champion alias if it is better, write the report, send both.
 
     The report is derived from everything else in the run, so it is written anew whenever what it shows has
@@ -25,46 +25,46 @@ def run(run_uri: str) -> Manifest:
         InputError: no such run, or its newest policy has not been evaluated.
     """
     clock = Clock()
-    current = open_run(run_uri)
-    version = current.policy_version()
-    policy = current.directory(current.layout.policy_commit(version)).require()
-    inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(current)}
+    run = open_run(run_uri)
+    version = run.policy_version()
+    policy = run.directory(run.layout.policy_commit(version)).require()
+    inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(run)}
     with clock.measure("store"):
-        registration = _registration(current, version, inputs["policy"])
+        registration = _registration(run, version, inputs["policy"])
     inputs["registration"] = json_digest(registration.model_dump() if registration else None)
-    directory = current.directory(current.layout.report)
-    digest = stage_digest(current.config, "publish")
+    directory = run.directory(run.layout.report)
+    digest = stage_digest(run.config, "publish")
     manifest = directory.manifest()
     if manifest is None or manifest.mismatch(inputs, digest):
-        manifest = _write(current, clock, manifest, inputs, digest, registration)
-    sync(current)
+        manifest = _write(run, clock, manifest, inputs, digest, registration)
+    sync(run)
     return manifest
 
 
-def _evaluation(current: Run) -> dict[str, str]:
-    if current.config.data.eval_prompts == 0:
+def _evaluation(run: Run) -> dict[str, str]:
+    if run.config.data.eval_prompts == 0:
         return {}
-    at = current.final_round()
-    manifests = round_manifests(current, at)
+    round_ = run.final_round()
+    manifests = round_manifests(run, round_)
     if manifests is None:
         raise InputError(
-            f"{current.uri}: policy {current.sampled_policy(at)} has not been evaluated; sample and grade {at} first "
+            f"{run.uri}: policy {run.sampled_policy(round_)} has not been evaluated; sample and grade {round_} first "
             f"(python -m components.rollout, then components.reward, on every shard)"
         )
     return {"evaluation": json_digest([[rollout.digest, reward.digest] for rollout, reward in manifests])}
 
 
-def _registration(current: Run, version: int, weights_digest: str) -> Registration | None:
-    if not current.config.tracking.enabled:
+def _registration(run: Run, version: int, weights_digest: str) -> Registration | None:
+    if not run.config.tracking.enabled:
         return None
-    state = read_state(current)
+    state = read_state(run)
     if state and state.registration and state.registration.weights_digest == weights_digest:
         return state.registration
-    return register(current, version, evaluation_of(current, version))
+    return register(run, version, evaluation_of(run, version))
 
 
 def _write(
-    current: Run,
+    run: Run,
     clock: Clock,
     outdated: Manifest | None,
     inputs: dict[str, str],
@@ -75,17 +75,15 @@ def _write(
     with clock.measure("load"):
         from components.publish.report import render_report
     with clock.measure("compute"):
-        page = render_report(current).encode()
-    directory = current.directory(current.layout.report)
+        page = render_report(run).encode()
+    directory = run.directory(run.layout.report)
     with clock.measure("store"):
         if outdated:
-            current.store.delete(manifest_key(directory.key))
+            run.store.delete(manifest_key(directory.key))
         output = directory.write("index.html", page)
-    version = current.policy_version()
-    facts = _facts(version, evaluation_of(current, version), registration)
-    return directory.commit(
-        "publish", current.layout.run, [output], inputs, config_digest, clock.timings(), facts=facts
-    )
+    version = run.policy_version()
+    facts = _facts(version, evaluation_of(run, version), registration)
+    return directory.commit("publish", run.layout.run, [output], inputs, config_digest, clock.timings(), facts=facts)
 
 
 def _facts(

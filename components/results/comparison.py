@@ -29,7 +29,7 @@ class Changed:
 class Comparison:
     """One split of one round under the run's graders and under others."""
 
-    at: Round
+    round_: Round
     split: str
     completions: int
     changed: int
@@ -44,29 +44,29 @@ class Comparison:
     """The largest changes first."""
 
 
-def compare(run: Run, at: Round, rescored: str, examples: int) -> list[Comparison]:
+def compare(run: Run, round_: Round, rescored: str, examples: int) -> list[Comparison]:
     """Committed rewards of a round against those of a re-scoring, per split.
 
     Raises:
         InputError: the round's rewards are not complete, or a file is missing or corrupted.
     """
-    before, after = read_completions(run, at), read_completions(run, at, rescored)
+    before, after = read_completions(run, round_), read_completions(run, round_, rescored)
     of_split = ((split, pc.equal(before["split"], split)) for split in ("train", "eval"))
     return [
-        _of_split(run, at, split, before.filter(mask), after.filter(mask), examples)
+        _of_split(run, round_, split, before.filter(mask), after.filter(mask), examples)
         for split, mask in of_split
         if pc.any(mask).as_py()
     ]
 
 
-def _of_split(run: Run, at: Round, split: str, before: pa.Table, after: pa.Table, examples: int) -> Comparison:
+def _of_split(run: Run, round_: Round, split: str, before: pa.Table, after: pa.Table, examples: int) -> Comparison:
     tables = (before, after)
     old, new = (table["reward"].to_numpy().astype(np.float64) for table in tables)
     change = np.abs(new - old)
     threshold = np.float32(run.config.evaluate.pass_threshold)
     largest = np.argsort(-change, kind="stable")[: min(examples, int((change > 0).sum()))]
     return Comparison(
-        at=at,
+        round_=round_,
         split=split,
         completions=before.num_rows,
         changed=int((change > 0).sum()),

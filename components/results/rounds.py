@@ -48,7 +48,7 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class RoundResult:
-    at: Round
+    round_: Round
     policy_version: int
     """The policy that was sampled; 0 is the base policy."""
     finished: datetime
@@ -86,35 +86,35 @@ class RoundResult:
         return {s: sum(split.status[s] for split in (self.train, self.eval) if split) for s in STATUSES}
 
 
-def round_manifests(run: Run, at: Round, rescored: str | None = None) -> list[tuple[Manifest, Manifest]] | None:
+def round_manifests(run: Run, round_: Round, rescored: str | None = None) -> list[tuple[Manifest, Manifest]] | None:
     """(rollout, reward) manifests of every shard; None while one is missing.
 
     `rescored` names scores that other graders gave afterwards, which are then taken for the run's own.
     """
     pairs = []
     for shard in range(run.config.rollout.shards):
-        reward = _rewards(run, at, shard, rescored).manifest()
-        rollout = run.directory(run.layout.rollout(at, shard)).manifest() if reward else None
+        reward = _rewards(run, round_, shard, rescored).manifest()
+        rollout = run.directory(run.layout.rollout(round_, shard)).manifest() if reward else None
         if reward is None or rollout is None:
             return None
         pairs.append((rollout, reward))
     return pairs
 
 
-def read_round(run: Run, at: Round) -> RoundResult | None:
+def read_round(run: Run, round_: Round) -> RoundResult | None:
     """What a round came to; None until the rewards of all its shards are committed.
 
     Raises:
         InputError: a committed file is missing or corrupted.
     """
-    manifests = round_manifests(run, at)
+    manifests = round_manifests(run, round_)
     if manifests is None:
         return None
-    rows = _joined(run, at, manifests)
+    rows = _joined(run, round_, manifests)
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
     return RoundResult(
-        at=at,
-        policy_version=run.sampled_policy(at),
+        round_=round_,
+        policy_version=run.sampled_policy(round_),
         finished=max(reward.timings.finished for _, reward in manifests),
         train=_summary(of_split["train"]),
         eval=_summary(of_split["eval"]),
@@ -131,28 +131,30 @@ def evaluation_of(run: Run, version: int) -> RoundResult | None:
 
     None where there is neither yet.
     """
-    for at in (*run.iterations_sampling(version), Round.evaluation(version)):
-        result = read_round(run, at)
+    for round_ in (*run.iterations_sampling(version), Round.evaluation(version)):
+        result = read_round(run, round_)
         if result and result.eval:
             return result
     return None
 
 
-def read_completions(run: Run, at: Round, rescored: str | None = None) -> pa.Table:
+def read_completions(run: Run, round_: Round, rescored: str | None = None) -> pa.Table:
     """Every completion of a round: columns of trajectories and rewards, and the prompt's text, answer and metadata.
 
     Raises:
         InputError: the round is not complete, or a committed file is missing or corrupted.
     """
-    manifests = round_manifests(run, at, rescored)
+    manifests = round_manifests(run, round_, rescored)
     if manifests is None:
-        raise InputError(f"{run.uri}: {at} has no rewards yet, or not of all its {run.config.rollout.shards} shards")
-    rows = _joined(run, at, manifests, rescored)
+        raise InputError(
+            f"{run.uri}: {round_} has no rewards yet, or not of all its {run.config.rollout.shards} shards"
+        )
+    rows = _joined(run, round_, manifests, rescored)
     known = prompts(run)
     place = pc.index_in(rows["prompt_id"], known["prompt_id"])
     if place.null_count:
         unknown = rows["prompt_id"][pc.index(pc.is_null(place), True).as_py()]
-        raise InputError(f"{run.uri}: {at} holds completions of prompt {unknown}, which the run does not have")
+        raise InputError(f"{run.uri}: {round_} holds completions of prompt {unknown}, which the run does not have")
     for column in ("prompt", "answer", "metadata"):
         rows = rows.append_column(column, known[column].take(place))
     return rows
@@ -179,17 +181,19 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
     )
 
 
-def _rewards(run: Run, at: Round, shard: int, rescored: str | None) -> OutputDirectory:
+def _rewards(run: Run, round_: Round, shard: int, rescored: str | None) -> OutputDirectory:
     layout = run.layout
-    return run.directory(layout.rescored(rescored, at, shard) if rescored else layout.reward(at, shard))
+    return run.directory(layout.rescored(rescored, round_, shard) if rescored else layout.reward(round_, shard))
 
 
-def _joined(run: Run, at: Round, manifests: list[tuple[Manifest, Manifest]], rescored: str | None = None) -> pa.Table:
+def _joined(
+    run: Run, round_: Round, manifests: list[tuple[Manifest, Manifest]], rescored: str | None = None
+) -> pa.Table:
     tables = []
     for shard, (rollout, reward) in enumerate(manifests):
-        directory = _rewards(run, at, shard, rescored)
+        directory = _rewards(run, round_, shard, rescored)
         trajectories = _concatenated(
-            read_parts(run.directory(run.layout.rollout(at, shard)), "trajectories", rollout), TRAJECTORIES
+            read_parts(run.directory(run.layout.rollout(round_, shard)), "trajectories", rollout), TRAJECTORIES
         )
         rewards = _concatenated(read_parts(directory, "rewards", reward), REWARDS)
         # Reward parts mirror trajectory parts row by row, so a join is a comparison.

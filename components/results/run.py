@@ -27,7 +27,7 @@ class IterationResult:
 
     @property
     def number(self) -> int:
-        return self.round.at.number
+        return self.round.round_.number
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
     Raises:
         InputError: a committed file is missing or corrupted.
     """
-    at = Round.iteration(number)
-    result = read_round(run, at)
+    round_ = Round.iteration(number)
+    result = read_round(run, round_)
     if result is None:
         return None
     directory = run.directory(run.layout.train(number))

@@ -10,7 +10,7 @@ def reward_warnings(result: RoundResult) -> list[str]:
     found = []
     for name, split in (("training", result.train), ("held-out", result.eval)):
         if split:
-            found += _of_split(f"of the {name} prompts in {result.at.kind} {result.at.number}", split)
+            found += _of_split(f"of the {name} prompts in {result.round_.kind} {result.round_.number}", split)
     return found
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from components.reward.stage import run
+from components.reward.stage import run_stage
 from components.runtime.guard import exit_on_bad_input
 from components.runtime.progress import note
 from components.store import open_run
@@ -12,7 +12,7 @@ from components.store import open_run
 
 def main(
     run_uri: Annotated[str, typer.Argument(help="The run, <store>/runs/<name>, as prepare prints it.")],
-    at: Annotated[str, typer.Option("--round", help="iteration-0003, evaluation-0003 or final.")],
+    round_: Annotated[str, typer.Option("--round", help="iteration-0003, evaluation-0003 or final.")],
     shard: Annotated[int, typer.Option(help="Shard of the rollout, from 0.")] = 0,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Run programs even where there is no sandbox.")] = False,
 ) -> None:
@@ -21,7 +21,7 @@ def main(
     Started again it goes on where it was stopped; a shard that is done is left alone.
     """
     with exit_on_bad_input():
-        manifest = run(run_uri, open_run(run_uri).round(at), shard, unsafe)
+        manifest = run_stage(run_uri, open_run(run_uri).round(round_), shard, unsafe)
         facts = manifest.facts
         note(f"{facts['rows']} completions graded, {facts['ok']} ok")
 

@@ -9,13 +9,13 @@ def reward(run_uri: str, round: str, shard: str, trajectories: str, metrics: dsl
 
     `trajectories` is the rollout's answer; it orders the two tasks and names the input in the KFP graph.
     """
-    from components.reward.stage import run
+    from components.reward.stage import run_stage
     from components.runtime.guard import exit_on_bad_input
     from components.store import open_run
 
     with exit_on_bad_input():
-        current = open_run(run_uri)
-        at = current.round(round)
-        for key, value in run(run_uri, at, int(shard)).numbers.items():
+        run = open_run(run_uri)
+        round_ = run.round(round)
+        for key, value in run_stage(run_uri, round_, int(shard)).numbers.items():
             metrics.log_metric(key, value)
-        return current.directory(current.layout.reward(at, int(shard))).uri
+        return run.directory(run.layout.reward(round_, int(shard))).uri

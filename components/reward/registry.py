@@ -22,7 +22,7 @@ from typing import Any
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
-from components.reward.sandbox.modes import sandbox_options
+from components.sandbox.modes import sandbox_options
 
 BUILT_IN = {
     "classifier": "components.reward.graders.classifier:classifier",

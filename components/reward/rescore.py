@@ -29,9 +29,11 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
     graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
-        for at in rounds:
+        for round_ in rounds:
             for shard in range(run.config.rollout.shards):
-                directory = run.directory(run.layout.rescored(name, at, shard))
-                if directory.settled(shard_inputs(run, at, shard), digest) is None:
-                    grade_shard(run, at, shard, directory, graders, pool, settings.max_failed_share, digest, Clock())
+                directory = run.directory(run.layout.rescored(name, round_, shard))
+                if directory.settled(shard_inputs(run, round_, shard), digest) is None:
+                    grade_shard(
+                        run, round_, shard, directory, graders, pool, settings.max_failed_share, digest, Clock()
+                    )
     return name

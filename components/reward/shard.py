@@ -17,19 +17,19 @@ from components.store import OutputDirectory, Run
 from components.store.parts import PartWriter, decode
 
 
-def shard_inputs(run: Run, at: Round, shard: int) -> dict[str, str]:
+def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
     """Name and digest of what a shard's rewards are made from.
 
     Raises:
         InputError: prompts or trajectories are not committed yet.
     """
-    keys = {"trajectories": run.layout.rollout(at, shard), "prompts": run.layout.prompts}
+    keys = {"trajectories": run.layout.rollout(round_, shard), "prompts": run.layout.prompts}
     return {name: run.directory(key).require().digest for name, key in keys.items()}
 
 
 def grade_shard(
     run: Run,
-    at: Round,
+    round_: Round,
     shard: int,
     into: OutputDirectory,
     graders: Sequence[Grader],
@@ -47,19 +47,19 @@ def grade_shard(
         InputError: trajectories are missing or damaged, or more completions than `max_failed_share` could not be
             graded.
     """
-    rollout, prompts = (run.directory(key) for key in (run.layout.rollout(at, shard), run.layout.prompts))
-    trajectories, inputs = rollout.require(), shard_inputs(run, at, shard)
+    rollout, prompts = (run.directory(key) for key in (run.layout.rollout(round_, shard), run.layout.prompts))
+    trajectories, inputs = rollout.require(), shard_inputs(run, round_, shard)
     with clock.measure("store"):
         known = pa.concat_tables(
             _read(prompts, output.path, "prompts") for output in prompts.require().outputs if _is_table(output.path)
         )
     tally = Tally(sum(output.rows or 0 for output in trajectories.outputs), max_failed_share)
-    facts = {"run": run.config.run.name, "round": str(at), "shard": shard, "config_digest": config_digest}
+    facts = {"run": run.config.run.name, "round": str(round_), "shard": shard, "config_digest": config_digest}
     schema = with_metadata(REWARDS, {**facts, **inputs, "grader_versions": pool.versions})
     writer = PartWriter(into, "rewards", schema)
     with clock.measure("store"):
         done_parts = writer.resume()
-    label = f"{str(at).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
+    label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
     with StageProgress(label, tally.total, "completions") as progress:
         try:
             for index, output in enumerate(trajectories.outputs):
@@ -87,7 +87,7 @@ def grade_shard(
         inputs,
         config_digest,
         clock.timings(),
-        iteration=at.number,
+        iteration=round_.number,
         shard=shard,
         facts={**tally.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(graders)},
     )

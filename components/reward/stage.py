@@ -16,7 +16,7 @@ from components.runtime.clock import Clock
 from components.store import open_run
 
 
-def run(run_uri: str, at: Round, shard: int, unsafe: bool = False) -> Manifest:
+def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> Manifest:
     """Grade a shard, or return the manifest of a shard that is graded already.
 
     A killed stage resumes after its last whole part, provided the graders still have the same versions. `unsafe`
@@ -28,15 +28,15 @@ def run(run_uri: str, at: Round, shard: int, unsafe: bool = False) -> Manifest:
             `reward.max_failed_share` could not be graded.
     """
     clock = Clock()
-    opened = open_run(run_uri)
-    settings = opened.config.reward
-    directory = opened.directory(opened.layout.reward(at, shard))
-    digest = stage_digest(opened.config, "reward")
-    if done := directory.settled(shard_inputs(opened, at, shard), digest):
+    run = open_run(run_uri)
+    settings = run.config.reward
+    directory = run.directory(run.layout.reward(round_, shard))
+    digest = stage_digest(run.config, "reward")
+    if done := directory.settled(shard_inputs(run, round_, shard), digest):
         return done
     sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
     graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with ExitStack() as stack:
         with clock.measure("load"):
             pool = stack.enter_context(GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size))
-        return grade_shard(opened, at, shard, directory, graders, pool, settings.max_failed_share, digest, clock)
+        return grade_shard(run, round_, shard, directory, graders, pool, settings.max_failed_share, digest, clock)

@@ -65,7 +65,7 @@ class Tally:
         raise TooManyFailed(
             f"{failed} of {self.seen} completions could not be graded "
             f"(reward.max_failed_share is {self._max_failed_share:.0%} of {self.total}), most with status {status} "
-            f"({count}): {self._first_detail.get(status, 'no detail')}; mend the grader or the data and start the "
+            f"({count}): {self._first_detail.get(status, 'no detail')}; fix the grader or the data and start the "
             "same command again"
         )
 

@@ -20,9 +20,9 @@ def main(
     Starting it again after a kill continues after the last whole part; a finished shard is left alone.
     """
     with exit_on_bad_input():
-        from components.rollout.stage import run
+        from components.rollout.stage import run_stage
 
-        manifest = run(run_uri, open_run(run_uri).round(round_), shard)
+        manifest = run_stage(run_uri, open_run(run_uri).round(round_), shard)
         print(f"{manifest.facts['rows']} completions, {manifest.facts['completion_tokens']} tokens")
 
 

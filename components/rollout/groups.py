@@ -21,28 +21,28 @@ class Group:
     seed: int
 
 
-def training_groups(prompts: int, count: int, at: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
-    """The shard's share of the `count` prompts that iteration `at` draws.
+def training_groups(prompts: int, count: int, round_: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
+    """The shard's share of the `count` prompts that iteration `round_` draws.
 
     Prompts are drawn without replacement, epoch after epoch in a new order each, so that iterations continue
     where the one before ended; which prompts an iteration gets depends on nothing but the arguments.
     """
-    first = (at.number - 1) * count
+    first = (round_.number - 1) * count
     orders: dict[int, np.ndarray] = {}
     groups = []
     for place in range(shard, count, shards):
         epoch, offset = divmod(first + place, prompts)
         if epoch not in orders:
             orders[epoch] = np.random.default_rng([run_seed, epoch]).permutation(prompts)
-        groups.append(_group("train", int(orders[epoch][offset]), place, at, shard, run_seed))
+        groups.append(_group("train", int(orders[epoch][offset]), place, round_, shard, run_seed))
     return groups
 
 
-def held_out_groups(prompts: int, at: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
+def held_out_groups(prompts: int, round_: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
     """The shard's share of the held-out prompts: all of them in every round."""
-    return [_group("eval", place, place, at, shard, run_seed) for place in range(shard, prompts, shards)]
+    return [_group("eval", place, place, round_, shard, run_seed) for place in range(shard, prompts, shards)]
 
 
-def _group(split: str, index: int, place: int, at: Round, shard: int, run_seed: int) -> Group:
+def _group(split: str, index: int, place: int, round_: Round, shard: int, run_seed: int) -> Group:
     group_id = f"{split}-{place:05d}"
-    return Group(group_id, split, index, derive_seed(run_seed, str(at), shard, group_id))
+    return Group(group_id, split, index, derive_seed(run_seed, str(round_), shard, group_id))

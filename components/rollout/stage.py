@@ -20,12 +20,12 @@ from components.store import OutputDirectory, Run, open_run
 from components.store.parts import PartWriter, decode
 
 
-def run(run_uri: str, at: Round, shard: int) -> Manifest:
+def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     """Sample the shard's groups and commit them as trajectories.
 
     Args:
         run_uri: the run that prepare has set up.
-        at: an iteration samples training and held-out prompts, an evaluation only held-out ones.
+        round_: an iteration samples training and held-out prompts, an evaluation only held-out ones.
         shard: from 0 to `rollout.shards` - 1.
 
     Returns:
@@ -36,14 +36,14 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
             already committed where the trajectories go.
     """
     clock = Clock()
-    current = open_run(run_uri)
-    config = current.config
+    run = open_run(run_uri)
+    config = run.config
     if not 0 <= shard < config.rollout.shards:
         raise InputError(f"shard {shard} is not below rollout.shards = {config.rollout.shards}")
-    version = current.sampled_policy(at)
-    policy_directory = current.directory(current.layout.policy_commit(version))
+    version = run.sampled_policy(round_)
+    policy_directory = run.directory(run.layout.policy_commit(version))
     policy = policy_directory.require()
-    prompts_directory = current.directory(current.layout.prompts)
+    prompts_directory = run.directory(run.layout.prompts)
     prompts = prompts_directory.require()
     inputs = {
         "prompts": prompts.digest,
@@ -51,7 +51,7 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
         "tokenizer": str(policy.facts["tokenizer_digest"]),
     }
     digest = stage_digest(config, "rollout")
-    directory = current.directory(current.layout.rollout(at, shard))
+    directory = run.directory(run.layout.rollout(round_, shard))
     if done := directory.settled(inputs, digest):
         return done
 
@@ -62,8 +62,8 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
             )
             for split in ("train", "eval")
         }
-    groups = _groups(config, at, shard, {split: table.num_rows for split, table in tables.items()})
-    facts = _facts(current, at, shard, inputs, digest)
+    groups = _groups(config, round_, shard, {split: table.num_rows for split, table in tables.items()})
+    facts = _facts(run, round_, shard, inputs, digest)
     writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, facts))
     with clock.measure("store"):
         resumed = writer.resume()
@@ -71,19 +71,19 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
     todo = [group for group in groups if group.group_id not in finished]
     tokens = sum(len(row) for table in resumed for row in table["completion_token_ids"].to_pylist())
     if todo:
-        tokens += _sample(current, clock, at, shard, policy_directory, tables, todo, writer)
+        tokens += _sample(run, clock, round_, shard, policy_directory, tables, todo, writer)
     compute = clock.seconds("compute")
     return directory.commit(
         stage="rollout",
-        run=current.layout.run,
-        iteration=at.number,
+        run=run.layout.run,
+        iteration=round_.number,
         shard=shard,
         outputs=writer.outputs,
         inputs=inputs,
         config_digest=digest,
         timings=clock.timings(),
         facts={
-            "round": str(at),
+            "round": str(round_),
             "policy_version": version,
             "rows": sum(output.rows or 0 for output in writer.outputs),
             "completion_tokens": tokens,
@@ -93,11 +93,11 @@ def run(run_uri: str, at: Round, shard: int) -> Manifest:
     )
 
 
-def _groups(config: RunConfig, at: Round, shard: int, prompts: dict[str, int]) -> list[Group]:
+def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int]) -> list[Group]:
     shards, seed = config.rollout.shards, config.run.seed
-    groups = held_out_groups(prompts["eval"], at, shard, shards, seed)
-    if at.trains:
-        groups += training_groups(prompts["train"], config.prompts_per_iteration, at, shard, shards, seed)
+    groups = held_out_groups(prompts["eval"], round_, shard, shards, seed)
+    if round_.trains:
+        groups += training_groups(prompts["train"], config.prompts_per_iteration, round_, shard, shards, seed)
     return groups
 
 
@@ -116,9 +116,9 @@ def _specs(config: RunConfig) -> dict[str, SamplingSpec]:
 
 
 def _sample(
-    current: Run,
+    run: Run,
     clock: Clock,
-    at: Round,
+    round_: Round,
     shard: int,
     policy_directory: OutputDirectory,
     tables: dict[str, pa.Table],
@@ -126,12 +126,12 @@ def _sample(
     writer: PartWriter,
 ) -> int:
     """Load the engine, sample the groups and write parts as they fill; returns the completion tokens drawn."""
-    config = current.config
+    config = run.config
     with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
         with clock.measure("store"):
-            below = "policy" if current.sampled_policy(at) else ""
+            below = "policy" if run.sampled_policy(round_) else ""
             policy = policy_directory.fetch(Path(scratch), below=below)
-        label = f"{str(at).replace('-', ' ')} rollout" + (f" shard {shard}" if config.rollout.shards > 1 else "")
+        label = f"{str(round_).replace('-', ' ')} rollout" + (f" shard {shard}" if config.rollout.shards > 1 else "")
         total = sum(_specs(config)[group.split].samples for group in groups)
         with StageProgress(label, total, "completions") as progress:
             with clock.measure("load"):
@@ -200,13 +200,13 @@ def _table(rows: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
 
 
-def _facts(current: Run, at: Round, shard: int, inputs: dict[str, str], digest: str) -> dict[str, object]:
-    config = current.config
+def _facts(run: Run, round_: Round, shard: int, inputs: dict[str, str], digest: str) -> dict[str, object]:
+    config = run.config
     return {
-        "run": current.layout.run,
-        "round": str(at),
+        "run": run.layout.run,
+        "round": str(round_),
         "shard": shard,
-        "policy_uri": current.store.locate(current.layout.policy(current.sampled_policy(at))),
+        "policy_uri": run.store.locate(run.layout.policy(run.sampled_policy(round_))),
         "prompts_digest": inputs["prompts"],
         "weights_digest": inputs["policy"],
         "tokenizer_digest": inputs["tokenizer"],

@@ -24,7 +24,7 @@ class ObjectInfo:
 class Store(ABC):
     """Flat keys (`a/b/c`, no leading slash) to bytes.
 
-    Every write is atomic: a reader sees the whole new object or none of it. What a user can mend (missing
+    Every write is atomic: a reader sees the whole new object or none of it. What a user can fix (missing
     rights, wrong credentials, no bucket, a full disk) is raised as InputError.
     """
 

@@ -33,14 +33,18 @@ class Run:
             version += 1
         return version
 
-    def sampled_policy(self, at: Round) -> int:
+    def sampled_policy(self, round_: Round) -> int:
         """Version of the policy that a round samples."""
-        return at.policy_version(self.config.loop.staleness)
+        return round_.policy_version(self.config.loop.staleness)
 
     def iterations_sampling(self, version: int) -> list[Round]:
         """Iterations that sample a policy: one, and of pipelined iterations also the second samples policy 0."""
         last = Round.iteration(version + 1 + self.config.loop.staleness)
-        return [at for at in map(Round.iteration, range(1, last.number + 1)) if self.sampled_policy(at) == version]
+        return [
+            round_
+            for round_ in map(Round.iteration, range(1, last.number + 1))
+            if self.sampled_policy(round_) == version
+        ]
 
     def final_round(self) -> Round:
         """The round whose held-out rows evaluate the newest policy.

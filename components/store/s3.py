@@ -151,7 +151,7 @@ class S3Store(Store):
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
-        """Translate what a user can mend; botocore's own retries have been made by then."""
+        """Translate what a user can fix; botocore's own retries have been made by then."""
         try:
             yield
         except ClientError as error:

@@ -4,7 +4,7 @@ Three prefixes, each with its own meaning of `step`:
 
 - `iteration/`: the iteration; for held-out prompts the policy version, which is the number of iterations that
   made the policy, so the base policy stands at 0;
-- `step/`: the optimiser step since the base policy;
+- `step/`: the optimizer step since the base policy;
 - `clock/`: whole wall-clock seconds since prepare began.
 
 Time stamps are those of the run, not of sending, so that a point that is sent twice is the same point.
@@ -33,7 +33,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 def iteration_points(iteration: IterationResult, started: datetime) -> list[Point]:
-    """Points of an iteration that is committed, its optimiser steps included."""
+    """Points of an iteration that is committed, its optimizer steps included."""
     assert iteration.train is not None
     assert iteration.finished is not None
     number, stamp = iteration.number, milliseconds(iteration.finished)

@@ -38,7 +38,7 @@ def _pending(run: Run, state: TrackingState) -> bool:
     if run.directory(layout.train(state.iterations + 1)).manifest():
         return True
     evaluations = (*run.iterations_sampling(state.evaluated), Round.evaluation(state.evaluated))
-    if run.config.data.eval_prompts and any(round_manifests(run, at) for at in evaluations):
+    if run.config.data.eval_prompts and any(round_manifests(run, round_) for round_ in evaluations):
         return True
     report = run.directory(layout.report).manifest()
     return report is not None and report.digest != state.report

@@ -17,13 +17,13 @@ def main(
     it again after a kill makes the same policy; a finished iteration is left alone.
     """
     with exit_on_bad_input():
-        from components.train.stage import run
+        from components.train.stage import run_stage
 
-        manifest = run(run_uri, iteration)
+        manifest = run_stage(run_uri, iteration)
         if manifest.facts["target_reached"]:
             print(f"target reached by policy {manifest.facts['policy_version']}")
         else:
-            print(f"policy {manifest.facts['policy_version']} after optimiser step {manifest.facts['step']}")
+            print(f"policy {manifest.facts['policy_version']} after optimizer step {manifest.facts['step']}")
 
 
 if __name__ == "__main__":

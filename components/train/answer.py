@@ -11,14 +11,14 @@ from components.tracking import sync
 
 def answer(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl.Metrics) -> int:
     """Show and track what the iteration has come to; returns how many remain, 0 once the target is reached."""
-    current = open_run(run_uri)
-    found = read_iteration(current, iteration)
+    run = open_run(run_uri)
+    found = read_iteration(run, iteration)
     assert found is not None
     values = {**manifest.numbers, **iteration_values(found), **evaluation_values(found.round)}
     for key, value in values.items():
         metrics.log_metric(key, value)
-    sync(current)
+    sync(run)
     emit("iteration", number=iteration)
     if manifest.facts["outcome"] == "target_reached":
         return 0
-    return current.config.loop.iterations - iteration
+    return run.config.loop.iterations - iteration

@@ -20,7 +20,7 @@ FIRST_PASS_COST = 1.0 / 3.0
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """Sequences of one optimiser step, and this process's share of their micro-batches.
+    """Sequences of one optimizer step, and this process's share of their micro-batches.
 
     Attributes:
         rewards_N: float32.

@@ -1,4 +1,4 @@
-"""What continues a pass or the next iteration: optimiser state, and weights that the policy on disk does not hold.
+"""What continues a pass or the next iteration: optimizer state, and weights that the policy on disk does not hold.
 
 Written with torch.distributed.checkpoint, every process its own part, and read by any number of processes.
 """
@@ -23,7 +23,7 @@ _WEIGHTS = "weights"
 def save_state(
     directory: Path,
     model: nn.Module,
-    optimiser: torch.optim.AdamW,
+    optimizer: torch.optim.AdamW,
     step: int,
     with_weights: bool,
     processes: Processes,
@@ -38,14 +38,14 @@ def save_state(
     for name, parameter in trained_parameters(model).items():
         if with_weights:
             tensors[f"{_WEIGHTS}/{name}"] = parameter.detach()
-        if state := optimiser.state.get(parameter):
+        if state := optimizer.state.get(parameter):
             tensors |= {f"{moment}/{name}": state[moment] for moment in _MOMENTS}
     directory.mkdir(parents=True, exist_ok=True)
     with _alone_on_purpose():
         dcp.save(tensors, storage_writer=FileSystemWriter(directory), no_dist=processes.world == 1)
 
 
-def load_state(directory: Path, model: nn.Module, optimiser: torch.optim.AdamW, processes: Processes) -> int:
+def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, processes: Processes) -> int:
     """Restore what `save_state` wrote, in place; returns the global step."""
     reader = FileSystemReader(directory)
     saved = reader.read_metadata().state_dict_metadata
@@ -61,7 +61,7 @@ def load_state(directory: Path, model: nn.Module, optimiser: torch.optim.AdamW, 
     step = int(tensors["step"])
     for name, parameter in parameters.items():
         if f"{_MOMENTS[0]}/{name}" in tensors:
-            optimiser.state[parameter] = {
+            optimizer.state[parameter] = {
                 "step": torch.tensor(float(step), device=parameter.device),
                 **{moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS},
             }

@@ -35,13 +35,13 @@ class Checkpoints:
     digest: str
     processes: Processes
 
-    def saver(self, model: nn.Module, optimiser: torch.optim.AdamW) -> Callable[[Pass], None]:
+    def saver(self, model: nn.Module, optimizer: torch.optim.AdamW) -> Callable[[Pass], None]:
         """What writes a checkpoint of a pass that has come so far."""
 
         def save(reached: Pass) -> None:
             directory = self._directory(reached.done)
             with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
-                save_state(Path(scratch), model, optimiser, reached.step, True, self.processes)
+                save_state(Path(scratch), model, optimizer, reached.step, True, self.processes)
                 outputs = upload_all(directory, Path(scratch), _STATE, self.processes)
             if self.processes.first:
                 outputs.append(directory.write(_PASS, reached.model_dump_json().encode()))
@@ -52,7 +52,7 @@ class Checkpoints:
 
         return save
 
-    def resume(self, model: nn.Module, optimiser: torch.optim.AdamW) -> Pass | None:
+    def resume(self, model: nn.Module, optimizer: torch.optim.AdamW) -> Pass | None:
         """Load the newest checkpoint that fits, in place, and remove all others; None where there is none."""
         done = self.processes.from_first(self._keep_newest() if self.processes.first else None)
         if not done:
@@ -60,7 +60,7 @@ class Checkpoints:
         directory = self._directory(done)
         with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
             state = directory.fetch(Path(scratch) / _STATE, _STATE)
-            load_state(state, model, optimiser, self.processes)
+            load_state(state, model, optimizer, self.processes)
         reached = Pass.model_validate_json(directory.read(_PASS))
         if self.processes.first:
             note(f"iteration {self.iteration}: the pass goes on after mini-batch {reached.done}")

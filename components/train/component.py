@@ -12,7 +12,7 @@ def train(run_uri: str, iteration: int, rewards: list, metrics: dsl.Output[dsl.M
     """
     from components.runtime.guard import exit_on_bad_input
     from components.train.answer import answer
-    from components.train.stage import run
+    from components.train.stage import run_stage
 
     with exit_on_bad_input():
-        return answer(run_uri, iteration, run(run_uri, iteration), metrics)
+        return answer(run_uri, iteration, run_stage(run_uri, iteration), metrics)

@@ -19,7 +19,7 @@ from components.train.gradient import Terms
 from components.train.leftovers import clear_checkpoints
 from components.train.logprobs import Scorer
 from components.train.memory import keep_freed_memory
-from components.train.optimiser import build_optimiser
+from components.train.optimizer import build_optimizer
 from components.train.policy import add_adapters, compile_layers, load_policy, vocabulary
 from components.train.processes import Processes
 from components.train.provenance import behaviour_gap, check_gap
@@ -57,7 +57,7 @@ def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
 
 
 class _Trainer:
-    """The policy of one iteration with its optimiser and data, in this process."""
+    """The policy of one iteration with its optimizer and data, in this process."""
 
     def __init__(self, work: Work, clock: Clock, processes: Processes, scratch: Path) -> None:
         self._work, self._clock, self._processes, self._scratch = work, clock, processes, scratch
@@ -87,21 +87,21 @@ class _Trainer:
             if train.compile:
                 compile_layers(self._model)
             shard(self._scorer, processes)
-            self._optimiser = build_optimiser(self._model, train)
-            step = load_state(carried, self._model, self._optimiser, processes) if carried else 0
+            self._optimizer = build_optimizer(self._model, train)
+            step = load_state(carried, self._model, self._optimizer, processes) if carried else 0
             self._begun = Pass(step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None)
             self._terms = Terms.of(self._config, self._reference())
         with clock.measure("store"):
             self._data = self._read_trajectories(vocabulary(self._model))
-            if train.checkpoint_every and (resumed := self.checkpoints.resume(self._model, self._optimiser)):
+            if train.checkpoint_every and (resumed := self.checkpoints.resume(self._model, self._optimizer)):
                 self._begun = resumed
 
     def run(self) -> Pass:
-        saver = self.checkpoints.saver(self._model, self._optimiser)
+        saver = self.checkpoints.saver(self._model, self._optimizer)
         with self._clock.measure("compute"):
             return run_pass(
                 self._scorer,
-                self._optimiser,
+                self._optimizer,
                 self._data,
                 self._config,
                 self._work.iteration,
@@ -117,7 +117,7 @@ class _Trainer:
         with self._clock.measure("store"):
             # A float32 policy is its own master copy; adapters are kept beside what they were merged into.
             own_weights = self._config.model.dtype != "float32" and not lora
-            save_state(made / OPTIMIZER, self._model, self._optimiser, result.step, own_weights, self._processes)
+            save_state(made / OPTIMIZER, self._model, self._optimizer, result.step, own_weights, self._processes)
             state = full_state(self._model, self._processes)
             if self._processes.first:
                 if lora:

@@ -16,7 +16,7 @@ from components.train.spawn import spawn
 from components.train.work import Work, commit
 
 
-def run(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None = None) -> Manifest:
+def run_stage(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None = None) -> Manifest:
     """Make policy `iteration` from policy `iteration - 1`, or find that the target is reached and make none.
 
     That the target is reached stands only as long as it is: with a higher `loop.target_reward`, or none, the
@@ -27,7 +27,7 @@ def run(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None =
         elsewhere: does the training instead of this machine, when there is any to do: returns once it is committed.
 
     Returns:
-        The manifest. Facts: outcome, policy_version, target_reached; of a pass also step (optimiser
+        The manifest. Facts: outcome, policy_version, target_reached; of a pass also step (optimizer
         steps since the base policy), updates, skipped, and the policy's digests.
 
     Raises:
@@ -74,16 +74,16 @@ def run(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None =
     return train_iteration(work, clock, replaces=done is not None)
 
 
-def _target_reached(current: Run, iteration: int) -> bool:
-    target = current.config.loop.target_reward
+def _target_reached(run: Run, iteration: int) -> bool:
+    target = run.config.loop.target_reward
     if target is None:
         return False
     from components.results import read_round
 
-    result = read_round(current, Round.iteration(iteration))
+    result = read_round(run, Round.iteration(iteration))
     if result is None or result.eval_reward is None:
         raise InputError(
-            f"{current.uri}: iteration {iteration} has no rewards of held-out prompts, which loop.target_reward needs"
+            f"{run.uri}: iteration {iteration} has no rewards of held-out prompts, which loop.target_reward needs"
         )
     if result.eval_reward < target:
         return False

@@ -48,9 +48,13 @@ class Trajectories:
 
 def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirectory, OutputDirectory]]:
     """(shard number as in manifests, trajectories, rewards) of every shard of an iteration."""
-    at = Round.iteration(iteration)
+    round_ = Round.iteration(iteration)
     return [
-        (f"{shard:03d}", run.directory(run.layout.rollout(at, shard)), run.directory(run.layout.reward(at, shard)))
+        (
+            f"{shard:03d}",
+            run.directory(run.layout.rollout(round_, shard)),
+            run.directory(run.layout.reward(round_, shard)),
+        )
         for shard in range(run.config.rollout.shards)
     ]
 

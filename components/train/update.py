@@ -1,4 +1,4 @@
-"""One pass over an iteration's trajectories: k mini-batches, one optimiser step each."""
+"""One pass over an iteration's trajectories: k mini-batches, one optimizer step each."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_ba
 from components.train.diagnostics import OffPolicy, off_policy
 from components.train.gradient import Evaluated, Terms, accumulate
 from components.train.logprobs import Scorer
-from components.train.optimiser import learning_rate, set_learning_rate
+from components.train.optimizer import learning_rate, set_learning_rate
 from components.train.policy import is_packed
 from components.train.processes import Processes
 from components.train.provenance import check_gap
@@ -24,10 +24,10 @@ from components.train.trajectories import Trajectories
 
 
 class Pass(BaseModel):
-    """What a pass has come to; with weights and optimiser state it is all that continues one.
+    """What a pass has come to; with weights and optimizer state it is all that continues one.
 
     Attributes:
-        step: optimiser steps since the base policy.
+        step: optimizer steps since the base policy.
         done: mini-batches dealt with, skipped ones included.
         gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; where
             the trajectories are of an older policy, with that policy for pi, and measured before the pass.
@@ -53,7 +53,7 @@ class Pass(BaseModel):
 
 def run_pass(
     scorer: Scorer,
-    optimiser: torch.optim.AdamW,
+    optimizer: torch.optim.AdamW,
     data: Trajectories,
     config: RunConfig,
     iteration: int,
@@ -65,7 +65,7 @@ def run_pass(
     """Update the policy in place.
 
     Args:
-        begun: where to go on; `Pass(step=n)` begins after n optimiser steps since the base policy.
+        begun: where to go on; `Pass(step=n)` begins after n optimizer steps since the base policy.
         checkpoint: called after every `train.checkpoint_every` mini-batches.
 
     Raises:
@@ -96,7 +96,7 @@ def run_pass(
                 section.overlong.handling == "mask",
                 processes,
             )
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             evaluated = accumulate(scorer, batch, terms, processes)
             norm = full_tensor(torch.nn.utils.clip_grad_norm_(parameters, section.max_grad_norm))
             if not (evaluated.loss + norm).isfinite():
@@ -118,8 +118,8 @@ def run_pass(
                     note(f"iteration {iteration}: pass ended early at {result.ended_early}")
                     break
                 rate = learning_rate(section, config.total_steps, result.step + 1)
-                set_learning_rate(optimiser, rate)
-                optimiser.step()
+                set_learning_rate(optimizer, rate)
+                optimizer.step()
                 result.step += 1
                 seconds = time.perf_counter() - began
                 result.steps.append(_metrics(result.step, seconds, rate, norm, batch, evaluated, measured))

@@ -40,31 +40,31 @@ class Work:
 
     @classmethod
     def of(cls, run_uri: str, iteration: int) -> "Work":
-        current = open_run(run_uri)
+        run = open_run(run_uri)
         if iteration < 1:
             raise InputError(f"iteration {iteration}: iterations count from 1")
-        incoming = current.directory(current.layout.policy_commit(iteration - 1))
+        incoming = run.directory(run.layout.policy_commit(iteration - 1))
         policy = incoming.require()
         if not policy.holds_policy:
             raise InputError(
                 f"{incoming.uri} made no policy because loop.target_reward was reached; there is nothing to train"
             )
         inputs = {"policy": str(policy.facts["weights_digest"])}
-        for shard, rollout, reward in shard_directories(current, iteration):
+        for shard, rollout, reward in shard_directories(run, iteration):
             inputs[f"trajectories/{shard}"] = rollout.require().digest
             inputs[f"rewards/{shard}"] = reward.require().digest
-        version = current.sampled_policy(Round.iteration(iteration))
-        sampled = current.directory(current.layout.policy_commit(version))
+        version = run.sampled_policy(Round.iteration(iteration))
+        sampled = run.directory(run.layout.policy_commit(version))
         return cls(
-            run=current,
+            run=run,
             iteration=iteration,
             incoming=incoming,
             policy=policy,
             sampled=sampled,
             behaviour=sampled.require(),
-            directory=current.directory(current.layout.train(iteration)),
+            directory=run.directory(run.layout.train(iteration)),
             inputs=inputs,
-            digest=stage_digest(current.config, "train"),
+            digest=stage_digest(run.config, "train"),
         )
 
     @property

@@ -20,13 +20,13 @@ def main(
     to leave its node.
     """
     with exit_on_bad_input():
-        from components.trainjob.stage import run
+        from components.trainjob.stage import run_stage
 
-        manifest = run(run_uri, iteration, load_settings(settings))
+        manifest = run_stage(run_uri, iteration, load_settings(settings))
         if manifest.facts["target_reached"]:
             print(f"target reached by policy {manifest.facts['policy_version']}")
         else:
-            print(f"policy {manifest.facts['policy_version']} after optimiser step {manifest.facts['step']}")
+            print(f"policy {manifest.facts['policy_version']} after optimizer step {manifest.facts['step']}")
 
 
 if __name__ == "__main__":

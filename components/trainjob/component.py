@@ -43,7 +43,7 @@ def train_job(
     from components.runtime.guard import exit_on_bad_input
     from components.train.answer import answer
     from components.trainjob.settings import job_settings
-    from components.trainjob.stage import run
+    from components.trainjob.stage import run_stage
 
     with exit_on_bad_input():
         wanted = {"cpu": cpu, "memory": memory, **resources}
@@ -59,5 +59,5 @@ def train_job(
             "queue": queue,
             "deadline_seconds": 60 * deadline_minutes,
         }
-        manifest = run(run_uri, iteration, job_settings(asked, "pipeline parameters"))
+        manifest = run_stage(run_uri, iteration, job_settings(asked, "pipeline parameters"))
         return answer(run_uri, iteration, manifest, metrics)

@@ -22,11 +22,11 @@ _MEND = {
 
 
 @contextmanager
-def explained(what: str, mend: dict[int, str] | None = None) -> Iterator[None]:
-    """Turn whatever Kubernetes or the way to it answers into an InputError: `<what>: <why>; <how to mend it>`.
+def explained(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
+    """Turn whatever Kubernetes or the way to it answers into an InputError: `<what>: <why>; <how to fix it>`.
 
     Args:
-        mend: by status, in place of the usual advice.
+        fix: by status, in place of the usual advice.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def explained(what: str, mend: dict[int, str] | None = None) -> Iterator[None]:
     except Exception as error:
         cause = root(error)
         if isinstance(cause, ApiException) and cause.status:
-            advice = {**_MEND, **(mend or {})}.get(cause.status, "start the stage again once the cluster is well")
+            advice = {**_MEND, **(fix or {})}.get(cause.status, "start the stage again once the cluster is well")
             reason = f"Kubernetes answered {cause.status} ({_message(cause)}); {advice}"
         elif isinstance(cause, ApiException | urllib3.exceptions.HTTPError | OSError):
             reason = f"Kubernetes cannot be reached ({_first_line(_reason(cause))}); start the stage again once it can"

@@ -1,13 +1,13 @@
 """The train stage, done by a training job."""
 
 from components.contract.manifest import Manifest
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
 from components.train.work import Work
 from components.trainjob.settings import JobSettings
 
 
-def run(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:
-    """As `components.train.stage.run`: what is committed, or needs no training, launches nothing.
+def run_stage(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:
+    """As `components.train.stage.run_stage`: what is committed, or needs no training, launches nothing.
 
     Raises:
         InputError: as there; or Kubernetes refuses the job, or cannot be reached.

@@ -25,7 +25,7 @@ MODELS = {
 }
 BEGIN, END = "<!-- estimates: configs/paper/table.py -->\n", "<!-- end of estimates -->"
 HEADINGS = (
-    "configuration", "model", "iterations", "optimiser steps", "completions an iteration", "completion tokens, at most",
+    "configuration", "model", "iterations", "optimizer steps", "completions an iteration", "completion tokens, at most",
     "engine: weights + one sequence", "training", "storage of the run",
 )  # fmt: skip
 

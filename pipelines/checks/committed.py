@@ -74,10 +74,10 @@ def _progress(run: Run, version: int) -> Finding:
     done = ["prompts and base policy"]
     if version:
         done.append(f"{version} of {planned} iterations")
-    at = Round.iteration(version + 1)
+    round_ = Round.iteration(version + 1)
     shards = range(run.config.rollout.shards)
     for stage, key in (("rollouts", run.layout.rollout), ("rewards", run.layout.reward)):
-        if there := sum(run.directory(key(at, shard)).manifest() is not None for shard in shards):
+        if there := sum(run.directory(key(round_, shard)).manifest() is not None for shard in shards):
             done.append(
                 f"{stage} of iteration {version + 1}" + (f" ({there} of {len(shards)})" if there < len(shards) else "")
             )

@@ -111,12 +111,12 @@ def _estimated(config: RunConfig, sets: list[DataSet]) -> Data:
     elif len(sets) == 1 and prompts <= config.data.eval_prompts:
         findings.append(Finding(Level.wrong, "prompts", f"all {prompts} are held out", "lower data.eval_prompts"))
     found = f"about {lengths[0].mean:,.0f} tokens on average, at most {lengths[0].longest:,}"
-    mend = "the tokenizer is not here, so these are characters / 3"
+    fix = "the tokenizer is not here, so these are characters / 3"
     if lengths[0].longest > room:
         found += f", more than the {room:,} that model.max_length leaves beside the longest completion"
-        findings.append(Finding(Level.warning, "prompt lengths", found, mend))
+        findings.append(Finding(Level.warning, "prompt lengths", found, fix))
     else:
-        findings.append(Finding(Level.ok, "prompt lengths", f"{found} ({mend})"))
+        findings.append(Finding(Level.ok, "prompt lengths", f"{found} ({fix})"))
     left = prompts if len(sets) > 1 else prompts - config.data.eval_prompts
     return Data([*findings, *_epochs(config, left)], lengths[0], lengths[-1])
 

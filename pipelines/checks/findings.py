@@ -15,4 +15,4 @@ class Finding:
     level: Level
     what: str
     found: str
-    mend: str = ""
+    fix: str = ""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
-from components.reward.sandbox.layers import Layer, own_uids
-from components.reward.sandbox.modes import choose, layers
+from components.sandbox.layers import Layer, own_uids
+from components.sandbox.modes import choose, layers
 from pipelines.checks.findings import Finding, Level
 
 # Alternatives are tried in order: the CPU build of vLLM has a name of its own.
@@ -64,10 +64,10 @@ def check_sandbox() -> list[Finding]:
 
 def _layer(layer: Layer, mode: str) -> Finding:
     what = f"sandbox: {layer.name}"
-    # What keeps it from the other mode need not be mended where programs run under namespaces.
+    # What keeps it from the other mode need not be fixed where programs run under namespaces.
     if layer.name == "own uid" and mode == "namespaces" and own_uids():
         return Finding(Level.ok, what, "programs run under one of their own")
-    return Finding(Level.ok if layer.holds else Level.warning, what, layer.found, layer.mend)
+    return Finding(Level.ok if layer.holds else Level.warning, what, layer.found, layer.fix)
 
 
 def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
@@ -81,8 +81,8 @@ def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
             missing.append(names.split("|")[0])
     if missing:
         extra = "rollout-cpu" if stage == "rollout" and not has_gpu() else stage
-        mend = f"install it with: pip install 'rapid-rl{'' if stage == 'pipeline' else f'[{extra}]'}'"
-        return Finding(Level.wrong, stage, f"{', '.join(missing)} missing", mend)
+        fix = f"install it with: pip install 'rapid-rl{'' if stage == 'pipeline' else f'[{extra}]'}'"
+        return Finding(Level.wrong, stage, f"{', '.join(missing)} missing", fix)
     return Finding(Level.ok, stage, ", ".join(found))
 
 

@@ -1,4 +1,4 @@
-"""`rapid doctor`: what is installed, what a run would use, what is wrong and how to mend it."""
+"""`rapid doctor`: what is installed, what a run would use, what is wrong and how to fix it."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def doctor_command(
     ] = None,
     overrides: OverridesArgument = None,
 ) -> None:
-    """Say what is installed, what a run would use, what is wrong and how to mend it.
+    """Say what is installed, what a run would use, what is wrong and how to fix it.
 
     Exits with status 2 when something would keep a run from working.
 

@@ -112,7 +112,7 @@ def _work(plan: Plan) -> Table:
         expected = [amount(work.expected_tokens(sampled)) for sampled in (one, run)]
         table.add_row("completion tokens, expected", *expected, so_far)
     steps = f"{config.train.mini_batch_prompts} prompts, {work.sequences // work.steps} sequences each"
-    table.add_row("optimiser steps", amount(work.steps), amount(work.steps * work.iterations), steps)
+    table.add_row("optimizer steps", amount(work.steps), amount(work.steps * work.iterations), steps)
     return table
 
 
@@ -182,7 +182,7 @@ def _storage(plan: Plan) -> Table:
         table.add_row("  expected", size(one), size(one * storage.iterations + last), "at the lengths so far")
     table.add_row("policies", size(storage.policy), size(storage.iterations * storage.policy), plan.config.model.dtype)
     moments = "moments, and what continues training" if plan.config.model.dtype != "float32" else "moments"
-    table.add_row("optimiser", size(storage.optimiser), size(storage.iterations * storage.optimiser), moments)
+    table.add_row("optimizer", size(storage.optimizer), size(storage.iterations * storage.optimizer), moments)
     table.add_row("base policy", "", size(storage.base), "once")
     if storage.checkpoint:
         table.add_row("checkpoint", "", size(storage.checkpoint), "while a pass runs")

@@ -79,7 +79,7 @@ def show_ending(watcher: Watcher, console: Console) -> None:
     errors_to = Console(stderr=True)
     for line in failure_lines(watcher.client, run):
         say(errors_to, line)
-    say(errors_to, f"what was committed is kept; when the cause is mended: rapid resume {name}{watcher.client.options}")
+    say(errors_to, f"what was committed is kept; when the cause is fixed: rapid resume {name}{watcher.client.options}")
     raise typer.Exit(EXIT_FAILED)
 
 

@@ -56,7 +56,7 @@ def rescore_command(
     except KeyboardInterrupt:
         console.print("stopped; graded parts are kept, the same command continues")
         raise typer.Exit(130) from None
-    comparisons = [c for at in rounds for c in compare(found, at, name, examples)]
+    comparisons = [c for round_ in rounds for c in compare(found, round_, name, examples)]
     for comparison in comparisons:
         for example in comparison.examples:
             console.print(_panel(comparison, example))
@@ -77,16 +77,18 @@ def _with_graders(config: RunConfig, words: list[str]) -> RunConfig:
 
 def _rounds(run: Run, iteration: str) -> list[Round]:
     if iteration == "all":
-        rounds = [result.at for result in read_run(run).rounds]
+        rounds = [result.round_ for result in read_run(run).rounds]
         if not rounds:
             raise InputError(f"{run.uri} has no rewards yet, so there is nothing to compare with")
         return rounds
     if not iteration.isdecimal() or int(iteration) == 0:
         raise InputError(f"--iteration is {iteration!r}; give the number of an iteration, or all")
-    at = Round.iteration(int(iteration))
-    if round_manifests(run, at) is None:
-        raise InputError(f"{run.uri}: {at} has no rewards yet, or not of all its {run.config.rollout.shards} shards")
-    return [at]
+    round_ = Round.iteration(int(iteration))
+    if round_manifests(run, round_) is None:
+        raise InputError(
+            f"{run.uri}: {round_} has no rewards yet, or not of all its {run.config.rollout.shards} shards"
+        )
+    return [round_]
 
 
 def _table(comparisons: list[Comparison]) -> Table:
@@ -96,7 +98,7 @@ def _table(comparisons: list[Comparison]) -> Table:
         table.add_column(name, justify="left" if name == "split" else "right", no_wrap=True)
     for c in comparisons:
         table.add_row(
-            str(c.at),
+            str(c.round_),
             c.split,
             f"{c.completions:,}",
             f"{c.changed:,}",
@@ -115,7 +117,7 @@ def _panel(comparison: Comparison, example: Changed) -> Panel:
     if example.detail:
         body.append(f"\n{example.detail}", style="red")
     title = (
-        f"{comparison.at} {comparison.split} {example.group_id} #{example.sample_index}: "
+        f"{comparison.round_} {comparison.split} {example.group_id} #{example.sample_index}: "
         f"{example.before:g} -> {example.after:g}"
     )
     return Panel(body, title=title, title_align="left")

@@ -37,13 +37,13 @@ def rewards_command(
     console.print(status_table(results))
     for warning in run_warnings(results):
         console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    at = Round.iteration(iteration) if iteration else results.rounds[-1].at
-    rows = read_completions(found, at)
+    round_ = Round.iteration(iteration) if iteration else results.rounds[-1].round_
+    rows = read_completions(found, round_)
     held_out = rows.filter(pc.equal(rows["split"], "eval"))
     split, rows = ("held-out", held_out) if held_out.num_rows else ("training", rows)
     column = by or subject_column(rows)
     entries = breakdown(rows, found.config.evaluate, column)
     if entries:
         console.print()
-        title = f"{split[0].upper()}{split[1:]} prompts of {at}, policy {found.sampled_policy(at)}"
+        title = f"{split[0].upper()}{split[1:]} prompts of {round_}, policy {found.sampled_policy(round_)}"
         console.print(breakdown_table(title, column, entries))

@@ -52,7 +52,7 @@ def results_table(config: RunConfig, results: RunResults) -> Table:
     """A row per policy: how it was evaluated, and what the iteration that sampled it did.
 
     Of pipelined iterations the first two sample policy 0, each has a row, and a column says which it is.
-    Columns: mean reward and pass@k on held-out prompts, mean reward of the training completions, optimiser steps
+    Columns: mean reward and pass@k on held-out prompts, mean reward of the training completions, optimizer steps
     on them, effective sample share, seconds per stage, share of the wall clock spent sampling or updating.
     """
     ks = _pass_names(config)
@@ -112,7 +112,7 @@ def status_table(results: RunResults) -> Table:
     table.add_column("graders", overflow="fold")
     for result in results.rounds:
         table.add_row(
-            str(result.at),
+            str(result.round_),
             *(f"{result.status[status]:,}" if result.status[status] else "-" for status in STATUSES),
             _number(result.train_reward),
             _number(result.eval_reward),

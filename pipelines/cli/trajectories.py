@@ -41,17 +41,17 @@ def trajectories_command(
     if best and worst:
         raise InputError("--best and --worst exclude each other")
     found = find_run(run, store)
-    at = Round.iteration(iteration) if iteration else found.final_round()
-    rows = read_completions(found, at)
+    round_ = Round.iteration(iteration) if iteration else found.final_round()
+    rows = read_completions(found, round_)
     if split:
         rows = rows.filter(pc.equal(rows["split"], split.value))
     if not rows.num_rows:
-        raise InputError(f"{at} of {found.uri} holds no completions{f' of the {split} split' if split else ''}")
+        raise InputError(f"{round_} of {found.uri} holds no completions{f' of the {split} split' if split else ''}")
     console = Console()
     for row in _pick(rows, best - worst, count, seed):
         console.print(_panel(row))
     order = "best first" if best else "worst first" if worst else "at random"
-    console.print(f"{min(count, rows.num_rows)} of {rows.num_rows} completions of {at}, {order}", highlight=False)
+    console.print(f"{min(count, rows.num_rows)} of {rows.num_rows} completions of {round_}, {order}", highlight=False)
 
 
 def _pick(rows: pa.Table, direction: int, count: int, seed: int) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ _NEWEST = "created_at desc"
 
 
 class ClusterClient:
-    """Every method raises InputError for what a user can mend (NotFound, AlreadyExists among it), and
+    """Every method raises InputError for what a user can fix (NotFound, AlreadyExists among it), and
     ClusterUnavailable where no answer came or the server failed."""
 
     def __init__(self, connection: Connection) -> None:

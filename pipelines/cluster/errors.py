@@ -1,4 +1,4 @@
-"""What can go wrong between here and Kubeflow Pipelines, besides what a user can mend."""
+"""What can go wrong between here and Kubeflow Pipelines, besides what a user can fix."""
 
 from components.contract.errors import InputError
 

@@ -59,17 +59,17 @@ class Tasks:
 
     def _owner(self, task: Task) -> Task:
         """The task of the pipeline that a pod, or one of its attempts, belongs to."""
-        at = task
+        round_ = task
         for _ in range(len(self.all)):
-            if at.parent_task_id or _ATTEMPT.sub("", at.display_name or "") != "executor":
+            if round_.parent_task_id or _ATTEMPT.sub("", round_.display_name or "") != "executor":
                 break
-            number = _number(at.pod_name)
+            number = _number(round_.pod_name)
             holders = (t for t in self.all if number and number in {_number(c.pod_name) for c in t.child_tasks or []})
             holder = next(holders, None)
             if holder is None:
                 break
-            at = holder
-        return at
+            round_ = holder
+        return round_
 
     def _iteration(self, task: Task) -> Task | None:
         """The iteration that went on when the task began."""
@@ -86,11 +86,11 @@ class Tasks:
 
     def _path(self, task: Task) -> str:
         names: list[str] = []
-        at: Task | None = task
-        while at is not None and len(names) < len(self.all):  # parents may go round in a circle
-            if at.display_name and at.display_name not in ("root", "executor"):
-                names.append(at.display_name)
-            at = self._by_id.get(at.parent_task_id) if at.parent_task_id else None
+        round_: Task | None = task
+        while round_ is not None and len(names) < len(self.all):  # parents may go round in a circle
+            if round_.display_name and round_.display_name not in ("root", "executor"):
+                names.append(round_.display_name)
+            round_ = self._by_id.get(round_.parent_task_id) if round_.parent_task_id else None
         return " / ".join(reversed(names)) or str(task.task_id)
 
 

@@ -55,8 +55,8 @@ def warm_start(pairs: list[tuple[str, str]], into: Path, seed: int, report: Call
     torch.manual_seed(seed)
     characters = tokenizer()
     model = untrained_policy()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
     samples = noisy_answers(pairs, WRONG_SHARE, seed)
     for step in range(1, STEPS + 1):
         batch = list(islice(samples, BATCH))
@@ -68,10 +68,10 @@ def warm_start(pairs: list[tuple[str, str]], into: Path, seed: int, report: Call
         labels[:, :prompt_width] = -100
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if step % 25 == 0:
             report(step, loss.item())

@@ -21,7 +21,7 @@ class Storage:
     trajectories: with rewards, of one iteration at the longest completions.
     evaluation: of the last policy, at the longest completions.
     policy: of one iteration, in `model.dtype`.
-    optimiser: of one iteration: moments, and master weights or adapters that the policy does not hold.
+    optimizer: of one iteration: moments, and master weights or adapters that the policy does not hold.
     checkpoint: while a pass runs, where `train.checkpoint_every` asks for it.
     iterations: that are still to run.
     """
@@ -30,13 +30,13 @@ class Storage:
     trajectories: int
     evaluation: int
     policy: int
-    optimiser: int
+    optimizer: int
     checkpoint: int
     iterations: int
 
     @property
     def iteration(self) -> int:
-        return self.trajectories + self.policy + self.optimiser
+        return self.trajectories + self.policy + self.optimizer
 
     @property
     def total(self) -> int:
@@ -62,7 +62,7 @@ def estimate_storage(config: RunConfig, shape: ModelShape, work: Work, base: int
         trajectories=trajectory_bytes(work.iteration, work.iteration.most_tokens),
         evaluation=trajectory_bytes(work.held_out, work.held_out.most_tokens),
         policy=policy,
-        optimiser=trained * (12 if own_weights else 8),
+        optimizer=trained * (12 if own_weights else 8),
         checkpoint=trained * 12 if config.train.checkpoint_every else 0,
         iterations=work.iterations,
     )

@@ -1,4 +1,4 @@
-"""How many prompts, completions, tokens and optimiser steps a run is."""
+"""How many prompts, completions, tokens and optimizer steps a run is."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class Sampled:
 class Work:
     """Attributes:
     training, held_out: sampled in one iteration; held-out prompts once more after the last.
-    steps: optimiser steps of an iteration.
+    steps: optimizer steps of an iteration.
     sequences: trained in an iteration, each of them once.
     iterations: that are still to run.
     tokens_per_completion: mean of what the run has sampled so far; None before that.

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from arithmetic_run import trajectories, write_config
 
 from components.contract.layout import Round, manifest_key
 from components.contract.resolve import config_json, load_config
@@ -23,6 +22,7 @@ from pipelines.cluster.parameters import STAGES
 from pipelines.cluster.presets import Device
 from pipelines.cluster.sections import Backoff
 from pipelines.compilation import compile_pipeline
+from tests.support.arithmetic_run import trajectories, write_config
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
@@ -220,7 +220,7 @@ def test_a_stage_that_fails_in_the_middle_keeps_what_was_done_and_stops_the_rest
         run_pipeline("cpu", config)
     assert "absent_module" in str(failed.value)
     run = open_run(f"{rgw}/fine-tunes/runs/small")
-    at = Round.iteration(1)
-    assert run.store.exists(manifest_key(run.layout.rollout(at, 0)))
-    assert not run.store.exists(manifest_key(run.layout.reward(at, 0)))
+    round_ = Round.iteration(1)
+    assert run.store.exists(manifest_key(run.layout.rollout(round_, 0)))
+    assert not run.store.exists(manifest_key(run.layout.reward(round_, 0)))
     assert not run.store.exists(manifest_key(run.layout.train(1)))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hostile import CHEATING, ESCAPES, EXHAUSTION
+
+from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
@@ -24,10 +25,10 @@ def test_it_is_landlock_and_says_so(image, restricted):
 
 def test_no_hostile_program_escapes_or_is_rewarded(image, restricted):
     mounts = {
-        str(TESTS / "hostile"): {"bind": "/packages/hostile", "mode": "ro"},
+        str(TESTS / "support" / "hostile"): {"bind": "/packages/tests/support/hostile", "mode": "ro"},
         str(PSUTIL): {"bind": "/packages/psutil", "mode": "ro"},
     }
-    words = ("python3", "-m", "hostile.run", json.dumps({"mode": "landlock", "processes": 1}))
+    words = ("python3", "-m", "tests.support.hostile.run", json.dumps({"mode": "landlock", "processes": 1}))
     # An init takes leave of the grading processes' children, as a shell or a launcher above the stage does.
     settings = {"init": True, "volumes": mounts, "environment": {"PYTHONPATH": "/packages"}, "mem_limit": "4g"}
     status, output = restricted(image("reward"), *words, **settings)

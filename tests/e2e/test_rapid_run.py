@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
-from arithmetic_run import assert_same_trajectories, trajectories, write_config
 
 from components.contract.layout import Round, manifest_key
 from components.results import read_run
 from components.store import Run, open_run
+from tests.support.arithmetic_run import assert_same_trajectories, trajectories, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -131,8 +131,8 @@ def test_stages_killed_in_the_middle_cost_nothing_but_time(uninterrupted: Run, t
     kill_stage(process, "train")
     assert_told_to_go_on(process)
     finish(config)
-    for at in (Round.iteration(1), Round.iteration(2), Round.evaluation(2)):
-        assert_same_trajectories(trajectories(run, at), trajectories(uninterrupted, at))
+    for round_ in (Round.iteration(1), Round.iteration(2), Round.evaluation(2)):
+        assert_same_trajectories(trajectories(run, round_), trajectories(uninterrupted, round_))
 
 
 def assert_told_to_go_on(process: "subprocess.Popen[str]") -> None:
@@ -199,7 +199,7 @@ def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path
     assert list(results.evaluated) == [0, 1, 3]
     policies = [run.directory(run.layout.policy_commit(version)).require() for version in (0, 0, 1)]
     for iteration, policy in zip(results.iterations, policies, strict=True):
-        rollout = run.directory(run.layout.rollout(iteration.round.at, 0)).require()
+        rollout = run.directory(run.layout.rollout(iteration.round.round_, 0)).require()
         assert rollout.inputs["policy"] == policy.facts["weights_digest"]
         assert iteration.train is not None
         assert iteration.train.logprob_gap_max is not None

@@ -12,8 +12,8 @@ from components.reward.code.extraction import Source
 from components.reward.code.suite import Asserts, Calls, Pairs, Suite
 from components.reward.code.values import Call
 from components.reward.ending import how_it_ended
-from components.reward.sandbox.inside.wire import Closed, Malformed, decode, encode
-from components.reward.sandbox.process import Program, Sandbox, TimedOut, TooLarge
+from components.sandbox.inside.wire import Closed, Malformed, decode, encode
+from components.sandbox.process import Program, Sandbox, TimedOut, TooLarge
 
 _SHOWN = 80
 _ENDINGS = (Closed, TimedOut, TooLarge, Malformed)

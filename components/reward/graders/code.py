@@ -8,8 +8,8 @@ from typing import Any
 from components.reward.code.extraction import programs
 from components.reward.code.run import TestResult, run_suite
 from components.reward.code.suite import names, read_suite
-from components.reward.sandbox.process import Limits, Sandbox, SandboxGone
 from components.reward.score import Score
+from components.sandbox.process import Limits, Sandbox, SandboxGone
 
 VERSION = "1"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from arithmetic_run import stage, write_config
-from trained import metrics_of
 
 from benchmarks.learning.tasks import Problem, Task
 from components.contract.resolve import load_config
-from components.prepare.stage import run as prepare
+from components.prepare.stage import run_stage as prepare
 from components.store import open_run
 from pipelines.demo.arithmetic import problems
+from tests.support.arithmetic_run import stage, write_config
+from tests.support.trained import metrics_of
 
 if TYPE_CHECKING:
     from benchmarks.learning.resident import Course

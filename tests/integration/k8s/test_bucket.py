@@ -11,7 +11,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
-from manifests import K8S
+
+from tests.support.manifests import K8S
 
 RULE = "rapid-unfinished-uploads"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from manifests import one, pods, rendered
+
+from tests.support.manifests import one, pods, rendered
 
 pytestmark = pytest.mark.slow
 _PATIENCE = 240

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from arithmetic_run import write_config
-from fake_run import finished_run, prepared_run
-from tiny_policy import tiny_model
 
 from components.contract.layout import Round
 from pipelines.demo.arithmetic import tokenizer
+from tests.support.arithmetic_run import write_config
+from tests.support.fake_run import finished_run, prepared_run
+from tests.support.tiny_policy import tiny_model
 
 
 def rapid(*words: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -152,7 +152,7 @@ def test_wrong_s3_credentials(config: Path, rgw: str, rgw_server: dict[str, str]
 
 def test_a_run_that_was_made_with_other_settings(config: Path) -> None:
     from components.contract.resolve import load_config
-    from components.prepare.stage import run as prepare
+    from components.prepare.stage import run_stage as prepare
 
     prepare(load_config(config))
     message = refused("run", config, "data.eval_prompts=4")

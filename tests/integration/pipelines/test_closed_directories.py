@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from arithmetic_run import write_config
-from rights import without_rights
 from typer.testing import CliRunner
 
 from components.contract.errors import InputError
@@ -14,6 +12,8 @@ from components.contract.resolve import load_config
 from pipelines.cli.main import app
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.readiness import check_ready
+from tests.support.arithmetic_run import write_config
+from tests.support.rights import without_rights
 
 
 @pytest.fixture

@@ -7,14 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from arithmetic_run import write_config
-from fake_run import FakeRun
-from tiny_policy import tiny_model
 from typer.testing import CliRunner
 
 from components.contract.layout import Round, RunLayout
 from components.contract.resolve import load_config
-from components.prepare.stage import run as prepare
+from components.prepare.stage import run_stage as prepare
 from components.prepare.stage import with_absolute_paths
 from components.runtime.clock import Clock
 from components.store import Run, open_store
@@ -22,6 +19,9 @@ from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.demo.arithmetic import tokenizer
 from pipelines.plan import Plan, make_plan
+from tests.support.arithmetic_run import write_config
+from tests.support.fake_run import FakeRun
+from tests.support.tiny_policy import tiny_model
 
 PAPER = Path(__file__).parents[3] / "configs" / "paper"
 
@@ -39,9 +39,9 @@ def plan(config: Path, *words: str) -> Plan:
 
 
 def found(plan: Plan, what: str) -> str:
-    """The one finding on something, as a line: level, what is found, how to mend it."""
+    """The one finding on something, as a line: level, what is found, how to fix it."""
     (finding,) = [finding for finding in plan.findings if finding.what == what]
-    return f"{finding.level} {finding.found} {finding.mend}".strip()
+    return f"{finding.level} {finding.found} {finding.fix}".strip()
 
 
 def wrong(plan: Plan) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_run_that_could_start_is_described_and_nothing_is_written(config: Path
     assert "prompts 24 80 8 of them held out" in lines
     assert "completions 96 320 4 a prompt, 4 a held-out one" in lines
     assert "completion tokens, at most 576 1,920 if all reach 6" in lines
-    assert "optimiser steps 4 12 4 prompts, 16 sequences each" in lines
+    assert "optimizer steps 4 12 4 prompts, 16 sequences each" in lines
     assert lines[-1].startswith("nothing was started or written; start it with: ")
     assert lines[-1].endswith(f"run {config} loop.iterations=3")
     assert contents(config.parent) == before

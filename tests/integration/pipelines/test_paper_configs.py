@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from json_server import json_server
 from typer.testing import CliRunner
 
 from components.contract.resolve import load_config
 from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
+from tests.support.json_server import json_server
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 PAPER = Path(__file__).parents[3] / "configs" / "paper"
@@ -139,7 +139,7 @@ def test_the_table_has_what_a_dry_run_prints(task: str, model: str) -> None:
     weights, _, sequence = engine.partition(" + ")
     assert f"an iteration {iterations} iterations" in lines
     for beginning in (
-        rf"optimiser steps \S+ {steps} ",
+        rf"optimizer steps \S+ {steps} ",
         rf"completions {completions} ",
         rf"completion tokens, at most .* {tokens} ",
         rf"weights {weights} ",

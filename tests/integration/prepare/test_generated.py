@@ -8,7 +8,7 @@ from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.contract.generated import pack_task, unpack_task
 from components.prepare.generated import generate_rows
-from components.prepare.stage import run as prepare
+from components.prepare.stage import run_stage as prepare
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import resolve_graders
 from components.store import open_run

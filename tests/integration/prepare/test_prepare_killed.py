@@ -8,14 +8,14 @@ import textwrap
 import pytest
 
 from components.contract.layout import MANIFEST
-from components.prepare.stage import run as prepare
+from components.prepare.stage import run_stage as prepare
 from components.store import open_run
 
 # Forked children share the loaded libraries, so that a kill after every single write takes seconds.
 SCRIPT = textwrap.dedent("""
     import os, signal, sys
     from components.contract.resolve import load_config
-    from components.prepare.stage import run
+    from components.prepare.stage import run_stage
     from components.store.local import LocalStore
     import components.prepare.table
     import transformers
@@ -36,7 +36,7 @@ SCRIPT = textwrap.dedent("""
         pid = os.fork()
         if not pid:
             stop_at(limit)
-            run(load_config(sys.argv[1], [f"store={sys.argv[2]}/{limit}"]))
+            run_stage(load_config(sys.argv[1], [f"store={sys.argv[2]}/{limit}"]))
             os._exit(0)
         status = os.waitpid(pid, 0)[1]
         if os.WIFEXITED(status):

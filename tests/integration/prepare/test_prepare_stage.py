@@ -12,7 +12,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import stage_digest
 from components.contract.schemas import validate
-from components.prepare.stage import run as prepare
+from components.prepare.stage import run_stage as prepare
 from components.runtime.clock import Clock
 from components.store import Run, open_run
 from components.store.parts import decode
@@ -86,8 +86,9 @@ def test_a_prepared_run_is_found_without_transformers(config, tmp_path):
     prepare(whole)
     (tmp_path / "config.yaml").write_text(whole.model_dump_json())
     code = (
-        "import sys; from components.contract.resolve import load_config; from components.prepare.stage import run;"
-        "print(run(load_config(sys.argv[1])).shards,"
+        "import sys; from components.contract.resolve import load_config;"
+        "from components.prepare.stage import run_stage;"
+        "print(run_stage(load_config(sys.argv[1])).shards,"
         "[m for m in ('transformers', 'torch', 'pyarrow') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "config.yaml")]
@@ -157,14 +158,14 @@ def commit(run: Run, key: str, stage: str) -> None:
 
 
 def test_a_value_binds_once_something_made_with_it_is_committed(config):
-    at = Round.iteration(1)
+    round_ = Round.iteration(1)
     run = open_run(prepare(config("reward=typo", "evaluate.pass_k=[1]")).run_uri)
-    commit(run, run.layout.rollout(at, 0), "rollout")
+    commit(run, run.layout.rollout(round_, 0), "rollout")
     run = open_run(prepare(config("reward=exact", "train.learning_rate=1e-3", "evaluate.pass_k=[1]")).run_uri)
     assert run.config.reward.graders[0].name == "exact"
     with pytest.raises(InputError, match=r"configuration: rollout.group_size: 4 -> 2; choose another run.name"):
         prepare(config("rollout.group_size=2"))
-    commit(run, run.layout.reward(at, 0), "reward")
+    commit(run, run.layout.reward(round_, 0), "reward")
     assert open_run(prepare(config()).run_uri).config.train.learning_rate == 1e-4
     with pytest.raises(InputError, match=r"configuration: reward.graders: .*; choose another run.name"):
         prepare(config("reward=typo"))

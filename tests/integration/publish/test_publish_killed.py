@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_run import finished_run
 
 from components.contract.layout import manifest_key
 from components.contract.manifest import Manifest
 from components.store import Run
 from components.tracking import read_state, server
+from tests.support.fake_run import finished_run
 
 pytestmark = pytest.mark.slow
 
@@ -49,10 +49,10 @@ def publish(run: Run) -> None:
     command(run, os.environ.copy(), 0)
 
 
-def publish_killed(run: Run, tmp_path: Path, at: str) -> None:
-    """`at`: kind of event, end of the path, and how many such events it takes."""
+def publish_killed(run: Run, tmp_path: Path, kill_at: str) -> None:
+    """`kill_at`: kind of event, end of the path, and how many such events it takes."""
     path = os.pathsep.join([str(tmp_path / "killer"), os.environ.get("PYTHONPATH", "")])
-    command(run, {**os.environ, "PYTHONPATH": path, "KILL_AT": at}, -signal.SIGKILL)
+    command(run, {**os.environ, "PYTHONPATH": path, "KILL_AT": kill_at}, -signal.SIGKILL)
 
 
 def command(run: Run, environment: dict[str, str], status: int) -> None:
@@ -87,7 +87,7 @@ def check_published_once(run: Run, database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "settled"),
+    ("kill_at", "settled"),
     [
         pytest.param("os.rename tracking.json 2", False, id="registered, not remembered"),
         pytest.param(f"os.rename {REPORT} 1", False, id="rendered, not written"),
@@ -95,9 +95,9 @@ def check_published_once(run: Run, database: str) -> None:
         pytest.param("os.rename tracking.json 8", True, id="report sent, not remembered"),
     ],
 )
-def test_killed_and_started_again(tmp_path: Path, database: str, at: str, settled: bool) -> None:
+def test_killed_and_started_again(tmp_path: Path, database: str, kill_at: str, settled: bool) -> None:
     run = finished_run(tmp_path, name=f"killed-{tmp_path.name}").run
-    publish_killed(run, tmp_path, at)
+    publish_killed(run, tmp_path, kill_at)
     first = committed(run)
     assert (first is not None) == settled
     publish(run)
@@ -107,14 +107,14 @@ def test_killed_and_started_again(tmp_path: Path, database: str, at: str, settle
 
 
 @pytest.mark.parametrize(
-    ("at", "old_manifest"),
+    ("kill_at", "old_manifest"),
     [
         pytest.param(f"os.remove {MANIFEST} 1", True, id="before the old manifest is deleted"),
         pytest.param(f"os.rename {REPORT} 1", False, id="old manifest deleted, old report there"),
     ],
 )
 def test_killed_while_it_publishes_anew(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, at: str, old_manifest: bool
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, kill_at: str, old_manifest: bool
 ) -> None:
     run = finished_run(tmp_path, name=f"anew-{tmp_path.name}").run
     with monkeypatch.context() as away:
@@ -122,7 +122,7 @@ def test_killed_while_it_publishes_anew(
         publish(run)
     old = run.directory(run.layout.report).require()
     assert old.facts["model_version"] is None
-    publish_killed(run, tmp_path, at)
+    publish_killed(run, tmp_path, kill_at)
     assert committed(run) == (old if old_manifest else None)
     assert run.store.exists(f"{run.layout.report}/index.html")
     assert run.store.exists(manifest_key(run.layout.report)) == old_manifest

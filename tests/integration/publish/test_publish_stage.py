@@ -3,15 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import FakeRun, finished_run, prepared_run
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import config_json
 from components.publish.__main__ import main
-from components.publish.stage import run as publish
+from components.publish.stage import run_stage as publish
 from components.store import Run
 from components.tracking import read_state, server
+from tests.support.fake_run import FakeRun, finished_run, prepared_run
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -18,8 +18,8 @@ import pytest
 
 from components.contract.layout import Round
 from components.contract.schemas import PROMPTS, TRAJECTORIES, with_metadata
-from components.reward.sandbox.paths import closed_folder
 from components.runtime.clock import Clock
+from components.sandbox.paths import closed_folder
 from components.store import Run
 from components.store.parts import PartWriter
 

@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from hostile import CHEATING
 
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
 from components.reward.graders.code import code
-from components.reward.sandbox import modes
-from components.reward.sandbox.inside.confine import landlock_abi
-from components.reward.sandbox.modes import choose, sandbox_options
-from components.reward.sandbox.process import Sandbox
+from components.sandbox import modes
+from components.sandbox.inside.confine import landlock_abi
+from components.sandbox.modes import choose, sandbox_options
+from components.sandbox.process import Sandbox
+from tests.support.hostile import CHEATING
 
 try:
     choose(SandboxSection())

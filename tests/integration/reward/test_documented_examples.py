@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from json_server import json_server
 
 from components.contract.config import RunConfig
 from components.contract.resolve import validate_config
 from components.reward.pool import GraderPool, Outcome, Task
 from components.reward.registry import resolve_graders
+from tests.support.json_server import json_server
 
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)

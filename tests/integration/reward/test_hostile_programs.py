@@ -6,11 +6,11 @@ import sys
 import textwrap
 
 import pytest
-from hostile import CHEATING, ESCAPES, EXHAUSTION
-from hostile.run import World
 
-from components.reward.sandbox import modes
-from components.reward.sandbox.inside.confine import landlock_abi
+from components.sandbox import modes
+from components.sandbox.inside.confine import landlock_abi
+from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
+from tests.support.hostile.run import World
 
 # Attempts that may be made without a sandbox, and then succeed: that shows that they are attempts.
 UNCONFINED = """
@@ -39,7 +39,7 @@ def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, use
         pytest.skip(f"no namespaces here: {modes.namespaces().found}")
     if mode == "landlock" and not landlock_abi():
         pytest.skip("no Landlock in this kernel")
-    found = in_open_python("hostile.run", user, mode=mode, processes=processes)
+    found = in_open_python("tests.support.hostile.run", user, mode=mode, processes=processes)
     outcomes = found["outcomes"]
     assert found["traces"] == []
     assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}

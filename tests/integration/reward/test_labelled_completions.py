@@ -9,7 +9,7 @@ import pytest
 
 from components.contract.layout import Round
 from components.contract.schemas import TRAJECTORIES, with_metadata
-from components.reward.stage import run as grade_shard
+from components.reward.stage import run_stage as grade_shard
 from components.runtime.clock import Clock
 from components.store.parts import PartWriter, read_parts
 

@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
-from mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
-from mutations import mutated
 
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
-from components.reward.sandbox.modes import sandbox_options
-from components.reward.sandbox.process import Limits, Sandbox
+from components.sandbox.modes import sandbox_options
+from components.sandbox.process import Limits, Sandbox
+from tests.support.mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
+from tests.support.mutations import mutated
 
 SURVIVORS = {
     row["task_id"]: row

@@ -13,7 +13,7 @@ from components.contract.layout import Round
 from components.contract.resolve import config_json, parse_config
 from components.results import compare, read_completions
 from components.reward.rescore import rescore
-from components.reward.stage import run as grade_shard
+from components.reward.stage import run_stage as grade_shard
 from components.store.parts import read_parts
 
 AT = Round.iteration(1)

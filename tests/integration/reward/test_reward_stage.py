@@ -13,7 +13,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round, part_name
 from components.results import evaluation_digest, read_round
 from components.reward import stage
-from components.reward.stage import run as grade_shard
+from components.reward.stage import run_stage as grade_shard
 from components.store import Run
 from components.store.parts import read_parts
 

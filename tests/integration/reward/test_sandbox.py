@@ -16,11 +16,11 @@ from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.reward.registry import resolve_graders
-from components.reward.sandbox import modes
-from components.reward.sandbox.inside.confine import landlock_abi
-from components.reward.sandbox.layers import Layer
-from components.reward.sandbox.process import Limits, Sandbox, SandboxGone
-from components.reward.stage import run as grade_shard
+from components.reward.stage import run_stage as grade_shard
+from components.sandbox import modes
+from components.sandbox.inside.confine import landlock_abi
+from components.sandbox.layers import Layer
+from components.sandbox.process import Limits, Sandbox, SandboxGone
 
 SHARD = (Round.iteration(1), 0)
 LIMITS = Limits(seconds=5.0, cpu_seconds=5, memory_mib=256, processes=1, file_mib=4, output_kib=64)
@@ -92,7 +92,7 @@ def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
 @pytest.mark.usefixtures("mode")
 def test_a_program_that_cannot_be_confined_is_not_run(monkeypatch):
     """Nor does it count as one that is wrong."""
-    monkeypatch.setattr("components.reward.sandbox.process.DEVICES", ["/dev/null", "/dev/nothing"])
+    monkeypatch.setattr("components.sandbox.process.DEVICES", ["/dev/null", "/dev/nothing"])
     refused = pytest.raises(SandboxGone, match=r"could not be confined.*No such file")
     with Sandbox("landlock", LIMITS) as sandbox, sandbox.start("calls") as program, refused:
         program.receive(time.monotonic() + 5)
@@ -124,7 +124,7 @@ def test_everything_ends_with_a_killed_grading_process(mode):
         pytest.skip(f"no {mode} here")
     script = f"""
 import os, sys, time
-from components.reward.sandbox.process import Limits, Sandbox
+from components.sandbox.process import Limits, Sandbox
 sandbox = Sandbox({mode!r}, {LIMITS!r})
 program = sandbox.start("calls")
 program.send([["import time\\ntime.sleep(1000)", False]], time.monotonic() + 5)

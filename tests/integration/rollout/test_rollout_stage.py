@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arithmetic_run import assert_same_trajectories, stage, trajectories, write_config
-from tiny_policy import plain_logprobs
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import load_config
 from components.contract.schemas import read_facts
-from components.prepare.stage import run as prepare
-from components.rollout.stage import run as rollout
+from components.prepare.stage import run_stage as prepare
+from components.rollout.stage import run_stage as rollout
 from components.store import Run, open_run
 from components.store.parts import read_parts
+from tests.support.arithmetic_run import assert_same_trajectories, stage, trajectories, write_config
+from tests.support.tiny_policy import plain_logprobs
 
 FIRST = Round.iteration(1)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rights import without_rights
 
 from components.contract.errors import InputError
 from components.store import ObjectMissing, Store
 from components.store.local import LocalStore
+from tests.support.rights import without_rights
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from loopback import loopback
 from moto.core import set_initial_no_auth_action_count
 
 from components.contract.errors import InputError
 from components.store import ObjectExists, ObjectMissing, Store, open_store
 from components.store.s3 import S3Store
+from tests.support.loopback import loopback
 
 SECRET = "wJalrXUtnFEMI-K7MDENG-secret"
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"

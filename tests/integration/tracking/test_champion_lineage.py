@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import FakeRun, prepared_run
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.results import evaluation_of
 from components.store import Run
 from components.tracking import Registration, find_policy, register
+from tests.support.fake_run import FakeRun, prepared_run
 
 
 @pytest.fixture

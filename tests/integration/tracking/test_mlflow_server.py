@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_run import finished_run
 
 from components.results import evaluation_of
 from components.tracking import read_state, register, server, sync
+from tests.support.fake_run import finished_run
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import START, FakeRun, finished_run, prepared_run
 
 from components.contract.layout import Round
 from components.store import Run
 from components.tracking import read_state, server, session, sync
 from components.tracking.__main__ import main
+from tests.support.fake_run import START, FakeRun, finished_run, prepared_run
 
 
 def run_id(run: Run) -> str:

@@ -2,12 +2,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import prepared_run
 
 from components.contract.layout import Round
 from components.results import evaluation_of
 from components.store import Run
 from components.tracking import Registration, read_state, register, sync
+from tests.support.fake_run import prepared_run
 
 
 def trained_run(

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from tiny_policy import plain_logprobs, random_completions, save_tiny_policy
 
 from components.contract.layout import Round, part_name
 from components.contract.manifest import Manifest, policy_digests
@@ -17,6 +16,7 @@ from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
 from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parts import encode
+from tests.support.tiny_policy import plain_logprobs, random_completions, save_tiny_policy
 
 Rows = list[dict[str, Any]]
 
@@ -52,8 +52,8 @@ class TrainingRun:
         """
         from transformers import AutoModelForCausalLM
 
-        config, layout, at = self.run.config, self.run.layout, Round.iteration(iteration)
-        version = self.run.sampled_policy(at)
+        config, layout, round_ = self.run.config, self.run.layout, Round.iteration(iteration)
+        version = self.run.sampled_policy(round_)
         policy = self.policy(version)
         directory = self.run.directory(layout.policy_commit(version))
         path = directory.fetch(self.scratch.with_name(f"policy-{version}"), "policy" if version else "")
@@ -105,9 +105,9 @@ class TrainingRun:
         )
         for shard in range(config.rollout.shards):
             mine = {row["group_id"] for row in made if int(row["group_id"][:5]) % config.rollout.shards == shard}
-            rollout = self._parts("rollout", layout.rollout(at, shard), made, mine, TRAJECTORIES, metadata, {})
+            rollout = self._parts("rollout", layout.rollout(round_, shard), made, mine, TRAJECTORIES, metadata, {})
             inputs = reward_inputs({"trajectories": rollout.digest})
-            self._parts("reward", layout.reward(at, shard), scores, mine, REWARDS, {}, inputs)
+            self._parts("reward", layout.reward(round_, shard), scores, mine, REWARDS, {}, inputs)
 
     def policy(self, version: int) -> Manifest:
         return self.run.directory(self.run.layout.policy_commit(version)).require()

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trained import state, weights
 
 from components.contract.manifest import Manifest
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
 from pipelines.estimates.shape import ModelShape
 from pipelines.estimates.storage import estimate_storage
 from pipelines.estimates.work import estimate_work
+from tests.support.trained import state, weights
 
 PER_TENSOR = 4096
 """Bytes of names, places and padding that file formats add to a tensor, which count only where tensors are tiny."""
@@ -32,7 +32,7 @@ def size_of(manifest: Manifest, below: str) -> int:
     [("model.dtype=float32",), ("model.dtype=bfloat16",), ("model.dtype=float32", "train.lora=4")],
     ids=["float32", "bfloat16", "lora"],
 )
-def test_policy_and_optimiser_hold_as_many_bytes_as_estimated(
+def test_policy_and_optimizer_hold_as_many_bytes_as_estimated(
     training_run: Callable[..., Any], words: tuple[str, ...]
 ) -> None:
     made = training_run(*words, "train.updates=2", "train.mini_batch_prompts=2", "train.max_logprob_gap=10")
@@ -41,11 +41,11 @@ def test_policy_and_optimiser_hold_as_many_bytes_as_estimated(
     config = made.run.config
     shape = ModelShape.of(json.loads((made.policy_path(1) / "config.json").read_text()), "the tiny policy")
     kept = estimate_storage(config, shape, estimate_work(config))
-    policy, optimiser = weights(made.run, 1), state(made.run, 1)
-    optimiser.pop("step")
+    policy, optimizer = weights(made.run, 1), state(made.run, 1)
+    optimizer.pop("step")
     adapters = made.policy_path(1).parent / "adapter" / "adapter_model.safetensors"
-    continues = [*optimiser.values(), *(load_file(adapters).values() if adapters.exists() else ())]
+    continues = [*optimizer.values(), *(load_file(adapters).values() if adapters.exists() else ())]
     assert bytes_of(policy.values()) == kept.policy
-    assert bytes_of(continues) == kept.optimiser
+    assert bytes_of(continues) == kept.optimizer
     written = size_of(manifest, "optimizer/") + size_of(manifest, "adapter/adapter_model")
-    assert kept.optimiser <= written < kept.optimiser + PER_TENSOR * len(continues)
+    assert kept.optimizer <= written < kept.optimizer + PER_TENSOR * len(continues)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from kubernetes_server import Server, kubernetes_server
-from torchrun_pods import run_pods
-from trained import metrics_of, state, weights
-from training_job import SETTINGS as JOB
-from training_job import connect, played
 
 from components.contract.errors import InputError
 from components.contract.resolve import config_json
-from components.train.stage import run as train
-from components.trainjob.stage import run as train_elsewhere
+from components.train.stage import run_stage as train
+from components.trainjob.stage import run_stage as train_elsewhere
+from tests.support.kubernetes_server import Server, kubernetes_server
+from tests.support.torchrun_pods import run_pods
+from tests.support.trained import metrics_of, state, weights
+from tests.support.training_job import SETTINGS as JOB
+from tests.support.training_job import connect, played
 
 Make = Callable[..., Any]
 SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rate=1e-3", "train.micro_batch_tokens=40")
@@ -41,7 +41,7 @@ def test_two_nodes_train_as_one_process(
     train(one.run.uri, 1)
     with played(server.state, lambda state: run_pods(state, tmp_path)):
         manifest = train_elsewhere(two.run.uri, 1, JOB)
-    assert "policy 1 after optimiser step 2" in capsys.readouterr().err.splitlines()
+    assert "policy 1 after optimizer step 2" in capsys.readouterr().err.splitlines()
     written = {o.path for o in manifest.outputs}
     assert {"optimizer/__0_0.distcp", "optimizer/__1_0.distcp"} <= written
     assert_same_training(one, two, 1)

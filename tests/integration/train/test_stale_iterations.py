@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from trained import metrics_of
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
+from tests.support.trained import metrics_of
 
 Make = Callable[..., Any]
 MOVED = ("loop.staleness=1", "train.learning_rate=0.01")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from trained import metrics_of, weights
 
 from components.contract.errors import InputError
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
+from tests.support.trained import metrics_of, weights
 
 Make = Callable[..., Any]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trained import assert_same_state, state
 
 from components.contract.metrics import TrainMetrics
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
+from tests.support.trained import assert_same_state, state
 
 Make = Callable[..., Any]
 SETTINGS = ("train.updates=40", "train.mini_batch_prompts=1", "train.learning_rate=1e-3")

@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from trained import metrics_of, state, weights
 
 from components.contract.resolve import config_json
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
+from tests.support.trained import metrics_of, state, weights
 
 Make = Callable[..., Any]
 SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rate=1e-3", "train.micro_batch_tokens=40")

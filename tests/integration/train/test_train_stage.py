@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_policy import plain_logprobs
-from trained import metrics_of, state, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.errors import InputError
 from components.contract.resolve import config_json
 from components.contract.train_config import OBJECTIVE_OPTIONS
-from components.train.stage import run as train
+from components.train.stage import run_stage as train
 from components.train.update import run_pass
+from tests.support.tiny_policy import plain_logprobs
+from tests.support.trained import metrics_of, state, weights
 
 Make = Callable[..., Any]
 
@@ -66,8 +66,8 @@ def test_a_second_call_leaves_everything_alone(training_run: Make) -> None:
     assert train(made.run.uri, 1) == first
 
 
-def test_the_second_iteration_carries_the_optimiser_on(training_run: Make) -> None:
-    """Two iterations of 2 updates equal one optimiser over 4, which a fresh one each iteration would not."""
+def test_the_second_iteration_carries_the_optimizer_on(training_run: Make) -> None:
+    """Two iterations of 2 updates equal one optimizer over 4, which a fresh one each iteration would not."""
     made = training_run("train.warmup_steps=3", "train.weight_decay=0.1")
     for iteration in (1, 2):
         made.sample(iteration)

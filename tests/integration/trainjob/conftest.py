@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_run import prepared_run
-from kubernetes_server import Server, kubernetes_server
-from training_job import Acting, Ready, connect, played
 
 from components.contract.layout import Round
+from tests.support.fake_run import prepared_run
+from tests.support.kubernetes_server import Server, kubernetes_server
+from tests.support.training_job import Acting, Ready, connect, played
 
 
 @pytest.fixture

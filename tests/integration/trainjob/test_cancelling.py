@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubernetes_objects import Kubernetes
-from kubernetes_server import Fault, Server
-from training_job import SETTINGS, Acting, Ready
 
 from components.trainjob.cluster import Cluster
-from components.trainjob.stage import run
+from components.trainjob.stage import run_stage
+from tests.support.kubernetes_objects import Kubernetes
+from tests.support.kubernetes_server import Fault, Server
+from tests.support.training_job import SETTINGS, Acting, Ready
 
 POD = "rapid-xk2lp-system-container-impl-1234"
 
@@ -53,7 +53,7 @@ def test_a_cancelled_run_takes_its_job_along(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert server.state.deleted == [ready.job]
     assert f"the run is cancelled: TrainJob {ready.job} is deleted" in capsys.readouterr().err
@@ -66,7 +66,7 @@ def test_a_launcher_whose_node_is_drained_leaves_the_job_to_its_next_start(
         {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
     ]
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert not server.state.deleted
     assert f"TrainJob {ready.job} goes on, and is followed when the stage starts again" in capsys.readouterr().err
@@ -76,7 +76,7 @@ def test_a_launcher_whose_node_is_drained_leaves_the_job_to_its_next_start(
         ready.train(state)
 
     with acting(finish):
-        assert run(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
+        assert run_stage(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
     assert len(server.state.created) == 1
 
 
@@ -85,7 +85,7 @@ def test_a_launcher_that_cannot_see_its_own_pod_counts_as_cancelled(
 ) -> None:
     server.faults = [Fault("get", "pods", 403)]
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
 
 
@@ -97,7 +97,7 @@ def test_outside_of_a_pod_the_job_is_taken_along(
     asked: list[object] = []
     monkeypatch.setattr(Cluster, "own_pod", lambda *words: asked.append(words))
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
     assert not asked
 
@@ -107,7 +107,7 @@ def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
 ) -> None:
     server.faults = [Fault("delete", "trainjobs", 503)]
     with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert f"TrainJob {ready.job} may go on" in capsys.readouterr().err
     assert sum(request[:2] == ("delete", "trainjobs") for request in server.requests) == 1
@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_the_job_running(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with acting(lambda state: told_to_end(signal.SIGINT, server, state)), pytest.raises(KeyboardInterrupt):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert not server.state.deleted
     assert f"kubectl delete trainjob {ready.job} ends it" in capsys.readouterr().err
 

@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
-from kubernetes_server import Fault, Server
-from training_job import SETTINGS, Acting, Ready
 
 from components.contract.errors import InputError
 from components.trainjob import cluster
-from components.trainjob.stage import run
+from components.trainjob.stage import run_stage
+from tests.support.kubernetes_server import Fault, Server
+from tests.support.training_job import SETTINGS, Acting, Ready
 
 
 def refused(ready: Ready) -> str:
     with pytest.raises(InputError) as error:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     (line,) = str(error.value).splitlines()
     assert len(line) < 700
     return line
@@ -48,7 +48,7 @@ def test_a_runtime_that_is_none_of_pytorch(ready: Ready, server: Server) -> None
 def test_a_toleration_that_kubernetes_does_not_know(ready: Ready) -> None:
     settings = SETTINGS.model_copy(update={"tolerations": ({"tolerationSeconds": "long"},)})
     with pytest.raises(InputError, match=r"cannot create TrainJob .*tolerationSeconds"):
-        run(ready.run.uri, 1, settings)
+        run_stage(ready.run.uri, 1, settings)
 
 
 def test_no_right_to_read_the_runtime(ready: Ready, server: Server) -> None:
@@ -68,7 +68,7 @@ def test_no_trainer_on_the_cluster(ready: Ready, server: Server) -> None:
 def test_a_job_that_the_cluster_does_not_take(ready: Ready) -> None:
     """The settings' quantities are words until Kubernetes reads them."""
     with pytest.raises(InputError) as error:
-        run(ready.run.uri, 1, SETTINGS.model_copy(update={"resources": {"memory": "much"}}))
+        run_stage(ready.run.uri, 1, SETTINGS.model_copy(update={"resources": {"memory": "much"}}))
     line = str(error.value)
     assert line.startswith(f"cannot create TrainJob rapid/{ready.job}: Kubernetes answered 422")
     assert "'much' does not match" in line
@@ -94,7 +94,7 @@ def test_a_server_that_restarts_is_waited_for(
 ) -> None:
     server.faults = [Fault(verb, kind, status, times=3)]
     with acting(ready.train):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert len(server.state.created) == 1
 
 
@@ -136,5 +136,5 @@ def test_a_job_that_cannot_be_cleared_away_is_no_failure(
 ) -> None:
     server.faults = [Fault("delete", "trainjobs", 403)]
     with acting(ready.train):
-        assert run(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
+        assert run_stage(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
     assert f"cannot delete TrainJob rapid/{ready.job}: Kubernetes answered 403" in capsys.readouterr().err

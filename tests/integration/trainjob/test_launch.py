@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 from kfp.dsl import Metrics
-from kubernetes_objects import Kubernetes
-from kubernetes_server import Server
-from training_job import SETTINGS, Acting, Ready
 
 from components.contract.errors import InputError
 from components.train.work import Work
@@ -16,14 +13,17 @@ from components.trainjob import launcher
 from components.trainjob.component import train_job
 from components.trainjob.naming import order_of
 from components.trainjob.settings import JobSettings
-from components.trainjob.stage import run
+from components.trainjob.stage import run_stage
+from tests.support.kubernetes_objects import Kubernetes
+from tests.support.kubernetes_server import Server
+from tests.support.training_job import SETTINGS, Acting, Ready
 
 
 def test_a_job_is_launched_followed_and_cleared_away(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with acting(ready.train):
-        manifest = run(ready.run.uri, 1, SETTINGS)
+        manifest = run_stage(ready.run.uri, 1, SETTINGS)
     assert manifest.facts["outcome"] == "trained"
     (job,) = server.state.created
     assert job["metadata"]["name"] == ready.job
@@ -45,7 +45,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
         deadline_seconds=3600,
     )
     with acting(ready.train):
-        run(ready.run.uri, 1, settings)
+        run_stage(ready.run.uri, 1, settings)
     (job,) = server.state.created
     assert job["metadata"]["labels"] == {
         "app.kubernetes.io/part-of": "rapid",
@@ -80,19 +80,19 @@ def test_nothing_secret_is_in_the_job(
 ) -> None:
     aws_environment({"AWS_ACCESS_KEY_ID": "planted-id", "AWS_SECRET_ACCESS_KEY": "planted-secret"})
     with acting(ready.train):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert "planted" not in str(server.state.created)
 
 
 def test_what_is_committed_launches_nothing(ready: Ready, server: Server) -> None:
     done = ready.commit()
-    assert run(ready.run.uri, 1, SETTINGS) == done
+    assert run_stage(ready.run.uri, 1, SETTINGS) == done
     assert not server.requests
 
 
 def test_a_run_that_has_reached_its_target_launches_nothing(ready: Ready, server: Server) -> None:
     ready.changed("loop", target_reward=0.0)
-    manifest = run(ready.run.uri, 1, SETTINGS)
+    manifest = run_stage(ready.run.uri, 1, SETTINGS)
     assert manifest.facts["outcome"] == "target_reached"
     assert not server.requests
 
@@ -107,7 +107,7 @@ def test_a_restarted_launcher_follows_the_job_that_runs(
         ready.train(state)
 
     with acting(act):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert len(server.state.created) == 1
     assert ("create", "trainjobs", "") not in server.requests
     assert f"TrainJob {ready.job} runs already and is followed" in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_a_job_that_still_runs_with_other_settings_is_replaced(
     else:
         ready = ready.changed("train", learning_rate=1e-5)
     with acting(lambda state: ready.train(state, job=2)):
-        assert run(ready.run.uri, 1, settings).facts["outcome"] == "trained"
+        assert run_stage(ready.run.uri, 1, settings).facts["outcome"] == "trained"
     assert server.state.deleted[0] == ready.job
     assert server.state.created[1]["metadata"]["uid"] != first["metadata"]["uid"]
     assert "has other inputs or settings and is replaced" in capsys.readouterr().err
@@ -147,7 +147,7 @@ def test_of_two_launchers_one_creates_and_both_follow(
 
     monkeypatch.setattr(launcher, "submit", late)
     with acting(act):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert len(server.state.created) == 1
     assert server.requests.count(("create", "trainjobs", "")) == 1
 
@@ -162,7 +162,7 @@ def test_a_job_that_left_no_policy_is_replaced(
     server.state.lingers = lingers
 
     with acting(lambda state: ready.train(state, job=2)):
-        assert run(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
+        assert run_stage(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
     assert server.state.deleted[0] == ready.job
     assert server.state.created[1]["metadata"]["uid"] != first["metadata"]["uid"]
 
@@ -180,7 +180,7 @@ def test_a_failed_job_is_reported_with_its_reason_and_stays(
         state.fail(job)
 
     with acting(act), pytest.raises(SystemExit) as ended:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 1
     lines = capsys.readouterr().err.splitlines()
     assert "RuntimeError: [gloo] Connection closed by peer" in lines
@@ -202,7 +202,7 @@ def test_bad_input_that_the_stage_found_stays_bad_input(ready: Ready, acting: Ac
         state.fail(job)
 
     with acting(act), pytest.raises(InputError) as refused:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert str(refused.value) == message
 
 
@@ -216,7 +216,7 @@ def test_a_job_that_failed_after_its_policy_was_committed_has_done_its_work(
         state.fail(job)
 
     with acting(act):
-        assert run(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
+        assert run_stage(ready.run.uri, 1, SETTINGS).facts["outcome"] == "trained"
     assert "after its policy was committed" in capsys.readouterr().err
 
 
@@ -224,7 +224,7 @@ def test_a_job_that_ends_well_without_a_policy_is_an_error_and_stays(
     ready: Ready, server: Server, acting: Acting
 ) -> None:
     with acting(lambda state: state.complete(state.wait_for_job())), pytest.raises(InputError, match="has no manifest"):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert not server.state.deleted
 
 
@@ -232,7 +232,7 @@ def test_a_job_that_somebody_deletes_is_an_error(
     ready: Ready, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with acting(lambda state: state.delete(state.wait_for_job())), pytest.raises(SystemExit) as ended:
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 1
     assert f"error: TrainJob {ready.job} was deleted before its policy was committed" in capsys.readouterr().err
 
@@ -261,7 +261,7 @@ def test_what_a_job_waits_for_is_told_as_often_as_it_changes(
         ready.train(state)
 
     with acting(act):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     told = [line for line in "".join(said).splitlines() if "waits" in line or "ImagePull" in line]
     assert len(told) == len(set(told)) == 3
 
@@ -284,7 +284,7 @@ def test_a_pod_that_replaces_another_is_followed_from_its_start(
         state.complete(job)
 
     with acting(act):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     lines = capsys.readouterr().err.splitlines()
     assert lines.count("after") == 1
 
@@ -303,7 +303,7 @@ def test_a_log_whose_connection_breaks_is_read_on_where_it_was_left(
         state.complete(job)
 
     with acting(act):
-        run(ready.run.uri, 1, SETTINGS)
+        run_stage(ready.run.uri, 1, SETTINGS)
     lines = [
         line for line in capsys.readouterr().err.splitlines() if line in ("one", "two", "<connection breaks here>")
     ]
@@ -313,7 +313,7 @@ def test_a_log_whose_connection_breaks_is_read_on_where_it_was_left(
 def test_a_job_on_one_node_is_launched_on_request(ready: Ready, server: Server, acting: Acting) -> None:
     one = ready.changed("train", nodes=1, processes=1)
     with acting(one.train):
-        run(one.run.uri, 1, SETTINGS)
+        run_stage(one.run.uri, 1, SETTINGS)
     (job,) = server.state.created
     assert job["spec"]["trainer"]["numNodes"] == 1
     assert job["spec"]["trainer"]["args"][0] == "--nproc-per-node=1"

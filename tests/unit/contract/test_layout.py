@@ -65,8 +65,8 @@ def test_which_policy_a_round_samples() -> None:
 
 @given(st.sampled_from(["iteration", "evaluation"]), st.integers(1, 99_999))
 def test_rounds_go_there_and_back(kind: str, number: int) -> None:
-    at = Round(kind, number)
-    assert Round.parse(str(at)) == at
+    round_ = Round(kind, number)
+    assert Round.parse(str(round_)) == round_
 
 
 def test_the_base_policy_may_be_evaluated() -> None:
@@ -83,8 +83,13 @@ def test_directories_of_different_work_never_meet() -> None:
     layout = RunLayout("demo")
     rounds = [Round(kind, number) for kind in ("iteration", "evaluation") for number in range(1, 12)]
     keys = [
-        *(place(at, shard) for place in (layout.rollout, layout.reward) for at in rounds for shard in range(12)),
-        *(layout.train(at.number) for at in rounds if at.trains),
+        *(
+            place(round_, shard)
+            for place in (layout.rollout, layout.reward)
+            for round_ in rounds
+            for shard in range(12)
+        ),
+        *(layout.train(round_.number) for round_ in rounds if round_.trains),
         layout.prompts,
         layout.report,
         layout.policy(0),

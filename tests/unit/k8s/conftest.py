@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from manifests import REPOSITORY, Object
+
+from tests.support.manifests import REPOSITORY, Object
 
 
 @pytest.fixture(scope="session")

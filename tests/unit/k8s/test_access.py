@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from manifests import K8S, RENDERINGS, REPOSITORY, Object, one, pods, rendered
 
 from pipelines.cluster.config import ClusterConfig
+from tests.support.manifests import K8S, RENDERINGS, REPOSITORY, Object, one, pods, rendered
 
 SECRETS = REPOSITORY / "docs" / "kubernetes" / "secrets.md"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from manifests import REPOSITORY
 
 from components.contract.resolve import parse_config
+from tests.support.manifests import REPOSITORY
 
 PAGES = [REPOSITORY / "docs" / "kubernetes" / name for name in ("first-run.md", "secrets.md", "troubleshooting.md")]
 

@@ -4,7 +4,8 @@ import copy
 from collections.abc import Callable
 
 import pytest
-from manifests import K8S, RENDERINGS, Object, build, one, pods, rendered
+
+from tests.support.manifests import K8S, RENDERINGS, Object, build, one, pods, rendered
 
 VERSIONS = ("1.33", "1.35", "1.37")
 

@@ -1,8 +1,9 @@
 """What the network policies mean, computed from what is rendered."""
 
 import pytest
-from manifests import K8S, RENDERINGS, build, one, rendered
-from network_policies import Network, Pod
+
+from tests.support.manifests import K8S, RENDERINGS, build, one, rendered
+from tests.support.network_policies import Network, Pod
 
 # What KFP puts into every task's pod, and where names come from.
 LAUNCHER = {

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compiled import Compiled, compiled
-from manifests import RENDERINGS, REPOSITORY, Object, one, rendered
-from network_policies import Network, Pod
 
 from pipelines.cluster.config import ClusterConfig, load_cluster
 from pipelines.cluster.parameters import STAGES, USES_HUB, USES_MLFLOW
+from tests.support.compiled import Compiled, compiled
+from tests.support.manifests import RENDERINGS, REPOSITORY, Object, one, rendered
+from tests.support.network_policies import Network, Pod
 
 
 @pytest.fixture(scope="module")

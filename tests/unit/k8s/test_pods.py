@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from manifests import RENDERINGS, REPOSITORY, PodSpec, one, pods, rendered
+
+from tests.support.manifests import RENDERINGS, REPOSITORY, PodSpec, one, pods, rendered
 
 SERVING = ("Deployment", "StatefulSet")
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from urllib.error import HTTPError
 
 import pytest
-from kfp_server import KfpServer, kfp_server
-from kfp_server.description import Violation, check, check_query, find_operation, operations
+
+from tests.support.kfp_server import KfpServer, kfp_server
+from tests.support.kfp_server.description import Violation, check, check_query, find_operation, operations
 
 
 @pytest.fixture

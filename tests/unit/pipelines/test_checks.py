@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from arithmetic_run import write_config
 
 from pipelines.checks import machine
 from pipelines.checks.configuration import check_config
 from pipelines.checks.findings import Level
 from pipelines.checks.machine import check_machine, check_packages, check_sandbox
+from tests.support.arithmetic_run import write_config
 
 OWN_UID = "sandbox: own uid"
 
@@ -16,8 +16,8 @@ OWN_UID = "sandbox: own uid"
 @pytest.fixture
 def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where only namespaces let another uid reach the interpreter."""
-    monkeypatch.setattr("components.reward.sandbox.layers.own_uids", lambda: range(9, 99))
-    monkeypatch.setattr("components.reward.sandbox.layers.closed_folder", lambda: "/root")
+    monkeypatch.setattr("components.sandbox.layers.own_uids", lambda: range(9, 99))
+    monkeypatch.setattr("components.sandbox.layers.closed_folder", lambda: "/root")
     monkeypatch.setattr(machine, "own_uids", lambda: range(9, 99))
 
 
@@ -29,7 +29,7 @@ def test_a_layer_that_the_chosen_mode_has_is_no_warning(
     monkeypatch.setattr(machine, "choose", lambda _: mode)
     (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
     assert finding.level is level
-    assert bool(finding.mend) == (level is Level.warning)
+    assert bool(finding.fix) == (level is Level.warning)
 
 
 def test_no_name_appears_twice(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_a_system_without_libnuma_is_told_how_to_mend_it(
     assert [finding.level for finding in found] == [Level.wrong] * said
     if said:
         assert f"{library} missing" in found[0].found
-        assert "apt-get install libnuma1" in found[0].mend
+        assert "apt-get install libnuma1" in found[0].fix

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compiled import Compiled, compiled
 
 from components.contract.errors import InputError
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
 from pipelines.compilation import compile_pipeline
+from tests.support.compiled import Compiled, compiled
 
 Compile = Callable[..., Compiled]
 

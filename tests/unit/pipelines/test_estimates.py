@@ -307,11 +307,11 @@ def test_trajectories_are_about_as_large_as_written_ones() -> None:
     assert 0.7 < written / estimated < 1.25, written / estimated
 
 
-def test_a_policy_and_its_optimiser_by_the_parameter(example_config: Configure) -> None:
+def test_a_policy_and_its_optimizer_by_the_parameter(example_config: Configure) -> None:
     shape = qwen()
     kept = estimate_storage(example_config("model.dtype=bfloat16"), shape, estimate_work(example_config()))
-    assert (kept.policy, kept.optimiser) == (2 * shape.parameters, 12 * shape.parameters)
+    assert (kept.policy, kept.optimizer) == (2 * shape.parameters, 12 * shape.parameters)
     full = estimate_storage(example_config("model.dtype=float32"), shape, estimate_work(example_config()))
-    assert (full.policy, full.optimiser, full.checkpoint) == (4 * shape.parameters, 8 * shape.parameters, 0)
+    assert (full.policy, full.optimizer, full.checkpoint) == (4 * shape.parameters, 8 * shape.parameters, 0)
     often = example_config("model.dtype=float32", "train.checkpoint_every=2")
     assert estimate_storage(often, shape, estimate_work(often)).checkpoint == 12 * shape.parameters

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compiled import Compiled, compiled
 
 from components.prepare.component import prepare
 from components.publish.component import publish
@@ -16,6 +15,7 @@ from components.rollout.component import rollout
 from components.train.component import train
 from components.trainjob.component import train_job
 from pipelines.cluster.config import ClusterConfig
+from tests.support.compiled import Compiled, compiled
 
 GOLDEN = Path(__file__).parents[2] / "fixtures/ir"
 CLUSTERS: dict[str, dict[str, Any]] = {

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from rights import without_rights
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.prepare.policy import inspect_policy, load_tokenizer, locate_policy
+from tests.support.rights import without_rights
 
 
 def refused(directory, message, max_length=64):

@@ -1,11 +1,10 @@
 from pathlib import Path
 
-from fake_run import FakeRun, finished_run, prepared_run
-
 from components.contract.layout import Round
 from components.contract.metrics import TrainMetrics
 from components.publish.caveats import caveats
 from components.results import read_run
+from tests.support.fake_run import FakeRun, finished_run, prepared_run
 
 
 def found(fake: FakeRun) -> str:

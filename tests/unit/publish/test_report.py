@@ -4,12 +4,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from fake_run import finished_run, prepared_run
 
 from components.contract.layout import Round, manifest_key
 from components.publish.report import duration, percent, render_report
 from components.results import read_run
 from components.store import Run
+from tests.support.fake_run import finished_run, prepared_run
 
 
 class Page(HTMLParser):
@@ -77,10 +77,10 @@ def test_every_chart_is_there_and_well_formed(finished: tuple[Run, str]) -> None
     assert titles == [
         "Reward over iterations",
         "Reward over wall-clock time",
-        "Effective sample share over optimiser steps",
-        "Absolute log-ratio over optimiser steps",
-        "KL divergence over optimiser steps",
-        "Entropy over optimiser steps",
+        "Effective sample share over optimizer steps",
+        "Absolute log-ratio over optimizer steps",
+        "KL divergence over optimizer steps",
+        "Entropy over optimizer steps",
         "Seconds per iteration by what they were spent on",
         "Distribution of completion lengths",
     ]

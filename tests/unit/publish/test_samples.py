@@ -1,16 +1,16 @@
 from pathlib import Path
 
 import pyarrow as pa
-from fake_run import finished_run
 
 from components.contract.layout import Round
 from components.publish.samples import PER_KIND, pick
 from components.results import read_completions
+from tests.support.fake_run import finished_run
 
 
 def tables(root: Path) -> list[pa.Table]:
     run = finished_run(root, iterations=1).run
-    return [read_completions(run, at) for at in (Round.iteration(1), Round.evaluation(1))]
+    return [read_completions(run, round_) for round_ in (Round.iteration(1), Round.evaluation(1))]
 
 
 def test_best_and_worst_and_the_same_random_prompts(tmp_path: Path) -> None:

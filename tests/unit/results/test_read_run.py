@@ -1,18 +1,18 @@
 from pathlib import Path
 
 import pytest
-from fake_run import START, finished_run, prepared_run
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, manifest_key
 from components.results import read_run
+from tests.support.fake_run import START, finished_run, prepared_run
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
     results = read_run(finished_run(tmp_path, iterations=2).run)
     assert results.policy_version == 2
-    assert [str(r.at) for r in results.rounds] == ["iteration-0001", "iteration-0002", "evaluation-0002"]
-    assert {v: str(r.at) for v, r in results.evaluated.items()} == {
+    assert [str(r.round_) for r in results.rounds] == ["iteration-0001", "iteration-0002", "evaluation-0002"]
+    assert {v: str(r.round_) for v, r in results.evaluated.items()} == {
         0: "iteration-0001",
         1: "iteration-0002",
         2: "evaluation-0002",
@@ -81,7 +81,7 @@ def test_pipelined_iterations_sample_the_policy_before(tmp_path: Path) -> None:
         (0, True),
         (1, False),
     ]
-    assert {v: str(r.at) for v, r in results.evaluated.items()} == {0: "iteration-0001", 1: "iteration-0003"}
+    assert {v: str(r.round_) for v, r in results.evaluated.items()} == {0: "iteration-0001", 1: "iteration-0003"}
     times = [i.time for i in results.iterations[:2]]
     # Two rounds and an update; and from 2 s into its round: that, an update, another round, and its own update.
     assert [time.seconds for time in times if time] == pytest.approx([72, 88])
@@ -93,7 +93,7 @@ def test_pipelined_iterations_sample_the_policy_before(tmp_path: Path) -> None:
 
 def test_no_iterations_at_all(tmp_path: Path) -> None:
     results = read_run(finished_run(tmp_path, iterations=0).run)
-    assert [str(r.at) for r in results.rounds] == ["evaluation-0000"]
+    assert [str(r.round_) for r in results.rounds] == ["evaluation-0000"]
     assert list(results.evaluated) == [0]
 
 

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from fake_run import finished_run, prepared_run
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, manifest_key
 from components.results import evaluation_of, pass_at_k, read_completions, read_round
+from tests.support.fake_run import finished_run, prepared_run
 
 FIRST = Round.iteration(1)
 
@@ -76,7 +76,7 @@ def test_evaluations_have_no_training_rows(tmp_path: Path) -> None:
 def test_a_policy_is_evaluated_by_the_next_iteration_or_by_its_own_evaluation(tmp_path: Path) -> None:
     run = finished_run(tmp_path, iterations=2).run
     found = [evaluation_of(run, version) for version in range(4)]
-    assert [r and str(r.at) for r in found] == ["iteration-0001", "iteration-0002", "evaluation-0002", None]
+    assert [r and str(r.round_) for r in found] == ["iteration-0001", "iteration-0002", "evaluation-0002", None]
 
 
 def test_without_held_out_prompts_nothing_is_evaluated(tmp_path: Path) -> None:

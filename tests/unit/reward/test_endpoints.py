@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
-from json_server import json_server
 
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.contract.resolve import validate_config
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import resolve_graders
+from tests.support.json_server import json_server
 
 KEY = "planted-key-0123456789"
 

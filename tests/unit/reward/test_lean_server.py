@@ -4,13 +4,13 @@ import json
 import re
 
 import pytest
-from json_server import json_server
 
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.reward.graders.lean import is_proved
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import resolve_graders
+from tests.support.json_server import json_server
 
 HEADER = "import Mathlib\n"
 STATEMENT = "theorem two : 1 + 1 = 2 := by sorry"

@@ -6,7 +6,7 @@ from components.rollout.groups import held_out_groups, training_groups
 
 def draws(prompts: int, count: int, iterations: int, seed: int = 0) -> list[int]:
     rounds = (Round.iteration(i) for i in range(1, iterations + 1))
-    return [g.index for at in rounds for g in training_groups(prompts, count, at, 0, 1, seed)]
+    return [g.index for round_ in rounds for g in training_groups(prompts, count, round_, 0, 1, seed)]
 
 
 def test_every_prompt_is_drawn_once_per_epoch() -> None:
@@ -23,22 +23,22 @@ def test_an_iteration_larger_than_the_data_draws_a_prompt_again_under_another_gr
 
 @pytest.mark.parametrize("shards", [2, 3, 5])
 def test_shards_share_the_groups_of_one_out(shards: int) -> None:
-    at = Round.iteration(2)
-    whole = {g.group_id: g.index for g in training_groups(50, 16, at, 0, 1, 9)}
-    parts = [training_groups(50, 16, at, shard, shards, 9) for shard in range(shards)]
+    round_ = Round.iteration(2)
+    whole = {g.group_id: g.index for g in training_groups(50, 16, round_, 0, 1, 9)}
+    parts = [training_groups(50, 16, round_, shard, shards, 9) for shard in range(shards)]
     assert {g.group_id: g.index for part in parts for g in part} == whole
     assert sum(map(len, parts)) == 16
 
 
 def test_held_out_prompts_are_all_sampled_in_every_round() -> None:
-    for at in (Round.iteration(1), Round.evaluation(4)):
-        parts = [held_out_groups(7, at, shard, 2, 0) for shard in range(2)]
+    for round_ in (Round.iteration(1), Round.evaluation(4)):
+        parts = [held_out_groups(7, round_, shard, 2, 0) for shard in range(2)]
         assert sorted(g.index for part in parts for g in part) == list(range(7))
 
 
 def test_seeds_differ_by_run_seed_round_shard_and_group() -> None:
-    def first(run_seed: int, at: Round, shard: int) -> list[int]:
-        return [g.seed for g in training_groups(50, 8, at, shard, 2, run_seed)]
+    def first(run_seed: int, round_: Round, shard: int) -> list[int]:
+        return [g.seed for g in training_groups(50, 8, round_, shard, 2, run_seed)]
 
     assert first(0, Round.iteration(1), 0) == first(0, Round.iteration(1), 0)
     seeds = [

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from fake_run import finished_run, prepared_run
 
 from components.tracking import session, sync
+from tests.support.fake_run import finished_run, prepared_run
 
 
 @pytest.fixture

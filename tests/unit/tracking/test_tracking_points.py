@@ -2,11 +2,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fake_run import START, finished_run, prepared_run
 
 from components.contract.layout import Round
 from components.results import evaluation_of, read_iteration
 from components.tracking.metrics import Point, evaluation_points, iteration_points, milliseconds
+from tests.support.fake_run import START, finished_run, prepared_run
 
 
 def by_key(points: list[Point]) -> dict[str, list[Point]]:

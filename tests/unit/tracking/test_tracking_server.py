@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from fake_run import make_config, prepared_run
 
 from components.contract.errors import InputError
 from components.tracking.server import artifact_location, reason, tracking_uri, without_credentials
+from tests.support.fake_run import make_config, prepared_run
 
 
 @pytest.fixture(autouse=True)

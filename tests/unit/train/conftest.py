@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from tiny_policy import plain_logprobs, random_completions, tiny_model
 
 from components.train.trajectories import Trajectories
+from tests.support.tiny_policy import plain_logprobs, random_completions, tiny_model
 
 
 @pytest.fixture(autouse=True)

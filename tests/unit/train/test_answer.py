@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from fake_run import FakeRun, prepared_run
 from kfp import dsl
 
 from components.contract.layout import Round
 from components.train.answer import answer
+from tests.support.fake_run import FakeRun, prepared_run
 
 
 def answered(fake: FakeRun, iteration: int) -> tuple[int, dict[str, float]]:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from objective_loss import objective_loss
-from tiny_policy import tiny_model
 
 from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
 from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch
@@ -18,6 +16,8 @@ from components.train.objectives import build_objective
 from components.train.packing import PACKED_ATTENTION, register_packed_attention
 from components.train.processes import Processes
 from components.train.trajectories import Trajectories
+from tests.support.objective_loss import objective_loss
+from tests.support.tiny_policy import tiny_model
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
@@ -246,13 +246,13 @@ def test_five_steps_as_pinned(make_trajectories: Make, name: str) -> None:
     """Loss and gradient norm of five AdamW steps over two mini-batches of a seeded policy, float32 on CPU."""
     data, model, terms = make_trajectories(), tiny_model(0), terms_of(name)
     scorer = Scorer(model, 1.0, 8, torch.float32)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     measured = []
     for step in range(5):
         batch = mini_batch(data, terms, 40, (0, 1) if step % 2 == 0 else (2, 3))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         evaluated = accumulate(scorer, batch, terms, ALONE)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         measured += [evaluated.loss.item(), norm.item()]
     np.testing.assert_allclose(measured, SNAPSHOT[name], rtol=1e-3, atol=1e-4)

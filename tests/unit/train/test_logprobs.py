@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_policy import VOCABULARY, plain_logprobs, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.contract.errors import InputError
@@ -17,6 +16,7 @@ from components.train.microbatch import MicroBatch, build_micro_batch
 from components.train.objectives import build_objective
 from components.train.processes import Processes
 from components.train.trajectories import Trajectories
+from tests.support.tiny_policy import VOCABULARY, plain_logprobs, tiny_model
 
 Make = Callable[..., Trajectories]
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objective_loss import objective_loss
 
 from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
 from components.train.objectives import Objective, build_objective
 from components.train.objectives.ratios import importance_weights
 from components.train.objectives.surrogate import kl_to_reference
+from tests.support.objective_loss import objective_loss
 
 NAMES = tuple(OBJECTIVE_OPTIONS)
 GROUPS, SIZE = 3, 4

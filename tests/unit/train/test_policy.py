@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_policy import save_tiny_policy, tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.config import ModelSection
@@ -23,6 +22,7 @@ from components.train.policy import (
 )
 from components.train.processes import Processes
 from components.train.sharding import full_state, trained_parameters
+from tests.support.tiny_policy import save_tiny_policy, tiny_model
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import Cluster, KfpServer, kfp_server
 
 from pipelines.cli.main import main
 from pipelines.cluster.config import ClusterConfig
 from pipelines.compilation import compile_pipeline as really_compile
+from tests.support.kfp_server import Cluster, KfpServer, kfp_server
 
 CONFIG = {
     "run": {"name": "adder"},

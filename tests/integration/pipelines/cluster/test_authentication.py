@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import KfpServer, kfp_server
+
+from tests.support.kfp_server import KfpServer, kfp_server
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 

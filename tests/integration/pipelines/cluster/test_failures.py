@@ -7,8 +7,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from kfp_server import KfpServer, kfp_server
-from kfp_server.server import Fault
+
+from tests.support.kfp_server import KfpServer, kfp_server
+from tests.support.kfp_server.server import Fault
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 

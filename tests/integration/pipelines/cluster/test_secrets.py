@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from fake_run import finished_run
-from kfp_server import KfpServer
 
 from components.results import evaluation_of
 from components.tracking import register, sync
 from components.tracking.server import connect
+from tests.support.fake_run import finished_run
+from tests.support.kfp_server import KfpServer
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 

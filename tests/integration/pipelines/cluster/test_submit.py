@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kfp_server import KfpServer
+
+from tests.support.kfp_server import KfpServer
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 

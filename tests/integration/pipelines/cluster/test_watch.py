@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_run import FakeRun, prepared_run
-from kfp_server import KfpServer
-from kfp_server.server import Fault
 
 from components.contract.layout import Round
+from tests.support.fake_run import FakeRun, prepared_run
+from tests.support.kfp_server import KfpServer
+from tests.support.kfp_server.server import Fault
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 
@@ -87,7 +87,7 @@ def test_a_failure_names_the_task_its_message_and_its_log(
     assert said.err.splitlines() == [
         "error: iteration-2 / train failed: why stands in its log",
         f"its log: kubectl logs -n kubeflow {pods[-1]} -c main",
-        "what was committed is kept; when the cause is mended: rapid resume adder",
+        "what was committed is kept; when the cause is fixed: rapid resume adder",
     ]
     assert "iteration 1:" in said.out
     # Looked at later it says the same.

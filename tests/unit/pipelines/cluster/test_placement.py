@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compiled import Compiled, compiled
 
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
+from tests.support.compiled import Compiled, compiled
 
 S3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 HUB = {"HF_TOKEN"}

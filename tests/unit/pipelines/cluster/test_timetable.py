@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-from kfp_server.cron import check_cron
 
 from components.contract.errors import InputError
 from pipelines.cluster.timetable import bounds, in_words, six_fields, trigger
+from tests.support.kfp_server.cron import check_cron
 
 
 @pytest.mark.parametrize(

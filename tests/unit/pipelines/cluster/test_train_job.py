@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
-from compiled import Compiled, compiled
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.prepare.component import prepare
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.sections import TrainJob
+from tests.support.compiled import Compiled, compiled
 
 
 def cluster(**keys: Any) -> ClusterConfig:

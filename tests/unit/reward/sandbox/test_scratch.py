@@ -2,7 +2,7 @@
 
 import os
 
-from components.reward.sandbox.inside.scratch import exceeds, remove
+from components.sandbox.inside.scratch import exceeds, remove
 
 
 def test_a_tree_of_any_depth_is_removed(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.reward.sandbox.inside.wire import MAX_DEPTH, Malformed, decode, encode, parse
+from components.sandbox.inside.wire import MAX_DEPTH, Malformed, decode, encode, parse
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 HASHABLE = SCALARS | st.tuples(SCALARS, SCALARS) | st.frozensets(SCALARS, max_size=3)

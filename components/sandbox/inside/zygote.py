@@ -24,10 +24,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from components.reward.sandbox.inside import judge, program
-from components.reward.sandbox.inside.confine import CLONE_NEWPID, Confinement, call, confine
-from components.reward.sandbox.inside.scratch import exceeds, remove
-from components.reward.sandbox.inside.wire import send
+from components.sandbox.inside import judge, program
+from components.sandbox.inside.confine import CLONE_NEWPID, Confinement, call, confine
+from components.sandbox.inside.scratch import exceeds, remove
+from components.sandbox.inside.wire import send
 
 # What programs usually import: a fork then finds it in memory.
 _WARM = """

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from manifests import Object
+from tests.support.manifests import Object
 
 
 @dataclass(frozen=True)

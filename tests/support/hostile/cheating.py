@@ -72,14 +72,14 @@ sys.excepthook = lambda *_: None
 """
     + _WRONG,
     "patched harness": """
-import components.reward.sandbox.inside.program as program
-import components.reward.sandbox.inside.wire as wire
+import components.sandbox.inside.program as program
+import components.sandbox.inside.wire as wire
 program.encode = wire.encode = lambda value, *_: True
 program.send = lambda channel, message: wire.send(channel, ["value", True])
 """
     + _WRONG,
     "patched judge": """
-import components.reward.sandbox.inside.judge as judge
+import components.sandbox.inside.judge as judge
 judge._run = lambda *_: None
 """
     + _WRONG,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import tiny_model
 
 from components.contract.train_config import TrainSection
 from components.train.checkpoint import load_state, save_state
-from components.train.optimiser import build_optimiser, learning_rate
+from components.train.optimizer import build_optimizer, learning_rate
 from components.train.processes import Processes
+from tests.support.tiny_policy import tiny_model
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -36,36 +36,36 @@ def test_cosine_after_warm_up() -> None:
 
 def test_weight_decay_spares_vectors() -> None:
     model = tiny_model()
-    optimiser = build_optimiser(model, TrainSection(weight_decay=0.1))
-    decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    optimizer = build_optimizer(model, TrainSection(weight_decay=0.1))
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in decayed) == (parameter.ndim >= 2), name
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters()))
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
-def steps(model: torch.nn.Module, optimiser: torch.optim.Optimizer, count: int) -> None:
+def steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
     ids = torch.tensor([[2, 3, 4, 5, 6]])
     for _ in range(count):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(input_ids=ids, labels=ids).loss.backward()
-        optimiser.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("with_weights", [True, False])
 def test_state_goes_through_files_bit_for_bit(tmp_path: Path, with_weights: bool) -> None:
     section = TrainSection(learning_rate=1e-2, weight_decay=0.1)
     model = tiny_model()
-    optimiser = build_optimiser(model, section)
-    steps(model, optimiser, 3)
-    save_state(tmp_path, model, optimiser, 3, with_weights, ALONE)
+    optimizer = build_optimizer(model, section)
+    steps(model, optimizer, 3)
+    save_state(tmp_path, model, optimizer, 3, with_weights, ALONE)
     resumed = copy.deepcopy(model)
     if with_weights:
         with torch.no_grad():
             for parameter in resumed.parameters():
                 parameter.zero_()
-    fresh = build_optimiser(resumed, section)
+    fresh = build_optimizer(resumed, section)
     assert load_state(tmp_path, resumed, fresh, ALONE) == 3
-    steps(model, optimiser, 2)
+    steps(model, optimizer, 2)
     steps(resumed, fresh, 2)
     for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -74,8 +74,8 @@ def test_state_goes_through_files_bit_for_bit(tmp_path: Path, with_weights: bool
 @pytest.mark.parametrize("make", [lambda: tiny_model(0, "llama", tie_word_embeddings=False), lambda: tiny_model(0)])
 def test_nothing_is_saved_before_the_first_step(tmp_path: Path, make: Callable[[], torch.nn.Module]) -> None:
     model = make()
-    optimiser = build_optimiser(model, TrainSection())
-    save_state(tmp_path, model, optimiser, 0, False, ALONE)
-    fresh = build_optimiser(model, TrainSection())
+    optimizer = build_optimizer(model, TrainSection())
+    save_state(tmp_path, model, optimizer, 0, False, ALONE)
+    fresh = build_optimizer(model, TrainSection())
     assert load_state(tmp_path, model, fresh, ALONE) == 0
     assert not fresh.state

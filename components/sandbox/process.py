@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from components.reward.sandbox.filter import seccomp_program
-from components.reward.sandbox.inside.confine import Confinement, landlock_abi
-from components.reward.sandbox.inside.wire import Closed, frame, parse
-from components.reward.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
-from components.reward.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
+from components.sandbox.filter import seccomp_program
+from components.sandbox.inside.confine import Confinement, landlock_abi
+from components.sandbox.inside.wire import Closed, frame, parse
+from components.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
+from components.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 
 # All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
 # interpreter's own shared library. It is empty before the first program runs.
@@ -141,7 +141,7 @@ class Sandbox:
         namespaces = self.mode == "namespaces"
         executable = interpreter()[0].inside if namespaces else interpreter()[0].source
         code = f"import sys; sys.path.append({import_root(namespaces)!r})\n"
-        code += "from components.reward.sandbox.inside.zygote import main; main()"
+        code += "from components.sandbox.inside.zygote import main; main()"
         python = [executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
         return [*self._bubblewrap(), "--", *python] if namespaces else python
 

@@ -136,7 +136,7 @@ def attempt():
         return file.write("escaped")
 """,
     "write to the harness": """
-import components.reward.sandbox.inside.wire as wire
+import components.sandbox.inside.wire as wire
 def attempt():
     return open(wire.__file__, "a").write("# escaped")
 """,

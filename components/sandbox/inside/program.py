@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from components.reward.sandbox.inside.wire import Closed, decode, encode, receive, send
+from components.sandbox.inside.wire import Closed, decode, encode, receive, send
 
 _MESSAGE_CHARACTERS = 200
 _MAX_ITEMS = 100_000

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from kubernetes_objects import Kubernetes, Object, problems
-from loopback import loopback
+
+from tests.support.kubernetes_objects import Kubernetes, Object, problems
+from tests.support.loopback import loopback
 
 _TRAINER = r"/apis/trainer\.kubeflow\.org/v1alpha1"
 _NAMESPACED = r"/namespaces/(?P<namespace>[^/]+)"
@@ -130,19 +131,19 @@ class _Handler(BaseHTTPRequestHandler):
         route = next((found for pattern in _ROUTES if (found := pattern.fullmatch(url.path))), None)
         if route is None or (not self.server_state.installed and "trainer" in url.path):
             return self._answer(404, b"404 page not found\n")
-        at = {key: value or "" for key, value in route.groupdict().items()}
-        kind = f"{at['kind']}{at.get('log', '')}"
-        verb = _VERBS[self.command] if at["name"] or self.command != "GET" else "list"
-        self.server_state.requests.append((verb, kind, at["name"]))
+        round_ = {key: value or "" for key, value in route.groupdict().items()}
+        kind = f"{round_['kind']}{round_.get('log', '')}"
+        verb = _VERBS[self.command] if round_["name"] or self.command != "GET" else "list"
+        self.server_state.requests.append((verb, kind, round_["name"]))
         assert self.headers["Authorization"] == "Bearer planted-token"
         if fault := self.server_state.fault(verb, kind):
-            return self._misbehave(fault, kind, at["name"])
-        if at["kind"] == "trainjobs":
-            return self._trainjobs(verb, at["name"], body)
-        if at["kind"] == "pods":
-            return self._pods(kind, at["name"], query)
-        found = self.server_state.state.runtimes.get(at["name"]) if at["kind"] == "trainingruntimes" else None
-        return self._answer(200, found) if found else self._missing(at["kind"], at["name"])
+            return self._misbehave(fault, kind, round_["name"])
+        if round_["kind"] == "trainjobs":
+            return self._trainjobs(verb, round_["name"], body)
+        if round_["kind"] == "pods":
+            return self._pods(kind, round_["name"], query)
+        found = self.server_state.state.runtimes.get(round_["name"]) if round_["kind"] == "trainingruntimes" else None
+        return self._answer(200, found) if found else self._missing(round_["kind"], round_["name"])
 
     def _trainjobs(self, verb: str, name: str, body: Any) -> None:
         state = self.server_state.state

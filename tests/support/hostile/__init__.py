@@ -5,8 +5,8 @@ Every one is small and bounded in itself, so that it would do little harm even w
 did not; those of `cheating` pretend to define `add`. `@NAME@` stands for what the test puts there.
 """
 
-from hostile.cheating import CHEATING
-from hostile.escape import ESCAPES
-from hostile.exhaustion import EXHAUSTION
+from tests.support.hostile.cheating import CHEATING
+from tests.support.hostile.escape import ESCAPES
+from tests.support.hostile.exhaustion import EXHAUSTION
 
 __all__ = ["CHEATING", "ESCAPES", "EXHAUSTION"]

@@ -6,10 +6,10 @@ from typing import Any
 
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
-from components.reward.sandbox.inside.confine import landlock_abi
-from components.reward.sandbox.inside.wire import Closed
-from components.reward.sandbox.layers import Layer, bubblewrap, own_uid, seccomp
-from components.reward.sandbox.process import Limits, Sandbox, SandboxGone, TimedOut
+from components.sandbox.inside.confine import landlock_abi
+from components.sandbox.inside.wire import Closed
+from components.sandbox.layers import Layer, bubblewrap, own_uid, seccomp
+from components.sandbox.process import Limits, Sandbox, SandboxGone, TimedOut
 
 _PROBE = Limits(seconds=10.0, cpu_seconds=10, memory_mib=512, processes=1, file_mib=1, output_kib=64)
 
@@ -23,23 +23,23 @@ def layers() -> list[Layer]:
 def namespaces() -> Layer:
     if bubblewrap() is None:
         return Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
-    mend = "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor profile in the way)"
-    return _tried("namespaces", "user, pid, net, ipc, uts, mount", mend)
+    fix = "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor profile in the way)"
+    return _tried("namespaces", "user, pid, net, ipc, uts, mount", fix)
 
 
 @cache
 def landlock() -> Layer:
     abi = landlock_abi()
     if not abi:
-        mend = "use a kernel from 5.13 on, with lsm=landlock"
-        return Layer("landlock", False, "not in this kernel or switched off", mend)
+        fix = "use a kernel from 5.13 on, with lsm=landlock"
+        return Layer("landlock", False, "not in this kernel or switched off", fix)
     return _tried("landlock", f"ABI {abi}", "see what the message names")
 
 
-def _tried(mode: str, found: str, mend: str) -> Layer:
+def _tried(mode: str, found: str, fix: str) -> Layer:
     """By running a program: nothing else tells whether every part is allowed here."""
     if not seccomp().holds:
-        return Layer(mode, False, "not tried without seccomp", seccomp().mend)
+        return Layer(mode, False, "not tried without seccomp", seccomp().fix)
     deadline = time.monotonic() + _PROBE.seconds
     try:
         with Sandbox(mode, _PROBE) as sandbox, sandbox.start("calls") as program:
@@ -49,7 +49,7 @@ def _tried(mode: str, found: str, mend: str) -> Layer:
             reason = "a program did not start"
     except (SandboxGone, Closed, TimedOut) as error:
         reason = str(error) or "a program did not start"
-    return Layer(mode, False, reason, mend)
+    return Layer(mode, False, reason, fix)
 
 
 def choose(settings: SandboxSection) -> str:
@@ -73,7 +73,7 @@ def choose(settings: SandboxSection) -> str:
             f"reward.sandbox.processes is {settings.processes}, and without namespaces a program may be one process "
             "only; set it to 1"
         )
-    reasons = "; ".join(f"{layer.name}: {layer.found} ({layer.mend})" for layer in missing)
+    reasons = "; ".join(f"{layer.name}: {layer.found} ({layer.fix})" for layer in missing)
     raise InputError(
         f"reward.sandbox: there is nothing here that keeps model-written programs in. {reasons}. "
         "Or run them with your own rights: --unsafe"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from loopback import loopback
+from tests.support.loopback import loopback
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import kubernetes.config.kube_config
 import pytest
-from kubernetes_objects import Kubernetes
-from kubernetes_server import Server
 
 from components.contract.manifest import Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
@@ -22,6 +20,8 @@ from components.trainjob import cluster, following, launcher
 from components.trainjob.cluster import ORDER_LABEL
 from components.trainjob.naming import job_name, order_of
 from components.trainjob.settings import JobSettings
+from tests.support.kubernetes_objects import Kubernetes
+from tests.support.kubernetes_server import Server
 
 SETTINGS = JobSettings(image="registry.example/rapid/train:1.0", resources={"cpu": 8, "nvidia.com/gpu": 4})
 

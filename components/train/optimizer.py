@@ -8,7 +8,7 @@ from torch import nn
 from components.contract.train_config import TrainSection
 
 
-def build_optimiser(model: nn.Module, section: TrainSection) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, section: TrainSection) -> torch.optim.AdamW:
     """Fused AdamW (arXiv 1711.05101); decoupled weight decay on matrices only, not on norms and biases."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(
@@ -23,7 +23,7 @@ def build_optimiser(model: nn.Module, section: TrainSection) -> torch.optim.Adam
 
 
 def learning_rate(section: TrainSection, total_steps: int, step: int) -> float:
-    """Rate of optimiser step `step` (from 1, counted since the base policy).
+    """Rate of optimizer step `step` (from 1, counted since the base policy).
 
     Linear warm-up over `warmup_steps`, then constant, or falling to `min_learning_rate` after `total_steps`
     (linear, or half a cosine).
@@ -38,6 +38,6 @@ def learning_rate(section: TrainSection, total_steps: int, step: int) -> float:
     return floor + (peak - floor) * left
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
         group["lr"] = rate

@@ -6,7 +6,7 @@
 - `server`: HTTP, authentication, faults.
 """
 
-from kfp_server.cluster import Cluster
-from kfp_server.server import KfpServer, kfp_server
+from tests.support.kfp_server.cluster import Cluster
+from tests.support.kfp_server.server import KfpServer, kfp_server
 
 __all__ = ["Cluster", "KfpServer", "kfp_server"]

@@ -7,9 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-from kubernetes_objects import Kubernetes
-
 from components.runtime.guard import TERMINATION_VARIABLE
+from tests.support.kubernetes_objects import Kubernetes
 
 
 def run_pods(state: Kubernetes, scratch: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from kfp_server.cron import check_cron
-from kfp_server.listing import Invalid, page
+from tests.support.kfp_server.cron import check_cron
+from tests.support.kfp_server.listing import Invalid, page
 
 Item = dict[str, Any]
 NEVER = "1970-01-01T00:00:00Z"
@@ -194,7 +194,7 @@ class Cluster:
                     self.end(run["run_id"], "FAILED")
         return {}
 
-    def fire(self, recurring_run_id: str, at: datetime) -> Item | None:
+    def fire(self, recurring_run_id: str, round_: datetime) -> Item | None:
         """What the controller does when a schedule is due; None where it is paused or has enough runs going on."""
         schedule = self.recurring[recurring_run_id]
         ongoing = [
@@ -211,7 +211,7 @@ class Cluster:
         run_id = str(uuid.uuid4())
         if not self.multi_user:
             # backend/src/common/util/parameter_formatter.go; several users see what was written instead.
-            macros = {"[[ScheduledTime]]": at.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
+            macros = {"[[ScheduledTime]]": round_.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
             for name, value in parameters.items():
                 for macro, replacement in macros.items():
                     if isinstance(value, str):
@@ -224,7 +224,7 @@ class Cluster:
         }
         made = self.create_run(body)
         run = self.runs.pop(made["run_id"])
-        run |= {"run_id": run_id, "scheduled_at": _text(at)}
+        run |= {"run_id": run_id, "scheduled_at": _text(round_)}
         self.runs[run_id] = run
         return run
 

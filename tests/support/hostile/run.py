@@ -1,6 +1,6 @@
 """Grades every hostile program with the user who starts this, and says what came of it and what it left.
 
-    python -m hostile.run '{"mode": "landlock", "processes": 1}'
+    python -m tests.support.hostile.run '{"mode": "landlock", "processes": 1}'
 
 Prints `{"outcomes": {name: [status, reward, detail]}, "traces": [text]}`; traces are what no program may leave.
 """
@@ -23,8 +23,8 @@ import psutil
 from components.contract.config import GraderSpec, SandboxSection
 from components.reward.pool import GraderPool, Task
 from components.reward.registry import resolve_graders
-from components.reward.sandbox.layers import uids_for
-from hostile import CHEATING, ESCAPES, EXHAUSTION
+from components.sandbox.layers import uids_for
+from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 
 LIMITS = {"seconds": 0.8, "cpu_seconds": 1, "memory_mib": 256, "file_mib": 4, "output_kib": 64}
 ESCAPED = json.dumps(["assert attack() == 'escaped'"])

@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 import yaml
-from tiny_policy import tiny_model
 
 from components.contract.layout import Round
 from components.store import Run
 from components.store.parts import read_parts
 from pipelines.demo.arithmetic import problems, tokenizer
+from tests.support.tiny_policy import tiny_model
 
 
 def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
@@ -45,9 +45,9 @@ def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
     return path
 
 
-def trajectories(run: Run, at: Round, shard: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
+def trajectories(run: Run, round_: Round, shard: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
     """Committed completions by key; fails where a key appears twice."""
-    parts = read_parts(run.directory(run.layout.rollout(at, shard)), "trajectories")
+    parts = read_parts(run.directory(run.layout.rollout(round_, shard)), "trajectories")
     rows = pa.concat_tables(part.replace_schema_metadata() for part in parts).to_pylist()
     keyed = {(row["group_id"], row["sample_index"]): row for row in rows}
     assert len(keyed) == len(rows)

@@ -12,7 +12,7 @@ import symtable
 import sys
 from typing import Any
 
-from components.reward.sandbox.inside.wire import decode, encode, receive, send
+from components.sandbox.inside.wire import decode, encode, receive, send
 
 _MESSAGE_CHARACTERS = 200
 # Not StopIteration and its like: raised within `all(map(f, xs))` they would end it as if all had been well.

@@ -10,7 +10,7 @@ from pathlib import Path
 DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def closed_folder() -> str | None:
 def modules() -> list[Place]:
     """The folder `inside` and the `__init__.py` of the packages it lies in; seen below the root that comes last."""
     package = Path(__file__).parent
-    sources = [package / "inside", *(folder / "__init__.py" for folder in (package, *package.parents[:2]))]
+    sources = [package / "inside", *(folder / "__init__.py" for folder in (package, *package.parents[:1]))]
     return [Place(str(path), f"/modules/{path.relative_to(_ROOT)}") for path in sources]
 
 

@@ -14,8 +14,8 @@ import yaml
 
 Object = dict[str, Any]
 
-_CRD = Path(__file__).parent / "fixtures" / "crds" / "trainjobs.yaml"
-_RUNTIME = Path(__file__).parents[1] / "k8s" / "components" / "several-nodes" / "runtime.yaml"
+_CRD = Path(__file__).parents[1] / "fixtures" / "crds" / "trainjobs.yaml"
+_RUNTIME = Path(__file__).parents[2] / "k8s" / "components" / "several-nodes" / "runtime.yaml"
 _LABEL = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 
 

@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.reward.sandbox.filter import available
-from components.reward.sandbox.paths import closed_folder
+from components.sandbox.filter import available
+from components.sandbox.paths import closed_folder
 
 SYS_ADMIN = 21
 _CHOWN, _KILL, _SETGID, _SETUID = 0, 5, 6, 7
@@ -16,12 +16,12 @@ _UIDS = 1_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, what was found of it, and how to mend its absence."""
+    """A layer, what was found of it, and how to fix its absence."""
 
     name: str
     holds: bool
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def bubblewrap() -> str | None:
@@ -32,8 +32,8 @@ def seccomp() -> Layer:
     version = available()
     if version:
         return Layer("seccomp", True, version)
-    mend = "install libseccomp (Debian: libseccomp2) and pip install 'rapid-rl[reward]'"
-    return Layer("seccomp", False, "no filters, or libseccomp or pyseccomp missing", mend)
+    fix = "install libseccomp (Debian: libseccomp2) and pip install 'rapid-rl[reward]'"
+    return Layer("seccomp", False, "no filters, or libseccomp or pyseccomp missing", fix)
 
 
 def own_uid() -> Layer:

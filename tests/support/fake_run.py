@@ -90,20 +90,20 @@ class FakeRun:
             facts={**facts, **policy_digests(outputs, "policy" if version else "")},
         )
 
-    def round(self, at: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
+    def round(self, round_: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
         """`pass_rate` of completions get reward 1, the others 0; the default grows with the policy version."""
-        rate = min(0.9, 0.3 + 0.2 * self.run.sampled_policy(at)) if pass_rate is None else pass_rate
+        rate = min(0.9, 0.3 + 0.2 * self.run.sampled_policy(round_)) if pass_rate is None else pass_rate
         begin = self.now
         for shard in range(self.run.config.rollout.shards):
             self.now = begin
-            self._shard(at, shard, rate, status)
+            self._shard(round_, shard, rate, status)
         self.now += timedelta(seconds=1)
 
-    def _shard(self, at: Round, shard: int, rate: float, status: str) -> None:
+    def _shard(self, round_: Round, shard: int, rate: float, status: str) -> None:
         run, config = self.run, self.run.config
-        rows = self._trajectories(at, shard)
-        directory = run.directory(run.layout.rollout(at, shard))
-        writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {"round": str(at)}))
+        rows = self._trajectories(round_, shard)
+        directory = run.directory(run.layout.rollout(round_, shard))
+        writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {"round": str(round_)}))
         half = len(rows) // 2 // SAMPLES * SAMPLES
         for part in (rows[:half], rows[half:]):
             if part:
@@ -116,13 +116,13 @@ class FakeRun:
             {},
             self._digest("rollout"),
             timings,
-            iteration=at.number,
+            iteration=round_.number,
             shard=shard,
         )
         self.now += timedelta(seconds=1)
 
-        directory = run.directory(run.layout.reward(at, shard))
-        scores = PartWriter(directory, "rewards", with_metadata(REWARDS, {"round": str(at)}))
+        directory = run.directory(run.layout.reward(round_, shard))
+        scores = PartWriter(directory, "rewards", with_metadata(REWARDS, {"round": str(round_)}))
         for part in (rows[:half], rows[half:]):
             if part:
                 scores.append(pa.Table.from_pylist([self._reward(row, rate, status) for row in part], REWARDS))
@@ -135,13 +135,13 @@ class FakeRun:
             inputs,
             self._digest("reward"),
             timings,
-            iteration=at.number,
+            iteration=round_.number,
             shard=shard,
         )
 
-    def _trajectories(self, at: Round, shard: int) -> list[dict[str, object]]:
+    def _trajectories(self, round_: Round, shard: int) -> list[dict[str, object]]:
         shards = self.run.config.rollout.shards
-        counts = {"train": 6 if at.trains else 0, "eval": self.run.config.data.eval_prompts}
+        counts = {"train": 6 if round_.trains else 0, "eval": self.run.config.data.eval_prompts}
         rows: list[dict[str, object]] = []
         for split, count in counts.items():
             for prompt in range(shard, count, shards):
@@ -157,7 +157,7 @@ class FakeRun:
                             "completion_token_ids": list(range(length)),
                             "behaviour_logprobs": [-0.5] * length,
                             "finish_reason": "length" if length == 15 else "stop",
-                            "text": f"policy {self.run.sampled_policy(at)} <script>says</script> {sample}",
+                            "text": f"policy {self.run.sampled_policy(round_)} <script>says</script> {sample}",
                         }
                     )
         return rows

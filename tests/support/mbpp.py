@@ -16,7 +16,7 @@ from components.contract.config import GraderSpec, SandboxSection
 from components.reward.pool import GraderPool, Outcome, Task
 from components.reward.registry import resolve_graders
 
-SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[1] / ".." / "shared"))
+SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 ROWS = SHARED / "data" / "mbpp_part.jsonl"
 MISSING = f"{ROWS} is not there; set RAPID_SHARED to the folder that holds data/mbpp_part.jsonl"
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 K8S = REPOSITORY / "k8s"
 Object = dict[str, Any]
 RENDERINGS = ("gpu", "local", "everything", "shared")

@@ -100,10 +100,10 @@ def _expect(holds: bool, value: Any, what: str, where: str) -> None:
 
 def _moment(value: Any, where: str) -> None:
     try:
-        at = datetime.fromisoformat(value)
+        round_ = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise Violation(f"{where} is {value!r}, not a time") from None
-    _expect(at.tzinfo is not None, value, "a time with its zone", where)
+    _expect(round_.tzinfo is not None, value, "a time with its zone", where)
 
 
 _SIMPLE = {

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from loopback import loopback
-
-from kfp_server.cluster import Cluster, Exists, Forbidden, Missing
-from kfp_server.description import Operation, Violation, check, check_query, find_operation
-from kfp_server.listing import Invalid
+from tests.support.kfp_server.cluster import Cluster, Exists, Forbidden, Missing
+from tests.support.kfp_server.description import Operation, Violation, check, check_query, find_operation
+from tests.support.kfp_server.listing import Invalid
+from tests.support.loopback import loopback
 
 # HTTP status and gRPC code (google.rpc.Code) of what went wrong.
 _STATUS: dict[type[Exception], tuple[int, int]] = {
