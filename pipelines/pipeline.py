@@ -14,7 +14,7 @@ from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
 from components.contract.layout import Round
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 from components.prepare.component import prepare
 from components.publish.component import publish
 from components.reward.component import reward

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from components.contract.config import RunSection
 from components.contract.errors import InputError, explain_validation
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 
 MANIFEST = "manifest.json"
 RUNS = "runs"

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contract.digests import json_digest
 from components.contract.errors import InputError, explain_validation
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 
 MANIFEST_VERSION = 1
 

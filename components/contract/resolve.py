@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,10 +13,8 @@ from pydantic import BaseModel, ValidationError
 from components.contract.config import RunConfig
 from components.contract.digests import json_digest
 from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section
+from components.contract.section import Section, StageName
 from components.contract.yaml_text import load_yaml
-
-StageName = Literal["prepare", "rollout", "reward", "train", "publish"]
 
 # What the outputs of a stage depend on, besides the inputs that its manifest names (the content of data files among
 # them). Keys left out (speed, memory, limits on what is tolerated, tracking, the number of iterations) may change

@@ -9,7 +9,7 @@ from components.contract.digests import bytes_digest, file_digest
 from components.contract.errors import InputError
 from components.contract.layout import manifest_key
 from components.contract.manifest import Manifest, Output, Timings
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 from components.store.base import ObjectExists, ObjectMissing, Store
 from components.store.files import reading
 

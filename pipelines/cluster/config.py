@@ -10,8 +10,7 @@ from yaml import YAMLError
 
 from components.contract.config import LoopSection, RunConfig
 from components.contract.errors import InputError, explain_validation
-from components.contract.resolve import StageName
-from components.contract.section import Section
+from components.contract.section import Section, StageName
 from components.contract.yaml_text import load_yaml
 from pipelines.cluster.parameters import (
     STAGES,

@@ -6,7 +6,7 @@ Numbers among them are strings: the backend reads what a pod asks for as a strin
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 from pipelines.cluster.sections import Cache, Secrets, StagePlacement, TrainJob
 
 STAGES: tuple[StageName, ...] = get_args(StageName)

@@ -7,7 +7,7 @@ from kfp import kubernetes
 from kfp.dsl.pipeline_channel import PipelineParameterChannel
 from kfp.dsl.pipeline_task import PipelineTask
 
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 from pipelines.cluster.config import ClusterConfig
 from pipelines.cluster.parameters import USES_CACHE, USES_HUB, USES_MLFLOW
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from components.contract.resolve import StageName
+from components.contract.section import StageName
 
 Device = Literal["gpu", "cpu"]
 

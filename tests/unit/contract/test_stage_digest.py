@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.contract.config import RunConfig
-from components.contract.resolve import StageName, binding_differences, known_keys, parse_config, stage_digest
+from components.contract.resolve import binding_differences, known_keys, parse_config, stage_digest
+from components.contract.section import StageName
 
 STAGES: tuple[StageName, ...] = ("prepare", "rollout", "reward", "train", "publish")
 BASE = """
