@@ -1,4 +1,4 @@
-"""The compiled pipeline is the one that was reviewed: tests/fixtures/ir, whose README says how to renew it."""
+"""The compiled pipeline and its variants match the files of tests/fixtures/ir, whose README says how to renew them."""
 
 import inspect
 import os
@@ -15,14 +15,13 @@ from components.rollout.component import rollout
 from components.train.component import train
 from components.trainjob.component import train_job
 from pipelines.cluster.config import ClusterConfig
-from tests.support.compiled import Compiled, compiled
+from tests.support.compiled import Compiled, Tree, compiled
 
 GOLDEN = Path(__file__).parents[2] / "fixtures/ir"
-CLUSTERS: dict[str, dict[str, Any]] = {
-    "default": {"max_iterations": 2},
-    "cpu": {"max_iterations": 2, "device": "cpu", "images": "localhost:5001/rapid:dev"},
-    "pipelined": {"max_iterations": 2, "pipelined": True},
-    "train-job": {"max_iterations": 2, "train_job": {"queue": "rapid"}},
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cpu": {"device": "cpu", "images": "localhost:5001/rapid:dev"},
+    "pipelined": {"pipelined": True},
+    "train-job": {"train_job": {"queue": "rapid"}},
 }
 CODE = {
     "prepare": prepare,
@@ -34,22 +33,60 @@ CODE = {
 }
 
 
-@pytest.mark.parametrize("name", CLUSTERS)
-def test_the_compiled_pipeline_is_the_reviewed_one(name: str, tmp_path: Path) -> None:
-    text = reviewable(compiled(tmp_path / "rapid.yaml", ClusterConfig.model_validate(CLUSTERS[name])))
-    path = GOLDEN / f"{name}.yaml"
-    if os.environ.get("RAPID_RENEW_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return reviewable(tmp_path_factory.mktemp("default"))
 
 
-def reviewable(pipeline: Compiled) -> str:
-    """The IR with a word in the place of each stage's code, which is reviewed where it is written."""
+def test_the_compiled_pipeline_is_the_reviewed_one(default: Compiled) -> None:
+    assert_reviewed("default.yaml", dump(documents(default)))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_differs_from_the_default_as_reviewed(name: str, default: Compiled, tmp_path: Path) -> None:
+    variant = reviewable(tmp_path, **VARIANTS[name])
+    assert_reviewed(f"{name}.patch.yaml", dump(merge_patch(documents(default), documents(variant))))
+
+
+def test_a_merge_patch_holds_every_difference() -> None:
+    before = {"same": 1, "list": [1, 2], "tree": {"changed": "a", "removed": "b"}, "replaced": {"x": 1}}
+    after = {"same": 1, "list": [1, 3], "tree": {"changed": "c", "added": {"y": 2}}, "replaced": "text"}
+    patch = {"list": [1, 3], "tree": {"changed": "c", "removed": None, "added": {"y": 2}}, "replaced": "text"}
+    assert merge_patch(before, after) == patch
+
+
+def reviewable(folder: Path, **settings: Any) -> Compiled:
+    """Compile a pipeline and put a label in the place of each stage's code, which is reviewed where it is written."""
+    pipeline = compiled(folder / "rapid.yaml", ClusterConfig.model_validate({"max_iterations": 2, **settings}))
     for label, executor in pipeline.spec["deploymentSpec"]["executors"].items():
         stage = label.removeprefix("exec-")
         *_, code = executor["container"]["command"]
         source = inspect.getsource(CODE[stage].python_func)
         assert source[source.index("def ") :].strip() in code
         executor["container"]["command"][-1] = f"code of components/{stage.replace('-', '')}/component.py"
-    comments = [line for line in pipeline.text.splitlines(keepends=True) if line.startswith("#")]
-    return "".join(comments) + yaml.safe_dump_all([pipeline.spec, pipeline.settings], sort_keys=True)
+    return pipeline
+
+
+def documents(pipeline: Compiled) -> Tree:
+    return {"pipeline": pipeline.spec, "kubernetes": pipeline.settings}
+
+
+def merge_patch(before: Tree, after: Tree) -> Tree:
+    """Return the JSON merge patch (RFC 7396) from one tree to another; the trees hold no null."""
+    patch: Tree = dict.fromkeys(before.keys() - after.keys())
+    for key, value in after.items():
+        old = before.get(key)
+        if value != old:
+            patch[key] = merge_patch(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return patch
+
+
+def dump(tree: Tree) -> str:
+    return yaml.safe_dump(tree, default_flow_style=None, sort_keys=True, width=120)
+
+
+def assert_reviewed(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("RAPID_RENEW_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
