@@ -1,10 +1,10 @@
 """Configuration of the training stage."""
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from components.contract.section import Count, Decay, Fraction, Positive, Section
+from components.contract.section import Count, Decay, Fraction, Positive, Section, affects
 
 ObjectiveName = Literal[
     "rapid", "rapid_clip", "pg", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "topr", "token_is", "sft"
@@ -123,62 +123,83 @@ class LoraSection(Section):
 class TrainSection(Section):
     """Policy updates on one batch of trajectories."""
 
-    objective: ObjectiveSection = ObjectiveSection()
-    cloning: CloningSection = CloningSection()
-    kl_coefficient: float = Field(default=0.0, ge=0.0, description="KL to the base policy, as in GRPO; 0: none")
-    entropy_coefficient: float = Field(default=0.0, ge=0.0, description="entropy bonus per token; 0: none")
-    overlong: OverlongSection = OverlongSection()
-    zero_signal_groups: Literal["keep", "drop"] = Field(
+    objective: Annotated[ObjectiveSection, affects("train")] = ObjectiveSection()
+    cloning: Annotated[CloningSection, affects("train")] = CloningSection()
+    kl_coefficient: Annotated[float, affects("train")] = Field(
+        default=0.0, ge=0.0, description="KL to the base policy, as in GRPO; 0: none"
+    )
+    entropy_coefficient: Annotated[float, affects("train")] = Field(
+        default=0.0, ge=0.0, description="entropy bonus per token; 0: none"
+    )
+    overlong: Annotated[OverlongSection, affects("train")] = OverlongSection()
+    zero_signal_groups: Annotated[Literal["keep", "drop"], affects("train")] = Field(
         default="keep", description="groups whose rewards are all equal; drop is DAPO's dynamic sampling"
     )
-    updates: Count = Field(default=16, description="k: optimizer steps, one mini-batch each, per iteration")
-    mini_batch_prompts: Count = Field(default=8, description="groups per mini-batch")
-    learning_rate: Positive = 1e-6
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    schedule_steps: Count | None = Field(
+    updates: Annotated[Count, affects("rollout", "train")] = Field(
+        default=16, description="optimizer steps per iteration, one mini-batch each"
+    )
+    mini_batch_prompts: Annotated[Count, affects("rollout", "train")] = Field(
+        default=8, description="groups per mini-batch"
+    )
+    learning_rate: Annotated[Positive, affects("train")] = 1e-6
+    schedule: Annotated[Literal["constant", "linear", "cosine"], affects("train")] = "constant"
+    schedule_steps: Annotated[Count | None, affects("train")] = Field(
         default=None, description="optimizer steps the schedule spans; null: iterations x updates"
     )
-    warmup_steps: int = Field(default=0, ge=0)
-    min_learning_rate: float = Field(default=0.0, ge=0.0, description="where linear and cosine end")
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    max_grad_norm: Positive = 1.0
-    min_effective_sample_share: Fraction = Field(
-        default=0.1, description="end the pass when (sum w)^2 / (N sum w^2) of a mini-batch falls below"
+    warmup_steps: Annotated[int, affects("train")] = Field(default=0, ge=0)
+    min_learning_rate: Annotated[float, affects("train")] = Field(
+        default=0.0, ge=0.0, description="final rate of the linear and cosine schedules"
     )
-    max_kl: Positive | None = Field(
-        default=None, description="end the pass when KL(mu || pi) of a mini-batch, nats a token, exceeds this"
+    betas: Annotated[tuple[Decay, Decay], affects("train")] = (0.9, 0.999)
+    weight_decay: Annotated[float, affects("train")] = Field(default=0.0, ge=0.0)
+    max_grad_norm: Annotated[Positive, affects("train")] = 1.0
+    min_effective_sample_share: Annotated[Fraction, affects("train")] = Field(
+        default=0.1,
+        description="end the iteration's updates when (sum w)^2 / (N sum w^2) of a mini-batch falls below this",
     )
-    max_bad_steps: Count = Field(
+    max_kl: Annotated[Positive | None, affects("train")] = Field(
+        default=None,
+        description="end the iteration's updates when KL(mu || pi) of a mini-batch, nats per token, exceeds this",
+    )
+    max_bad_steps: Annotated[Count, affects()] = Field(
         default=3,
-        description="stop after so many mini-batches in a row, or a whole pass, without finite loss and gradient",
+        description="stop after this many mini-batches in a row (or all of an iteration) without finite loss and "
+        "gradient",
     )
-    max_bad_group_share: Fraction = Field(
+    max_bad_group_share: Annotated[Fraction, affects("train")] = Field(
         default=0.0, description="share of groups with bad rows that is dropped instead of refused"
     )
-    max_logprob_gap: Positive = Field(
-        default=0.1, description="refuse to train when engine and trainer differ by more nats a token (mean)"
+    max_logprob_gap: Annotated[Positive, affects()] = Field(
+        default=0.1, description="refuse to train when engine and trainer differ by more nats per token (mean)"
     )
-    micro_batch_tokens: Count = Field(default=4096, description="tokens per forward pass, padding counted")
-    packing: Literal["auto", "on", "off"] = Field(
+    micro_batch_tokens: Annotated[Count, affects()] = Field(
+        default=4096, description="tokens per forward pass, padding included"
+    )
+    packing: Annotated[Literal["auto", "on", "off"], affects()] = Field(
         default="auto", description="sequences of a micro-batch in one row without padding; auto: on CUDA"
     )
-    logprobs: Literal["auto", "fused", "chunked"] = Field(
+    logprobs: Annotated[Literal["auto", "fused", "chunked"], affects()] = Field(
         default="auto", description="how the output head is computed; auto: fused where the head is one projection"
     )
-    logprob_chunk: Count | None = Field(
+    logprob_chunk: Annotated[Count | None, affects()] = Field(
         default=None,
-        description="completion tokens whose logits exist at a time; null: as many as 64 MiB hold, 1 GiB on a GPU",
+        description="completion tokens whose logits exist at a time; null: as many as fit 64 MiB, 1 GiB on a GPU",
     )
-    compute_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of matrix products")
-    gradient_checkpointing: bool = False
-    compile: bool = Field(default=False, description="torch.compile the decoder")
-    lora: LoraSection | None = None
-    checkpoint_every: int = Field(
-        default=0, ge=0, description="optimizer steps between checkpoints inside a pass; 0: none"
+    compute_dtype: Annotated[Literal["float32", "bfloat16"], affects("train")] = Field(
+        default="float32", description="of matrix products"
     )
-    processes: Count = Field(default=1, description="training processes on a machine, one per GPU")
-    nodes: Count = Field(default=1, description="machines that train together, each with `processes`; on a cluster")
+    gradient_checkpointing: Annotated[bool, affects()] = False
+    compile: Annotated[bool, affects()] = Field(default=False, description="torch.compile the decoder")
+    lora: Annotated[LoraSection | None, affects("train")] = None
+    checkpoint_every: Annotated[int, affects()] = Field(
+        default=0, ge=0, description="mini-batches between checkpoints within an iteration; 0: none"
+    )
+    processes: Annotated[Count, affects()] = Field(
+        default=1, description="training processes on a machine, one per GPU"
+    )
+    nodes: Annotated[Count, affects()] = Field(
+        default=1, description="machines that train together, each with `processes`; on a cluster"
+    )
 
     @model_validator(mode="after")
     def _cloning_has_one_place(self) -> Self:
