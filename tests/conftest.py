@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, and settings of the test session."""
 
 import inspect
 import os
@@ -21,11 +21,11 @@ from components.contract.layout import RunLayout
 from components.contract.resolve import config_json, parse_config
 from components.store import Run, open_store
 
-# A shell's background jobs ignore Ctrl-C, and so would every process that the tests interrupt.
+# Background jobs of a shell ignore SIGINT, and the processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# KFP asks for the names of its callers a few hundred times a pipeline; with their source, which nobody reads, that
-# takes ten times as long among the thousands of modules of a test session.
+# KFP inspects the call stack a few hundred times per pipeline and reads only names; without source lines that takes a
+# tenth of the time in a session with thousands of modules.
 inspect.stack = partial(inspect.stack, 0)
 
 if TYPE_CHECKING:
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("RAPID_SHARED", REPOSITORY.parent / "shared"))
 
-# How long an example takes says nothing on a machine that others use too.
+# The time of an example means nothing on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a real S3 server or a Docker daemon, unless `-m` speaks of it: that takes minutes."""
-    unspoken = {"rgw", "containers"} - set(re.findall(r"\w+", config.getoption("markexpr")))
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unspoken)]
-    if left_out:
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+    """Deselect tests that need a real S3 server or a Docker daemon, unless `-m` names their marker."""
+    unnamed = {"rgw", "containers"} - set(re.findall(r"\w+", config.getoption("markexpr")))
+    deselected = [item for item in items if any(item.get_closest_marker(name) for name in unnamed)]
+    if deselected:
+        items[:] = [item for item in items if item not in deselected]
+        config.hook.pytest_deselected(items=deselected)
 
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
-    """Replaces everything boto3 would find on this machine by the given variables."""
+    """Return a function that replaces all that boto3 would find on this machine with the given variables."""
 
     def use(variables: dict[str, str]) -> None:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -69,7 +69,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[dict[str, str]]:
-    """An S3 server inside this process; gives the environment that reaches it. It authenticates nobody."""
+    """Start an S3 server in this process, which accepts any credentials; return the environment for it."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -86,7 +86,7 @@ def moto_server() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def rgw_server() -> dict[str, str]:
-    """A real S3 server: the one that the AWS_* variables name if RAPID_RGW=1, else Ceph RGW, started here."""
+    """Return the environment of a real S3 server: that of the AWS_* variables if RAPID_RGW=1, else Ceph RGW."""
     if os.environ.get("RAPID_RGW") == "1":
         return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     script = SHARED / "s3" / "start-rgw"
@@ -98,18 +98,18 @@ def rgw_server() -> dict[str, str]:
 
 @pytest.fixture
 def moto(moto_server: dict[str, str], aws_environment: Callable[[dict[str, str]], None]) -> str:
-    """`s3://<new bucket>` on the in-process server, with the environment set for this test."""
+    """Return `s3://<new bucket>` on the server in this process, and set the environment for it."""
     aws_environment(moto_server)
     return new_bucket()
 
 
 @pytest.fixture
 def rgw(rgw_server: dict[str, str], aws_environment: Callable[[dict[str, str]], None]) -> Iterator[str]:
-    """`s3://<new bucket>` on a real S3 server, removed afterwards."""
+    """Return `s3://<new bucket>` on a real S3 server; the bucket is removed after the test."""
     aws_environment(rgw_server)
     uri = new_bucket()
     yield uri
-    # A test may have put wrong credentials into the environment.
+    # The test may have changed the credentials in the environment.
     aws_environment(rgw_server)
     client = s3_client()
     bucket = uri.removeprefix("s3://")
@@ -120,7 +120,7 @@ def rgw(rgw_server: dict[str, str], aws_environment: Callable[[dict[str, str]], 
 
 
 def s3_client() -> "S3Client":
-    """A bare client of the server in the environment, to look behind the store."""
+    """Return a plain client of the server in the environment, to inspect what the store wrote."""
     return _s3_client(os.environ["AWS_ENDPOINT_URL"], os.environ["AWS_ACCESS_KEY_ID"])
 
 
@@ -138,9 +138,9 @@ def new_bucket() -> str:
 
 @pytest.fixture
 def example_config(tmp_path: Path) -> Callable[..., RunConfig]:
-    """`example_config("train.updates=2", ...)`: a small valid configuration below tmp_path, with overrides.
+    """Return a function: `example_config("train.updates=2", ...)` is a small valid configuration with overrides.
 
-    It names a store, a model directory and a prompt file, of which none exists yet.
+    It names a store, a model directory and a prompt file below tmp_path, none of which exists.
     """
 
     def make(*overrides: str) -> RunConfig:
@@ -163,9 +163,9 @@ def example_config(tmp_path: Path) -> Callable[..., RunConfig]:
 
 @pytest.fixture
 def make_run(example_config: Callable[..., RunConfig]) -> Callable[..., Run]:
-    """`make_run("rollout.shards=2", ...)`: a run of `example_config(...)` whose store holds its configuration.
+    """Return a function: `make_run("rollout.shards=2", ...)` is a run with a stored `example_config(...)`.
 
-    Prompts and policy are not in it; `store=s3://...` puts it elsewhere.
+    It has neither prompts nor policy yet; `store=s3://...` moves it.
     """
 
     def make(*overrides: str) -> Run:

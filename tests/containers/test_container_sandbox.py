@@ -29,7 +29,7 @@ def test_no_hostile_program_escapes_or_is_rewarded(image, restricted):
         str(PSUTIL): {"bind": "/packages/psutil", "mode": "ro"},
     }
     words = ("python3", "-m", "tests.support.hostile.run", json.dumps({"mode": "landlock", "processes": 1}))
-    # An init takes leave of the grading processes' children, as a shell or a launcher above the stage does.
+    # An init reaps the grading processes' children, as a shell or a launcher above the stage does.
     settings = {"init": True, "volumes": mounts, "environment": {"PYTHONPATH": "/packages"}, "mem_limit": "4g"}
     status, output = restricted(image("reward"), *words, **settings)
     assert status == 0, output[-3000:]

@@ -1,4 +1,4 @@
-"""A run small enough for tests that go through real vLLM: an untrained policy, the demo's tokenizer and prompts."""
+"""A run small enough for tests with real vLLM: an untrained policy, the demo's tokenizer and prompts."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from tests.support.tiny_policy import tiny_model
 
 
 def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
-    """Policy, prompts and a configuration below `directory`; `sections` are merged into the configuration's."""
+    """Write policy, prompts and configuration below `directory`; `sections` override single options."""
     policy = directory / "policy"
     if not policy.exists():
-        # vLLM's attention on the CPU knows no heads narrower than 32.
+        # vLLM's attention on the CPU does not support heads narrower than 32.
         tiny_model(0, hidden_size=64, num_attention_heads=2).save_pretrained(policy)
         tokenizer().save_pretrained(policy)
     prompts = directory / "prompts.jsonl"
@@ -46,7 +46,7 @@ def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
 
 
 def trajectories(run: Run, round_: Round, shard: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
-    """Committed completions by key; fails where a key appears twice."""
+    """Return the committed completions by (group_id, sample_index), and check that no key appears twice."""
     parts = read_parts(run.directory(run.layout.rollout(round_, shard)), "trajectories")
     rows = pa.concat_tables(part.replace_schema_metadata() for part in parts).to_pylist()
     keyed = {(row["group_id"], row["sample_index"]): row for row in rows}
@@ -55,7 +55,7 @@ def trajectories(run: Run, round_: Round, shard: int = 0) -> dict[tuple[str, int
 
 
 def assert_same_trajectories(left: dict[Any, dict[str, Any]], right: dict[Any, dict[str, Any]]) -> None:
-    """Equal keys, tokens and texts; log-probabilities to float32 rounding, which the batch's make-up decides."""
+    """Compare keys, tokens and texts exactly, and log-probabilities to the rounding of float32 in other batches."""
     assert left.keys() == right.keys()
     for key, row in left.items():
         other = right[key]
@@ -66,7 +66,7 @@ def assert_same_trajectories(left: dict[Any, dict[str, Any]], right: dict[Any, d
 
 
 def stage(name: str, *words: str, **popen: Any) -> "subprocess.Popen[str]":
-    """A stage's own command line in a process group of its own."""
+    """Start a stage by its own command line, in a new process group."""
     return subprocess.Popen(
         [sys.executable, "-m", f"components.{name}", *words],
         stdout=subprocess.PIPE,

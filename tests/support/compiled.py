@@ -15,9 +15,11 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Compiled:
-    """Attributes:
-    spec: the pipeline's specification.
-    settings: by executor, what it asks of Kubernetes.
+    """A compiled pipeline.
+
+    Attributes:
+        spec: KFP's pipeline specification.
+        settings: the Kubernetes settings of each executor, by its label.
     """
 
     text: str
@@ -26,19 +28,19 @@ class Compiled:
 
     @property
     def graphs(self) -> dict[str, Tree]:
-        """The root and every component that holds tasks."""
+        """The root and every component that has tasks, by name."""
         return {
             name: part for name, part in {"root": self.spec["root"], **self.spec["components"]}.items() if "dag" in part
         }
 
     def tasks(self) -> Iterator[tuple[Tree, Tree]]:
-        """(graph, task) of every task."""
+        """Yield every task with the graph it is in."""
         for graph in self.graphs.values():
             for task in graph["dag"]["tasks"].values():
                 yield graph, task
 
     def executor(self, task: Tree) -> str | None:
-        """Of a task that runs a container."""
+        """Return the label of the executor of a task that runs a container, else None."""
         label: str | None = self.spec["components"][task["componentRef"]["name"]].get("executorLabel")
         return label
 
@@ -46,9 +48,9 @@ class Compiled:
         container: Tree = self.spec["deploymentSpec"]["executors"][f"exec-{stage}"]["container"]
         return container
 
-    def asks(self, stage: str) -> Tree:
-        asked: Tree = self.settings[f"exec-{stage}"]
-        return asked
+    def kubernetes(self, stage: str) -> Tree:
+        settings: Tree = self.settings[f"exec-{stage}"]
+        return settings
 
 
 def compiled(path: Path, cluster: ClusterConfig) -> Compiled:

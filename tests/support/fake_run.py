@@ -1,4 +1,4 @@
-"""Runs with made-up outputs, committed through the store as the stages would."""
+"""Runs with synthetic outputs, committed through the store as the stages would."""
 
 import io
 from dataclasses import dataclass, field
@@ -25,15 +25,18 @@ SAMPLES = 4
 
 @dataclass
 class FakeRun:
-    """Grows stage by stage. Its clock: prepare 10 s; a round 2 s of process start, 20 s of rollout, 1 s of
-    pause and 4 s of reward per shard, shards side by side; train 2 s of start and 15 s; 1 s of pause between."""
+    """A run that grows stage by stage, with a clock of its own.
+
+    Prepare takes 10 s. Each shard of a round, all side by side, takes 2 s to start, 20 s of rollout, a pause of 1 s
+    and 4 s of reward. Train takes 2 s to start and 15 s. Between stages there is a pause of 1 s.
+    """
 
     run: Run
     now: datetime = START
     grader_version: str = "1"
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     weights: dict[int, bytes] = field(default_factory=dict)
-    """Of policies by version, where they are to be those of another run."""
+    """Weights of policies by version, for a run that shares them with another."""
 
     def spend(self, seconds: float, start: float = 0.0, **kinds: float) -> Timings:
         started = self.now + timedelta(seconds=start)
@@ -91,7 +94,10 @@ class FakeRun:
         )
 
     def round(self, round_: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
-        """`pass_rate` of completions get reward 1, the others 0; the default grows with the policy version."""
+        """Commit a round in which a share `pass_rate` of completions gets reward 1, the rest 0.
+
+        The default share grows with the policy version.
+        """
         rate = min(0.9, 0.3 + 0.2 * self.run.sampled_policy(round_)) if pass_rate is None else pass_rate
         begin = self.now
         for shard in range(self.run.config.rollout.shards):
@@ -253,7 +259,7 @@ def make_config(root: Path | str, name: str = "demo", eval_prompts: int = 5, **s
 
 
 def prepared_run(root: Path | str, name: str = "demo", eval_prompts: int = 5, **sections: dict[str, Any]) -> FakeRun:
-    """A run whose prepare stage is done."""
+    """Return a run after its prepare stage."""
     config = make_config(root, name, eval_prompts, **sections)
     fake = FakeRun(Run(open_store(str(root)), RunLayout(name), config))
     fake.prepare(eval_prompts)
@@ -263,7 +269,7 @@ def prepared_run(root: Path | str, name: str = "demo", eval_prompts: int = 5, **
 def finished_run(
     root: Path | str, name: str = "demo", iterations: int = 2, eval_prompts: int = 5, **sections: dict[str, Any]
 ) -> FakeRun:
-    """A run with all its iterations and the evaluation of its last policy."""
+    """Return a run with all its iterations and the evaluation of its last policy."""
     loop = {"iterations": iterations, **sections.pop("loop", {})}
     fake = prepared_run(root, name, eval_prompts, loop=loop, **sections)
     for number in range(1, iterations + 1):

@@ -1,4 +1,4 @@
-"""A server on loopback that answers JSON, for clients to be tested over real HTTP."""
+"""A JSON server on loopback, for tests of clients over real HTTP."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
 @dataclass
 class JsonServer:
-    """`requests` holds (path, headers, body) of what came in, in order."""
+    """A server at `url`; `requests` holds (path, headers, body) of each request, in order."""
 
     url: str
     requests: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class JsonServer:
 
 @contextmanager
 def json_server(answer: Callable[[str, Any], Answer]) -> Iterator[JsonServer]:
-    """Serves `answer(path, body) -> (status, reply[, headers])` on a free port; bytes go out as they are."""
+    """Serve `answer(path, body) -> (status, reply[, headers])` on a free port; a reply of bytes is sent as it is."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):

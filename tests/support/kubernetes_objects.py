@@ -1,4 +1,4 @@
-"""What a Kubernetes API server keeps of training jobs, and what their controllers would do to it, by hand."""
+"""The state of a Kubernetes API server for training jobs; tests play the controllers."""
 
 import functools
 import re
@@ -21,14 +21,14 @@ _LABEL = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 
 @functools.cache
 def trainjob_schema() -> Object:
-    """The published schema as JSON Schema. As under strict validation, no field is taken that it does not have."""
+    """Return the published schema as JSON Schema that refuses unknown fields, as strict validation does."""
     crd = yaml.safe_load(_CRD.read_text(encoding="utf-8"))
     (version,) = crd["spec"]["versions"]
     return _strict(version["schema"]["openAPIV3Schema"])
 
 
 def problems(job: Object) -> list[str]:
-    """Why a TrainJob would be refused: by its schema, the rules beside it, JobSet, or the Trainer's webhook."""
+    """Return the reasons why the schema, its validation rules, JobSet or Trainer's webhook would refuse a TrainJob."""
     found = [
         f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}"
         for error in jsonschema.Draft202012Validator(trainjob_schema()).iter_errors(job)
@@ -36,13 +36,13 @@ def problems(job: Object) -> list[str]:
     metadata = job["metadata"]
     name = metadata.get("name", "")
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) or len(name) > 63:
-        found.append(f"metadata.name: {name!r} is no DNS label")
+        found.append(f"metadata.name: {name!r} is not a valid DNS label")
     nodes = job["spec"].get("trainer", {}).get("numNodes", 1)
     if len(f"{name}-node-0-{nodes - 1}-abcde") > 63:
         found.append(f"metadata.name: pods of {name!r} would have names longer than 63 characters")
     for key, value in metadata.get("labels", {}).items():
         if not re.fullmatch(_LABEL, value) or len(value) > 63:
-            found.append(f"metadata.labels: {value!r} is no value for {key}")
+            found.append(f"metadata.labels: {value!r} is not a valid value of {key}")
     for patch in job["spec"].get("runtimePatches", ()):
         for replicated in patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]:
             for container in replicated["template"]["spec"]["template"].get("spec", {}).get("containers", ()):
@@ -68,7 +68,7 @@ def now(seconds: float = 0.0) -> str:
 
 @dataclass
 class Kubernetes:
-    """One namespace. Everything that waits for a change waits on `changed`."""
+    """The objects of one namespace; `changed` is notified of every change."""
 
     namespace: str = "rapid"
     jobs: dict[str, Object] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Kubernetes:
         return stored
 
     def delete(self, name: str) -> None:
-        """As in the foreground: pods go first, then, after `lingers` seconds, the job."""
+        """Delete a job in the foreground: its pods first, and the job itself after `lingers` seconds."""
 
         def gone() -> None:
             with self.changed:
@@ -113,13 +113,13 @@ class Kubernetes:
             gone()
 
     def wait_for_job(self, number: int = 1, seconds: float = 30.0) -> str:
-        """Until so many jobs were created; the name of the last."""
+        """Wait until `number` jobs have been created and return the name of the last."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.created) >= number, seconds), "no job was created"
             return str(self.created[number - 1]["metadata"]["name"])
 
     def run_pod(self, job: str, index: int = 0, state: Object | None = None, again: int = 0) -> str:
-        """A pod of a job's node; `state` is its container's."""
+        """Start a pod for a node of a job, its container in `state`, and return its name."""
         name = f"{job}-node-0-{index}-abcd{again}"
         labels = {
             _JOBSET: job,
@@ -172,7 +172,7 @@ class Kubernetes:
 
     def condition(self, job: str, kind: str, reason: str, message: str = "", status: str = "True") -> None:
         """Set a condition of a job, as its controller does."""
-        told = {
+        condition = {
             "type": kind,
             "status": status,
             "reason": reason,
@@ -181,7 +181,7 @@ class Kubernetes:
         }
         with self.changed:
             conditions = self.jobs[job].setdefault("status", {}).setdefault("conditions", [])
-            conditions[:] = [*(c for c in conditions if c["type"] != kind), told]
+            conditions[:] = [*(c for c in conditions if c["type"] != kind), condition]
             assert not problems(self.jobs[job]), problems(self.jobs[job])
             self.changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API server for training jobs, over plain HTTP on loopback: as much of it as a launcher meets."""
+"""The part of a Kubernetes API server that a launcher of training jobs uses, over HTTP on loopback."""
 
 import json
 import re
@@ -28,12 +28,12 @@ _VERBS = {"GET": "get", "POST": "create", "DELETE": "delete"}
 
 @dataclass
 class Fault:
-    """How the server misbehaves.
+    """A failure that the server simulates.
 
     Attributes:
-        verb, kind: the requests that it concerns, such as create of trainjobs.
-        status: of its answer; 0 drops the connection, -1 never answers.
-        times: how often, before it is well again.
+        verb, kind: the requests that fail, such as create of trainjobs.
+        status: of the reply; 0 drops the connection, -1 never replies.
+        times: the number of requests that fail.
     """
 
     verb: str
@@ -45,7 +45,7 @@ class Fault:
 
 @dataclass
 class Server:
-    """`requests` holds (verb, kind, name) of what came in."""
+    """A server at `url`; `requests` holds (verb, kind, name) of each request."""
 
     url: str
     state: Kubernetes
@@ -54,7 +54,7 @@ class Server:
     installed: bool = True
 
     def kubeconfig(self, path: Path) -> Path:
-        """A kubeconfig that names this server and namespace."""
+        """Write a kubeconfig for this server and namespace."""
         tree = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -69,7 +69,7 @@ class Server:
         return path
 
     def wait_for(self, verb: str, kind: str, times: int = 1, seconds: float = 30.0) -> None:
-        """Until so many requests of a kind have come in."""
+        """Wait until `times` such requests have come in."""
         deadline = time.monotonic() + seconds
         while sum(request[:2] == (verb, kind) for request in list(self.requests)) < times:
             assert time.monotonic() < deadline, f"nobody asked to {verb} {kind}"
@@ -98,7 +98,7 @@ def status_object(code: int, reason: str, message: str, kind: str = "", name: st
 
 @contextmanager
 def kubernetes_server() -> Iterator[Server]:
-    """Serves until the block ends."""
+    """Serve until the block ends."""
 
     class Handler(_Handler):
         pass
@@ -131,26 +131,26 @@ class _Handler(BaseHTTPRequestHandler):
         route = next((found for pattern in _ROUTES if (found := pattern.fullmatch(url.path))), None)
         if route is None or (not self.server_state.installed and "trainer" in url.path):
             return self._answer(404, b"404 page not found\n")
-        round_ = {key: value or "" for key, value in route.groupdict().items()}
-        kind = f"{round_['kind']}{round_.get('log', '')}"
-        verb = _VERBS[self.command] if round_["name"] or self.command != "GET" else "list"
-        self.server_state.requests.append((verb, kind, round_["name"]))
+        target = {key: value or "" for key, value in route.groupdict().items()}
+        kind = f"{target['kind']}{target.get('log', '')}"
+        verb = _VERBS[self.command] if target["name"] or self.command != "GET" else "list"
+        self.server_state.requests.append((verb, kind, target["name"]))
         assert self.headers["Authorization"] == "Bearer planted-token"
         if fault := self.server_state.fault(verb, kind):
-            return self._misbehave(fault, kind, round_["name"])
-        if round_["kind"] == "trainjobs":
-            return self._trainjobs(verb, round_["name"], body)
-        if round_["kind"] == "pods":
-            return self._pods(kind, round_["name"], query)
-        found = self.server_state.state.runtimes.get(round_["name"]) if round_["kind"] == "trainingruntimes" else None
-        return self._answer(200, found) if found else self._missing(round_["kind"], round_["name"])
+            return self._misbehave(fault, kind, target["name"])
+        if target["kind"] == "trainjobs":
+            return self._trainjobs(verb, target["name"], body)
+        if target["kind"] == "pods":
+            return self._pods(kind, target["name"], query)
+        found = self.server_state.state.runtimes.get(target["name"]) if target["kind"] == "trainingruntimes" else None
+        return self._answer(200, found) if found else self._missing(target["kind"], target["name"])
 
     def _trainjobs(self, verb: str, name: str, body: Any) -> None:
         state = self.server_state.state
         if verb == "create":
             name = body["metadata"]["name"]
-            if wrong := problems(body):
-                message = f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {"; ".join(wrong)}'
+            if refused := problems(body):
+                message = f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {"; ".join(refused)}'
                 return self._answer(422, status_object(422, "Invalid", message, "trainjobs", name))
             if name in state.jobs:
                 message = f'trainjobs.trainer.kubeflow.org "{name}" already exists'

@@ -1,4 +1,4 @@
-"""HTTP on loopback for the servers that tests talk to."""
+"""HTTP on loopback, for the servers of tests."""
 
 import ssl
 import sys
@@ -13,7 +13,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that tired of waiting is no fault of the server's, and a trace would stand among what the test reads.
+        # A client that stops waiting is not an error here, and a traceback would mix with the output under test.
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -22,7 +22,7 @@ class _Server(ThreadingHTTPServer):
 def loopback(
     handler: type[BaseHTTPRequestHandler], certificate: ssl.SSLContext | None = None
 ) -> Iterator[ThreadingHTTPServer]:
-    """Serves on a free port until the block ends; with a certificate, HTTPS."""
+    """Serve on a free port until the block ends, over HTTPS with a certificate."""
     with _Server(("127.0.0.1", 0), handler) as server:
         if certificate:
             server.socket = certificate.wrap_socket(server.socket, server_side=True)

@@ -1,4 +1,4 @@
-"""The manifests as a cluster would get them: rendered by kubectl."""
+"""The Kubernetes manifests as kubectl renders them."""
 
 import json
 import shutil
@@ -20,9 +20,9 @@ RENDERINGS = ("gpu", "local", "everything", "shared")
 
 @cache
 def rendered(name: str) -> list[Object]:
-    """The objects of an overlay, or of the overlay `gpu` after a change that its comments name.
+    """Return the objects of an overlay, or of a variant of the overlay `gpu` that its comments describe.
 
-    `everything` has all its optional components, `shared` is for a namespace that others use too.
+    `everything` has all optional components; `shared` is for a namespace that other applications use too.
     """
     if (K8S / "overlays" / name).is_dir():
         return build(K8S / "overlays" / name)
@@ -34,7 +34,7 @@ def rendered(name: str) -> list[Object]:
 
 
 def _changed(kustomization: str, name: str) -> str:
-    """What a person makes of the overlay by following its comments."""
+    """Edit the overlay's kustomization as its comments describe."""
     components = {"everything": ("several-nodes", "kueue"), "shared": ("shared-namespace",)}[name]
     for component in components:
         line = f"  # - ../../components/{component}\n"
@@ -46,7 +46,7 @@ def _changed(kustomization: str, name: str) -> str:
 
 
 def build(folder: Path) -> list[Object]:
-    """The objects that `kubectl kustomize` makes of a folder. Skips the test where kubectl is missing or too old."""
+    """Return the objects that `kubectl kustomize` renders; skip the test if kubectl is missing or too old."""
     kubectl = _kubectl()
     made = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
@@ -58,16 +58,16 @@ def _kubectl() -> str:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
-    told = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True)
-    version = json.loads(told.stdout or "{}").get("kustomizeVersion", "v0")
-    # Debian 12's own kubernetes-client brings kustomize 2, which knows no components.
+    done = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True)
+    version = json.loads(done.stdout or "{}").get("kustomizeVersion", "v0")
+    # Debian 12's kubernetes-client brings kustomize 2, which does not support components.
     if int(version.lstrip("v").split(".")[0]) < 5:
         pytest.skip(f"kubectl brings kustomize {version}, components need 5")
     return kubectl
 
 
 class PodSpec(NamedTuple):
-    """A pod that an object makes, with its labels."""
+    """A pod template and its labels, with the object that owns it."""
 
     owner: Object
     labels: dict[str, str]
@@ -83,7 +83,7 @@ class PodSpec(NamedTuple):
 
 
 def pods(objects: list[Object]) -> Iterator[PodSpec]:
-    """Pods of everything that makes some."""
+    """Yield the pod templates of all objects that have one."""
     for item in objects:
         if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield _pod(item, item["spec"]["template"])

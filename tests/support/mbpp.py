@@ -1,8 +1,8 @@
-"""MBPP's rows graded by the grader `code`, through grading processes.
+"""MBPP's rows, graded by the `code` grader in grading processes.
 
-    python -m mbpp '{"mode": "landlock"}'
+    python -m tests.support.mbpp '{"mode": "landlock"}'
 
-Prints the task ids whose reference solutions do not pass, each with the detail.
+Print the task ids whose reference solutions fail, each with the detail.
 """
 
 import json
@@ -18,7 +18,7 @@ from components.reward.registry import resolve_graders
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 ROWS = SHARED / "data" / "mbpp_part.jsonl"
-MISSING = f"{ROWS} is not there; set RAPID_SHARED to the folder that holds data/mbpp_part.jsonl"
+MISSING = f"{ROWS} does not exist; set RAPID_SHARED to the folder that holds data/mbpp_part.jsonl"
 
 
 def mbpp_rows() -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def mbpp_rows() -> list[dict[str, Any]]:
 
 
 def grade(rows: Sequence[dict[str, Any]], programs: Sequence[str], **sandbox: Any) -> list[Outcome]:
-    """Outcomes of programs in Markdown, each against the tests of its row, challenge tests too."""
+    """Grade programs in Markdown, each against all tests of its row, challenge tests too."""
     settings = SandboxSection(**sandbox)
     specs = [GraderSpec(name="code", options={"challenge": True})]
     tasks = [

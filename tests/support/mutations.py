@@ -32,9 +32,9 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def mutated(program: str, seed: int) -> tuple[str, str] | None:
-    """The program with one change, and the change as `line: before -> after`; None where there is nothing to change.
+    """Return the program with one change, and the change as `line: before -> after`; None if nothing can change.
 
-    An operator where there is one, else a constant: truths flip, numbers grow by one, texts by a letter.
+    An operator is changed if there is one, else a constant: truth values flip, numbers grow by one, texts by a letter.
     """
     tree = ast.parse(program)
     nodes = list(ast.walk(tree))

@@ -1,8 +1,8 @@
-"""What NetworkPolicies mean: which pod reaches what.
+"""Evaluation of NetworkPolicies: which pod can connect to what.
 
-As a network plug-in that follows the API applies them: a pod that no policy selects for a direction may do all in
-it; one that is selected may do what the sum of its policies allows; a connection between two pods has to be allowed
-where it leaves and where it arrives. Addresses are taken for what is outside of the cluster, as `ipBlock` is meant.
+The rules are those of the API: a pod that no policy selects for a direction is not restricted in it; a selected pod
+may do what any of its policies allows; a connection between two pods must be allowed at both ends. An address stands
+for something outside the cluster, as `ipBlock` is meant.
 """
 
 import ipaddress
@@ -14,20 +14,20 @@ from tests.support.manifests import Object
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as policies see it."""
+    """A pod's namespace and labels, which policies select by."""
 
     namespace: str
     labels: dict[str, str] = field(hash=False)
 
 
 class Network:
-    """The policies of some objects. Namespaces have the one label that Kubernetes itself gives them."""
+    """The policies among some objects. Namespaces have only the label that Kubernetes gives them."""
 
     def __init__(self, objects: list[Object]) -> None:
         self._policies = [item for item in objects if item["kind"] == "NetworkPolicy"]
 
     def reach(self, pod: Pod) -> set[str]:
-        """All that the pod may reach, as `who port/protocol`; `everything` where nothing limits it."""
+        """Return all destinations of a pod as `peer port/protocol`, or `everything` if nothing restricts it."""
         policies = list(self._selecting(pod, "Egress"))
         if not policies:
             return {"everything"}
@@ -40,7 +40,7 @@ class Network:
         }
 
     def connects(self, source: Pod, target: Pod | str, port: int, protocol: str = "TCP") -> bool:
-        """Whether a connection is let through. `target` is a pod, or an address outside of the cluster."""
+        """Return True if a connection is allowed. `target` is a pod, or an address outside the cluster."""
         if not self._allows(source, "Egress", target, port, protocol):
             return False
         return isinstance(target, str) or self._allows(target, "Ingress", source, port, protocol)

@@ -1,4 +1,4 @@
-"""An objective written out over a whole mini-batch, as its parts are defined."""
+"""The loss of an objective over a whole mini-batch, composed of its parts as they are defined."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What somebody without rights may do, also where tests run as root."""
+"""Unprivileged code in tests that may run as root."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ NOBODY = 65534
 
 @contextmanager
 def without_rights() -> Iterator[None]:
-    """Root may do everything: be somebody else meanwhile."""
+    """Run the block as the user nobody if the tests run as root, who may do everything."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(NOBODY)

@@ -13,7 +13,7 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor 
 
 
 def tiny_model(seed: int = 0, architecture: str = "qwen2", **settings: Any) -> Any:
-    """A float32 model in evaluation mode whose distributions are far from uniform."""
+    """Return a float32 model in evaluation mode whose distributions are far from uniform."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes: dict[str, Any] = {
@@ -45,7 +45,7 @@ def tiny_model(seed: int = 0, architecture: str = "qwen2", **settings: Any) -> A
 
 
 def save_tiny_policy(directory: Path, seed: int = 0, dtype: str = "float32") -> None:
-    """Model, tokenizer, chat template and generation configuration in Hugging Face format."""
+    """Save model, tokenizer, chat template and generation configuration in Hugging Face format."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -60,7 +60,7 @@ def save_tiny_policy(directory: Path, seed: int = 0, dtype: str = "float32") -> 
 
 @torch.no_grad()
 def plain_logprobs(model: Any, prompt: list[int], completion: list[int], temperature: float = 1.0) -> np.ndarray:
-    """log pi of the completion's tokens from the full logits of one unpadded sequence, float32."""
+    """Return log pi of the completion's tokens, from the full float32 logits of one unpadded sequence."""
     logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].float() / temperature
     predicting = logits[len(prompt) - 1 : -1].log_softmax(-1)
     return predicting.gather(1, torch.tensor(completion)[:, None])[:, 0].numpy()
@@ -69,7 +69,7 @@ def plain_logprobs(model: Any, prompt: list[int], completion: list[int], tempera
 def random_completions(
     seed: int, groups: int, group_size: int, longest: int = 7
 ) -> list[tuple[list[int], list[list[int]]]]:
-    """(prompt, completions) of each group, of random tokens and lengths."""
+    """Return (prompt, completions) of each group, with random tokens and lengths."""
     rng = np.random.default_rng(seed)
 
     def tokens(low: int, high: int) -> list[int]:

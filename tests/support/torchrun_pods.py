@@ -1,4 +1,4 @@
-"""The pods of a training job as processes on this machine: the job's own command, on two nodes of one process."""
+"""The pods of a training job as local processes: the job's own command, one process for each node."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from tests.support.kubernetes_objects import Kubernetes
 
 
 def run_pods(state: Kubernetes, scratch: Path) -> None:
-    """Do what Kubeflow Trainer, JobSet and the kubelets do with the next job: start it, report it, end it."""
+    """Start the next job's pods, report their states and end the job, as Trainer, JobSet and the kubelets do."""
     name = state.wait_for_job()
     trainer = state.jobs[name]["spec"]["trainer"]
     assert trainer["command"] == ["torchrun"]
@@ -27,7 +27,7 @@ def run_pods(state: Kubernetes, scratch: Path) -> None:
         folder.mkdir()
         environment = {
             **given,
-            # The Trainer's, of which what is asked for in the job's arguments goes first.
+            # Trainer sets these; the job's arguments take precedence over them.
             "PET_NNODES": str(trainer["numNodes"]),
             "PET_NODE_RANK": str(node),
             "PET_NPROC_PER_NODE": "auto",

@@ -1,4 +1,4 @@
-"""What a train stage has left in a local store, read back."""
+"""Readers of a train stage's output in a local store."""
 
 import tempfile
 from pathlib import Path
@@ -16,14 +16,14 @@ def metrics_of(run: Run, iteration: int = 1) -> TrainMetrics:
 
 
 def weights(run: Run, version: int) -> dict[str, torch.Tensor]:
-    """Of a policy, by name."""
+    """Return the tensors of a policy by name."""
     policy = run.store.local_path(run.layout.policy(version))
     assert policy is not None
     return load_file(policy / "model.safetensors")
 
 
 def state(run: Run, iteration: int) -> dict[str, torch.Tensor]:
-    """Step, moments and master weights of an iteration, by name, whatever the number of processes."""
+    """Return optimizer steps, moments and master weights of an iteration by name, for any number of processes."""
     saved = run.store.local_path(f"{run.layout.train(iteration)}/optimizer")
     assert saved is not None
     with tempfile.TemporaryDirectory() as scratch:

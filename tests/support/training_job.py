@@ -1,4 +1,4 @@
-"""A run that is ready to be trained by a training job, and what such a job asks for."""
+"""A run that is ready to be trained by a training job, with the job's settings."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Acting = Callable[[Act], AbstractContextManager[None]]
 
 
 def connect(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a launcher in this process, and those that it starts, find the server; and wait for nothing long."""
+    """Point a launcher, in this process or a child, at the server, and shorten its waits."""
     path = str(server.kubeconfig(folder / "kubeconfig"))
     monkeypatch.setenv("KUBECONFIG", path)
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", path)
@@ -42,7 +42,7 @@ def connect(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @contextmanager
 def played(state: Kubernetes, act: Act) -> Iterator[None]:
-    """Meanwhile `act(state)` plays the cluster; what it raises fails the test."""
+    """Let `act(state)` play the cluster during the block; an error in it fails the test."""
     failures: list[BaseException] = []
 
     def play() -> None:
@@ -50,7 +50,7 @@ def played(state: Kubernetes, act: Act) -> Iterator[None]:
             act(state)
         except BaseException as error:
             failures.append(error)
-            # Whoever waits for the job has to end.
+            # The code under test must not wait for the job for ever.
             for name in list(state.jobs):
                 state.fail(name)
 
@@ -67,7 +67,7 @@ def played(state: Kubernetes, act: Act) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ready:
-    """`run` has rollouts and rewards of iteration 1."""
+    """A run that has rollouts and rewards of iteration 1."""
 
     run: Run
 
@@ -77,19 +77,19 @@ class Ready:
 
     @property
     def old(self) -> dict[str, Any]:
-        """A job that an earlier launcher has made, with SETTINGS."""
+        """A job that an earlier launcher has created with SETTINGS."""
         labels = {ORDER_LABEL: order_of(Work.of(self.run.uri, 1), SETTINGS)}
         return {"metadata": {"name": self.job, "labels": labels}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
 
     def changed(self, section: str, **keys: Any) -> "Ready":
-        """The same run with other settings of a section, stored."""
+        """Store other settings of a section and return the run with them."""
         config = self.run.config
         other = config.model_copy(update={section: getattr(config, section).model_copy(update=keys)})
         self.run.store.write(self.run.layout.config, config_json(other).encode())
         return Ready(replace(self.run, config=other))
 
     def commit(self) -> Manifest:
-        """What the training pods leave in the store."""
+        """Commit a policy as the training pods do."""
         work = Work.of(self.run.uri, 1)
         outputs = [work.directory.write("policy/model.safetensors", b"weights")]
         facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(outputs, "policy")}
@@ -97,7 +97,7 @@ class Ready:
         return commit(work, metrics, outputs, facts, Clock())
 
     def train(self, state: Kubernetes, job: int = 1) -> None:
-        """The life of the job made as number `job`: pods, lines of the first node, the policy in the store, the end."""
+        """Play job number `job` to its end: pods, log lines of the first node, the committed policy, completion."""
         name = state.wait_for_job(job)
         pods = [state.run_pod(name, index) for index in range(2)]
         state.say(pods[0], "train: 1/4 updates in 15 s", "train: 4/4 updates in 60 s")

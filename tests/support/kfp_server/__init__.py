@@ -1,8 +1,8 @@
-"""A server that speaks the KFP v2beta1 API, for the client to be tested over real HTTP.
+"""A server with the KFP v2beta1 API, for tests of the client over real HTTP.
 
-- `description`: what the API's OpenAPI description says, as the client generated from it (kfp-server-api) holds it;
-- `cluster`: the state, and the semantics that bite, each with the file of kubeflow/pipelines it was read from;
-- `cron`: schedules as KFP's parser takes them;
+- `description`: the API's OpenAPI description, read from the client that was generated from it (kfp-server-api);
+- `cluster`: the state, and the semantics that matter, each with the file of kubeflow/pipelines it was read from;
+- `cron`: schedules as KFP parses them;
 - `server`: HTTP, authentication, faults.
 """
 

@@ -1,4 +1,4 @@
-"""What a Kubeflow with the pipeline in it holds, and how it behaves where that bites."""
+"""The state of a Kubeflow cluster, with the behaviour of its API server that matters to a client."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ from tests.support.kfp_server.listing import Invalid, page
 
 Item = dict[str, Any]
 NEVER = "1970-01-01T00:00:00Z"
-"""How KFP writes a moment that has not come (toApiRun in backend/src/apiserver/server/api_converter.go)."""
+"""The time of an event that has not happened yet (toApiRun in backend/src/apiserver/server/api_converter.go)."""
 
 _KEYS = {"display_name", "name", "created_at", "description"}
 _TERMINABLE = ("PENDING", "RUNNING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
 _UNFINISHED = (*_TERMINABLE, "CANCELING")
-# What KFP's parameter types are in JSON.
+# JSON types of KFP's parameter types.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -45,14 +45,14 @@ class Forbidden(Exception):
 class Cluster:
     multi_user: bool = False
     namespaces: tuple[str, ...] = ("team",)
-    """Those that the one user may enter, where there are several users."""
+    """The namespaces that the test's user has access to in multi-user mode."""
     pipelines: dict[str, Item] = field(default_factory=dict)
     versions: dict[str, Item] = field(default_factory=dict)
     experiments: dict[str, Item] = field(default_factory=dict)
     runs: dict[str, Item] = field(default_factory=dict)
     recurring: dict[str, Item] = field(default_factory=dict)
     scripts: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
-    """What happens to a run before it is looked at: one entry a look."""
+    """Events of a run, by its id; each request for the run makes the next one happen first."""
     _seconds: int = 0
 
     # Pipelines
@@ -187,15 +187,15 @@ class Cluster:
         self._get(self.recurring, recurring_run_id, "Recurring run")
         del self.recurring[recurring_run_id]
         # The workflows belong to the schedule (NewWorkflow in backend/src/crd/controller/scheduledworkflow/util/
-        # scheduled_workflow.go), so Kubernetes removes them with it unless it is told to leave them.
+        # scheduled_workflow.go), so Kubernetes deletes them with it unless the request says otherwise.
         if propagation != "ORPHAN":
             for run in self.runs.values():
                 if run.get("recurring_run_id") == recurring_run_id and run["state"] in _UNFINISHED:
                     self.end(run["run_id"], "FAILED")
         return {}
 
-    def fire(self, recurring_run_id: str, round_: datetime) -> Item | None:
-        """What the controller does when a schedule is due; None where it is paused or has enough runs going on."""
+    def fire(self, recurring_run_id: str, moment: datetime) -> Item | None:
+        """Start a run as the controller does when a schedule is due; None if it is paused or has enough active runs."""
         schedule = self.recurring[recurring_run_id]
         ongoing = [
             run
@@ -211,7 +211,7 @@ class Cluster:
         run_id = str(uuid.uuid4())
         if not self.multi_user:
             # backend/src/common/util/parameter_formatter.go; several users see what was written instead.
-            macros = {"[[ScheduledTime]]": round_.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
+            macros = {"[[ScheduledTime]]": moment.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
             for name, value in parameters.items():
                 for macro, replacement in macros.items():
                     if isinstance(value, str):
@@ -224,28 +224,30 @@ class Cluster:
         }
         made = self.create_run(body)
         run = self.runs.pop(made["run_id"])
-        run |= {"run_id": run_id, "scheduled_at": _text(round_)}
+        run |= {"run_id": run_id, "scheduled_at": _text(moment)}
         self.runs[run_id] = run
         return run
 
     # What happens in the cluster
 
     def graph(self, run_id: str, name: str, state: str) -> None:
-        """Add a graph, such as an iteration, or bring it to another state."""
+        """Add a graph, such as an iteration, or change its state."""
         self._node(run_id, name, state, name)
 
     def stage(
         self, run_id: str, name: str, state: str, within: str = "", message: str = "", attempts: int = 1
     ) -> list[str]:
-        """The nodes of a stage's task: driver, graph and pods (toModelTask in backend/src/apiserver/server/
-        api_converter.go: no parents, children by node, no message of Argo's).
+        """Add the nodes of a stage's task (driver, graph and pods), or change their state.
+
+        Without parents, with children by node and without Argo's message, as toModelTask in
+        backend/src/apiserver/server/api_converter.go has them.
 
         Args:
-            within: tells apart the tasks of one name.
+            within: distinguishes tasks of one name.
             message: for servers that give one.
 
         Returns:
-            Names of the pods, of which the last is in the state.
+            Names of the pods; the last of them is in the state.
         """
         key = f"{within}/{name}"
         numbers = [f"{abs(hash((run_id, key, attempt))) % 10**9}" for attempt in range(attempts)]
@@ -266,7 +268,7 @@ class Cluster:
         known = next((task for task in details if task["task_id"] == task_id), None)
         if known is None:
             known = {"run_id": run_id, "task_id": task_id, "display_name": name, "create_time": self._now()}
-            # Graphs have a pod's name too, though no pod.
+            # Graphs have a pod name too, though they have no pod.
             known |= {"end_time": NEVER, "pod_name": pod or f"rapid-system-dag-{abs(hash(task_id)) % 10**9}"}
             details.append(known)
         known["state"] = state
@@ -334,7 +336,7 @@ class Cluster:
         return kept[key]
 
     def _shown(self, run: Item) -> Item:
-        """A run has no namespace in the API."""
+        """Return a run as the API shows it: without its namespace."""
         return {name: value for name, value in run.items() if name != "namespace"}
 
     def _now(self) -> str:

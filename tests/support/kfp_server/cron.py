@@ -1,6 +1,6 @@
-"""Cron expressions as KFP takes them: Parse of github.com/robfig/cron 1.
+"""Cron expressions as KFP parses them (Parse of github.com/robfig/cron 1).
 
-Six fields, seconds first; with five it is the weekday that is missing, not the seconds.
+Six fields, seconds first; with five fields the weekday is missing, not the seconds.
 """
 
 import re
@@ -24,7 +24,7 @@ _DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midni
 
 
 def check_cron(text: str) -> None:
-    """Raises ValueError with the parser's kind of words."""
+    """Raise ValueError, in the parser's words, if the expression is not valid."""
     if text.startswith("@"):
         if text not in _DESCRIPTORS and not re.fullmatch(r"@every (\d+(h|m|s))+", text):
             raise ValueError(f"Unrecognized descriptor: {text}")

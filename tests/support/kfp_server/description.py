@@ -1,7 +1,7 @@
-"""The API's description, taken out of the client that was generated from it.
+"""The API's description, read from the client that was generated from it.
 
-The package ships no OpenAPI file, but each of its methods holds one operation: path, verb, parameters and where they
-go, body and answer. Its models hold the schemas.
+The package has no OpenAPI file, but each of its methods is one operation: path, verb, parameters and their places,
+body and response. Its models are the schemas.
 """
 
 import ast
@@ -21,7 +21,7 @@ _SERVICES = [getattr(kfp_server_api, name) for name in dir(kfp_server_api) if na
 
 
 class Violation(Exception):
-    """A request or an answer is not what the description allows."""
+    """A request or a response that the description does not allow."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def operations() -> tuple[Operation, ...]:
         for name, method in inspect.getmembers(service, inspect.isfunction):
             if name.endswith("_with_http_info"):
                 found.append(_operation(name.removesuffix("_with_http_info"), method))
-    # `pipelines/names/{name}` and `pipelines/{id}` both match; the longer literal goes first.
+    # `pipelines/names/{name}` and `pipelines/{id}` both match; the longer literal is tried first.
     return tuple(sorted(found, key=lambda operation: -len(re.sub(r"\(\?P<.*?\)", "", operation.path.pattern))))
 
 
 def find_operation(verb: str, path: str) -> tuple[Operation, dict[str, str]]:
-    """The operation, and the path's parameters. Raises Violation where there is none."""
+    """Return the operation and the path's parameters. Raise Violation if there is none."""
     for operation in operations():
         if operation.verb == verb and (match := operation.path.fullmatch(path)):
             return operation, {name: unquote(value) for name, value in match.groupdict().items()}
@@ -61,11 +61,11 @@ def check_query(operation: Operation, query: dict[str, str]) -> None:
         if name not in operation.query:
             raise Violation(f"{operation.name} has no parameter {name}")
         if operation.query[name] == "int" and not value.lstrip("-").isdecimal():
-            raise Violation(f"{operation.name}: {name}={value!r} is no integer")
+            raise Violation(f"{operation.name}: {name}={value!r} is not an integer")
 
 
 def check(value: Any, kind: str, where: str) -> None:
-    """Compare a JSON value with a model, or with one of the types that models are made of. Raises Violation."""
+    """Raise Violation if a JSON value does not match a model, or a type that models are made of."""
     if kind.startswith("list["):
         _expect(isinstance(value, list), value, "a list", where)
         for position, item in enumerate(value):
@@ -100,10 +100,10 @@ def _expect(holds: bool, value: Any, what: str, where: str) -> None:
 
 def _moment(value: Any, where: str) -> None:
     try:
-        round_ = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise Violation(f"{where} is {value!r}, not a time") from None
-    _expect(round_.tzinfo is not None, value, "a time with its zone", where)
+    _expect(moment.tzinfo is not None, value, "a time with its zone", where)
 
 
 _SIMPLE = {

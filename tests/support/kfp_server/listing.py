@@ -1,5 +1,7 @@
-"""Lists with filters, orders and page tokens (kubeflow/pipelines, backend/src/apiserver/server/list_request_util.go and
-backend/src/apiserver/list)."""
+"""Lists with filters, sorting and page tokens.
+
+As in kubeflow/pipelines, backend/src/apiserver/server/list_request_util.go and backend/src/apiserver/list.
+"""
 
 import base64
 import json
@@ -11,11 +13,11 @@ DEFAULT_PAGE, LARGEST_PAGE = 20, 200
 
 
 class Invalid(Exception):
-    """What the server answers 400 to."""
+    """A request that the server answers with 400."""
 
 
 def page(items: list[dict[str, Any]], query: Mapping[str, str], keys: set[str]) -> tuple[list[dict[str, Any]], str]:
-    """The items of one page, and the token of the next; `keys` may be filtered by and sorted by."""
+    """Return the items of one page and the token of the next; filters and sorting are allowed by `keys`."""
     size = int(query.get("page_size") or 0) or DEFAULT_PAGE
     if size < 0:
         raise Invalid(f"The page size should be greater than 0. Got {size}")
@@ -26,7 +28,7 @@ def page(items: list[dict[str, Any]], query: Mapping[str, str], keys: set[str]) 
     field, _, direction = criteria["sort_by"].partition(" ")
     if field not in ("", *keys) or direction not in ("", "asc", "desc"):
         raise Invalid(f"Invalid sorting field: {criteria['sort_by']!r}")
-    # Things of the same second keep the order they were made in, in both directions.
+    # Items of the same second keep the order of their creation, in both directions.
     found.sort(key=lambda item: str(item.get(field or "created_at", "")), reverse=direction == "desc")
     following = begin + size
     token = {**criteria, "begin": following}
@@ -41,7 +43,7 @@ def _begin(token: str, criteria: Mapping[str, str]) -> int:
         held = json.loads(base64.b64decode(token, validate=True))
     except ValueError:
         raise Invalid("Invalid package token.") from None
-    # Criteria may be left out with a token, but not changed.
+    # A request with a token may omit the criteria, but not change them.
     if any(criteria.values()) and any(held[name] != value for name, value in criteria.items()):
         raise Invalid("page token does not match the supplied sort by and/or filtering criteria")
     return int(held["begin"])
@@ -51,7 +53,7 @@ def _passes(item: dict[str, Any], encoded: str, keys: set[str]) -> bool:
     if not encoded:
         return True
     try:
-        # The text is decoded once more than HTTP does it, so a bare + is a blank here.
+        # The server decodes the text once more after HTTP has, so a bare + is a blank.
         predicates = json.loads(unquote_plus(encoded))["predicates"]
     except (ValueError, KeyError) as error:
         raise Invalid(f"failed to parse valid filter from {encoded!r}: {error}") from None
@@ -60,7 +62,7 @@ def _passes(item: dict[str, Any], encoded: str, keys: set[str]) -> bool:
             raise Invalid(f"no support for filtering on unrecognized field {predicate['key']}")
         wanted = predicate.get("string_value", predicate.get("stringValue"))
         if predicate["operation"] not in ("EQUALS", 1):
-            raise Invalid(f"this server knows no {predicate['operation']}")
+            raise Invalid(f"this server does not support {predicate['operation']}")
         if item.get(predicate["key"]) != wanted:
             return False
     return True

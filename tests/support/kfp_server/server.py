@@ -1,4 +1,4 @@
-"""HTTP in front of the cluster: routing by the API's description, authentication, faults."""
+"""HTTP in front of the cluster: routing by the API's description, authentication, simulated failures."""
 
 import json
 import ssl
@@ -18,7 +18,7 @@ from tests.support.kfp_server.description import Operation, Violation, check, ch
 from tests.support.kfp_server.listing import Invalid
 from tests.support.loopback import loopback
 
-# HTTP status and gRPC code (google.rpc.Code) of what went wrong.
+# HTTP status and gRPC code (google.rpc.Code) of each error.
 _STATUS: dict[type[Exception], tuple[int, int]] = {
     Invalid: (400, 3),
     Violation: (400, 3),
@@ -30,7 +30,7 @@ _STATUS: dict[type[Exception], tuple[int, int]] = {
 
 @dataclass
 class Fault:
-    """What the next requests whose path holds `part` meet instead of an answer."""
+    """A failure of the next requests whose path contains `part`."""
 
     part: str
     status: int = 500
@@ -40,7 +40,7 @@ class Fault:
     hang_up: bool = False
     times: int = 1
     after: bool = False
-    """The request is carried out all the same."""
+    """The server executes the request and fails only afterwards."""
 
 
 @dataclass
@@ -50,9 +50,9 @@ class KfpServer:
     token: str | None = None
     cookie: str | None = None
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    """(verb, path with query, headers, body) of everything that came in."""
+    """(verb, path with query, headers, body) of each request."""
     violations: list[str] = field(default_factory=list)
-    """Requests and answers that the description does not allow."""
+    """Requests and responses that the description does not allow."""
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, part: str) -> Fault | None:
@@ -64,7 +64,7 @@ class KfpServer:
         return found
 
     def bodies(self, part: str) -> list[Any]:
-        """JSON bodies of the requests that changed something under paths that end in `part`."""
+        """Return the JSON bodies of POST requests to paths that end in `part`."""
         return [
             json.loads(body)
             for verb, path, _, body in self.requests
@@ -79,8 +79,8 @@ def kfp_server(
     """Serve a cluster on a free port.
 
     Args:
-        certificate: files of a certificate and its key; then it is HTTPS.
-        prefix: what stands before /apis in paths, as behind a proxy.
+        certificate: files of a certificate and its key, for HTTPS.
+        prefix: the part of paths before /apis, as behind a proxy.
     """
     lock = threading.Lock()
 
@@ -206,12 +206,12 @@ def _carry_out(
         ),
     }
     if operation.name not in actions:
-        raise Violation(f"this server does not do {operation.name}")
+        raise Violation(f"this server does not support {operation.name}")
     return actions[operation.name]()
 
 
 def _uploaded(headers: Any, body: bytes) -> tuple[str, bytes]:
-    """File name and content of the form field `uploadfile`."""
+    """Return file name and content of the form field `uploadfile`."""
     form = message_from_bytes(b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body)
     for part in form.get_payload():
         assert not isinstance(part, str)

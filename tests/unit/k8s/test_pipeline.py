@@ -20,7 +20,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 def pod_of(stage: str, pipeline: Compiled, objects: list[Object]) -> Pod:
     namespace = one(objects, "ServiceAccount", "rapid-stage")["metadata"]["namespace"]
-    labels = pipeline.asks(stage)["podMetadata"]["labels"]
+    labels = pipeline.kubernetes(stage)["podMetadata"]["labels"]
     return Pod(namespace, labels | {"workflows.argoproj.io/workflow": "rapid-x7k2p"})
 
 
@@ -55,7 +55,7 @@ def test_the_budget_holds_every_stage(pipeline: Compiled) -> None:
     selector = one(rendered("gpu"), "PodDisruptionBudget", "rapid-stages")["spec"]["selector"]
     (expression,) = selector["matchExpressions"]
     for stage in STAGES:
-        labels = pipeline.asks(stage)["podMetadata"]["labels"]
+        labels = pipeline.kubernetes(stage)["podMetadata"]["labels"]
         assert labels.items() >= selector["matchLabels"].items()
         assert labels[expression["key"]] in expression["values"]
 

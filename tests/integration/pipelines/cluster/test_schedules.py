@@ -127,15 +127,15 @@ def test_concurrency_beyond_what_kubeflow_takes(
 def test_pause_resume_and_delete(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
     schedule(rapid, config, small, "--cron", "@daily")
     made = the_schedule(server)
-    round_ = datetime(2026, 12, 1, tzinfo=UTC)
+    moment = datetime(2026, 12, 1, tzinfo=UTC)
     assert rapid("schedule", "pause", "nightly").out.strip() == "schedule nightly is paused"
-    assert server.cluster.fire(made["recurring_run_id"], round_) is None
+    assert server.cluster.fire(made["recurring_run_id"], moment) is None
     assert "paused" in rapid("schedules").out
     assert rapid("schedule", "resume", made["recurring_run_id"]).out.strip() == "schedule nightly is enabled"
-    run = server.cluster.fire(made["recurring_run_id"], round_)
+    run = server.cluster.fire(made["recurring_run_id"], moment)
     assert run is not None
     # No second one beside it.
-    assert server.cluster.fire(made["recurring_run_id"], round_ + timedelta(days=1)) is None
+    assert server.cluster.fire(made["recurring_run_id"], moment + timedelta(days=1)) is None
     listed = rapid("schedules").out.splitlines()[1]
     assert listed.split()[:4] == ["nightly", "enabled", "cron", "@daily"]
     assert listed.endswith("nightly-20261201000000 pending")

@@ -42,8 +42,8 @@ def test_parameters_go_before_the_configuration_and_numbers_may_be_floats() -> N
 
 def test_placeholders_are_filled_in_where_they_still_stand() -> None:
     config = given(run="nightly-[[ScheduledTime]]-[[RunUUID]]")
-    round_ = datetime(2026, 12, 1, 2, 0, 5, tzinfo=UTC)
-    fired = run(runtime_config=config, recurring_run_id="r", scheduled_at=round_)
+    moment = datetime(2026, 12, 1, 2, 0, 5, tzinfo=UTC)
+    fired = run(runtime_config=config, recurring_run_id="r", scheduled_at=moment)
     assert parameters(fired)["run"] == run_name(fired) == "nightly-20261201020005-the-id"
     assert parameters(run(runtime_config=config))["run"] == "nightly-[[ScheduledTime]]-the-id"
 

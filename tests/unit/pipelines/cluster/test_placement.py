@@ -52,7 +52,7 @@ def test_resources_and_image_are_parameters(pipeline: Compiled, stage: str) -> N
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_node_and_taints_are_parameters(pipeline: Compiled, stage: str) -> None:
-    asks = pipeline.asks(stage)
+    asks = pipeline.kubernetes(stage)
     assert reference(asks["nodeSelector"]["nodeSelectorJson"]) == f"{stage}_node_selector"
     assert [reference(toleration["tolerationJson"]) for toleration in asks["tolerations"]] == [f"{stage}_tolerations"]
 
@@ -74,7 +74,7 @@ def reference(parameter: dict[str, str]) -> str:
 def test_a_stage_is_given_the_secrets_it_needs_and_no_others(
     pipeline: Compiled, stage: str, secrets: dict[str, set[str]]
 ) -> None:
-    given = {named(secret): secret for secret in pipeline.asks(stage)["secretAsEnv"]}
+    given = {named(secret): secret for secret in pipeline.kubernetes(stage)["secretAsEnv"]}
     assert {name: {key["envVar"] for key in secret["keyToEnv"]} for name, secret in given.items()} == secrets
     required = {name for name, secret in given.items() if not secret["optional"]}
     assert required == {"s3_secret"}
@@ -88,7 +88,7 @@ def named(secret: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_endpoints_come_from_a_config_map_whose_keys_may_be_missing(pipeline: Compiled, stage: str) -> None:
-    (endpoints,) = pipeline.asks(stage)["configMapAsEnv"]
+    (endpoints,) = pipeline.kubernetes(stage)["configMapAsEnv"]
     assert reference(endpoints["configMapNameParameter"]) == "environment"
     assert endpoints["optional"]
     keys = {key["configMapKey"]: key["envVar"] for key in endpoints["keyToEnv"]}
@@ -97,7 +97,7 @@ def test_endpoints_come_from_a_config_map_whose_keys_may_be_missing(pipeline: Co
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_writable_places(pipeline: Compiled, stage: str) -> None:
-    mounts = {mount["mountPath"]: mount for mount in pipeline.asks(stage)["emptyDirMounts"]}
+    mounts = {mount["mountPath"]: mount for mount in pipeline.kubernetes(stage)["emptyDirMounts"]}
     placement = ClusterConfig().stage(stage)
     assert mounts["/tmp"]["sizeLimit"] == placement.scratch
     assert "medium" not in mounts["/tmp"]
@@ -108,7 +108,7 @@ def test_writable_places(pipeline: Compiled, stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_cache_outlives_pods_of_stages_that_fetch_or_compile(pipeline: Compiled, stage: str) -> None:
-    mounts = pipeline.asks(stage).get("pvcMount", [])
+    mounts = pipeline.kubernetes(stage).get("pvcMount", [])
     variables = {variable["name"]: variable["value"] for variable in pipeline.container(stage).get("env", [])}
     if stage not in ("prepare", "rollout", "train"):
         assert (mounts, variables) == ([], {})
@@ -124,7 +124,7 @@ def test_the_cache_outlives_pods_of_stages_that_fetch_or_compile(pipeline: Compi
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_labels_user_and_time_out(pipeline: Compiled, stage: str) -> None:
-    asks = pipeline.asks(stage)
+    asks = pipeline.kubernetes(stage)
     assert asks["podMetadata"]["labels"] == {
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": stage,
@@ -136,7 +136,7 @@ def test_labels_user_and_time_out(pipeline: Compiled, stage: str) -> None:
 def test_pods_of_stages_wait_in_the_queue_that_the_settings_name(tmp_path: Path) -> None:
     queued = compiled(tmp_path / "rapid.yaml", ClusterConfig(max_iterations=1, queue="rapid"))
     assert {
-        stage: queued.asks(stage)["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") for stage in STAGES
+        stage: queued.kubernetes(stage)["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") for stage in STAGES
     } == (dict.fromkeys(STAGES, "rapid"))
 
 

@@ -61,7 +61,7 @@ def test_the_launcher_itself_is_small_and_has_the_secrets_of_training(pipeline: 
     resources = pipeline.container("train-job")["resources"]
     assert (resources["resourceCpuRequest"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
     assert "accelerator" not in resources
-    asks = pipeline.asks("train-job")
+    asks = pipeline.kubernetes("train-job")
     assert asks["podMetadata"]["labels"]["app.kubernetes.io/component"] == "train"
     keys = {key["envVar"] for secret in asks["secretAsEnv"] for key in secret["keyToEnv"]}
     assert keys >= {"AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_PASSWORD"}
