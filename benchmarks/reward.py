@@ -50,8 +50,8 @@ def pairs_of(kind: str) -> Pairs:
 
 def ours(pairs: Pairs) -> float:
     from components.contract.config import GraderSpec
-    from components.reward.pool import GraderPool, Task
-    from components.reward.registry import resolve_graders
+    from components.reward.grader_lookup import resolve_graders
+    from components.reward.grading_pool import GraderPool, Task
 
     tasks = [Task("", completion, answer, "{}") for completion, answer in pairs]
     with GraderPool(resolve_graders([GraderSpec(name="math")]), workers=0, time_limit=30.0) as pool:
@@ -64,7 +64,7 @@ def ours(pairs: Pairs) -> float:
 
 
 def one_process(pairs: Pairs) -> float:
-    from components.reward.graders.symbolic import math
+    from components.reward.graders.math import math
 
     return _rate(lambda completion, answer: math(prompt="", completion=completion, answer=answer, metadata={}), pairs)
 

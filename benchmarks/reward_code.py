@@ -26,11 +26,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.reward.code.run import run_suite
-from components.reward.code.suite import read_suite
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.modes import namespaces
-from components.sandbox.process import Limits, Sandbox
+from components.sandbox.runner import run_suite
+from components.sandbox.sandbox import Limits, Sandbox
+from components.sandbox.suite import read_suite
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("RAPID_SHARED", REPOSITORY.parent / "shared"))

@@ -25,8 +25,8 @@ _PREPARE = ("components.prepare.component", "components.prepare.stage", "compone
 _PUBLISH = ("components.publish.component", "components.publish.stage", "components.publish.report", "matplotlib")
 _TRACKING = ("components.tracking", "mlflow.tracking.client")
 _LAUNCHER = ("components.trainjob.component", "components.trainjob.stage", "components.trainjob.launcher")
-_REWARD = ("components.reward.component", "components.reward.stage", "components.reward.worker", "math_verify")
-_GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "generated", "judge", "lean", "symbolic"))
+_REWARD = ("components.reward.component", "components.reward.stage", "components.reward.grading_main", "math_verify")
+_GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "judge", "lean", "math", "reasoning_gym"))
 _ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1.engine.llm_engine", "transformers")
 _TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
 

@@ -1,9 +1,10 @@
 """One run with engine, grader and trainer in one process: what the stages compute, without what surrounds them.
 
 The parts are the stages' own: prompts and seeds of `components.rollout.groups`, the engine of
-`components.rollout.engine`, the grading processes of `components.reward.pool`, the pass of `components.train.update`.
-Nothing is stored and no process starts between iterations, so that on-policy methods, with hundreds of iterations, can
-be measured too. `tests/integration/benchmarks/test_resident.py` holds a run against the pipeline's.
+`components.rollout.engine`, the grading processes of `components.reward.grading_pool`, the pass of
+`components.train.update`. Nothing is stored and no process starts between iterations, so that on-policy methods, with
+hundreds of iterations, can be measured too. `tests/integration/benchmarks/test_resident.py` holds a run against the
+pipeline's.
 """
 
 import json
@@ -23,9 +24,9 @@ from components.contract.config import RunConfig
 from components.contract.layout import Round
 from components.contract.metrics import StepMetrics
 from components.results.pass_at_k import pass_at_k
-from components.reward.pool import GraderPool
-from components.reward.pool import Task as Graded
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool
+from components.reward.grading_pool import Task as Graded
 from components.rollout.engine import Completion, GroupRequest, SamplingSpec
 from components.rollout.groups import Group, held_out_groups, training_groups
 from components.train.gradient import Terms

@@ -11,9 +11,9 @@ from components.contract.config import RunConfig
 from components.contract.digests import json_digest
 from components.contract.layout import Round
 from components.contract.resolve import stage_digest
-from components.reward.pool import GraderPool
-from components.reward.registry import resolve_graders
-from components.reward.shard import grade_shard, shard_inputs
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool
+from components.reward.shard_grading import grade_shard, shard_inputs
 from components.runtime.clock import Clock
 from components.store import Run
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.resolve import stage_digest
-from components.reward.pool import GraderPool
-from components.reward.registry import resolve_graders
-from components.reward.shard import grade_shard, shard_inputs
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool
+from components.reward.shard_grading import grade_shard, shard_inputs
 from components.runtime.clock import Clock
 from components.store import open_run
 

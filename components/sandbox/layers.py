@@ -1,12 +1,12 @@
-"""Which layers of a sandbox this machine offers, found by trying them."""
+"""Layers of a sandbox, and whether this machine offers them."""
 
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.sandbox.filter import available
 from components.sandbox.paths import closed_folder
+from components.sandbox.seccomp import seccomp_version
 
 SYS_ADMIN = 21
 _CHOWN, _KILL, _SETGID, _SETUID = 0, 5, 6, 7
@@ -16,7 +16,7 @@ _UIDS = 1_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, what was found of it, and how to fix its absence."""
+    """A layer, what was found out about it, and how to fix its absence."""
 
     name: str
     holds: bool
@@ -29,7 +29,7 @@ def bubblewrap() -> str | None:
 
 
 def seccomp() -> Layer:
-    version = available()
+    version = seccomp_version()
     if version:
         return Layer("seccomp", True, version)
     fix = "install libseccomp (Debian: libseccomp2) and pip install 'rapid-rl[reward]'"
@@ -38,22 +38,22 @@ def seccomp() -> Layer:
 
 def own_uid() -> Layer:
     if own_uids() and (folder := closed_folder()):
-        found = f"under namespaces only: without them no other uid reaches the interpreter below {folder}"
+        found = f"with namespaces only: without them other uids cannot reach the interpreter below {folder}"
         return Layer("own uid", False, found, f"chmod o+x {folder}")
     if own_uids():
-        return Layer("own uid", True, "programs run under one of their own")
-    return Layer("own uid", False, "programs share yours: only root, with its capabilities, can give them another")
+        return Layer("own uid", True, "programs run under a uid of their own")
+    return Layer("own uid", False, "programs run under your uid: only root with its capabilities can change that")
 
 
 def has_capabilities(*numbers: int) -> bool:
-    """Whether this process is root with these of root's powers, of which containers take some away."""
+    """Return whether this process is root and has these capabilities, some of which containers drop."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
     return os.geteuid() == 0 and all(effective >> number & 1 for number in numbers)
 
 
 def uids_for(pid: int) -> range | None:
-    """Two uids for the programs and the judges of a grading process; None where no uid can be given away."""
+    """Return two uids for a sandbox: one for programs, one for their tests. None where uids cannot be changed."""
     uids = own_uids()
     if uids is None:
         return None
@@ -62,7 +62,7 @@ def uids_for(pid: int) -> range | None:
 
 
 def own_uids() -> range | None:
-    """Numbers that nobody on this machine should have; None where this process cannot take them."""
+    """Return uids that are unlikely to be in use; None where this process may not use them."""
     if not has_capabilities(_CHOWN, _KILL, _SETGID, _SETUID):
         return None
     for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():

@@ -1,4 +1,4 @@
-"""Which sandbox programs run in here, or why none may run."""
+"""Choice of the sandbox's mode on this machine, or the reason why there is none."""
 
 import time
 from functools import cache
@@ -9,13 +9,13 @@ from components.contract.errors import InputError
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.inside.wire import Closed
 from components.sandbox.layers import Layer, bubblewrap, own_uid, seccomp
-from components.sandbox.process import Limits, Sandbox, SandboxGone, TimedOut
+from components.sandbox.sandbox import Limits, Sandbox, SandboxGone, TimedOut
 
 _PROBE = Limits(seconds=10.0, cpu_seconds=10, memory_mib=512, processes=1, file_mib=1, output_kib=64)
 
 
 def layers() -> list[Layer]:
-    """Every layer, in the order in which they matter."""
+    """Return every layer, the most important first."""
     return [namespaces(), landlock(), seccomp(), own_uid()]
 
 
@@ -24,7 +24,7 @@ def namespaces() -> Layer:
     if bubblewrap() is None:
         return Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
     fix = "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor profile in the way)"
-    return _tried("namespaces", "user, pid, net, ipc, uts, mount", fix)
+    return _try("namespaces", "user, pid, net, ipc, uts, mount", fix)
 
 
 @cache
@@ -33,11 +33,11 @@ def landlock() -> Layer:
     if not abi:
         fix = "use a kernel from 5.13 on, with lsm=landlock"
         return Layer("landlock", False, "not in this kernel or switched off", fix)
-    return _tried("landlock", f"ABI {abi}", "see what the message names")
+    return _try("landlock", f"ABI {abi}", "see the message")
 
 
-def _tried(mode: str, found: str, fix: str) -> Layer:
-    """By running a program: nothing else tells whether every part is allowed here."""
+def _try(mode: str, found: str, fix: str) -> Layer:
+    """Run a program in this mode; only that shows whether every part is allowed here."""
     if not seccomp().holds:
         return Layer(mode, False, "not tried without seccomp", seccomp().fix)
     deadline = time.monotonic() + _PROBE.seconds
@@ -52,11 +52,11 @@ def _tried(mode: str, found: str, fix: str) -> Layer:
     return Layer(mode, False, reason, fix)
 
 
-def choose(settings: SandboxSection) -> str:
-    """`namespaces`, `landlock`, or `unsafe` where neither holds and the configuration allows it.
+def choose_mode(settings: SandboxSection) -> str:
+    """Return `namespaces` or `landlock`, or `unsafe` where neither holds and the configuration allows it.
 
     Raises:
-        InputError: what the configuration asks for is not to be had here; names what is missing.
+        InputError: this machine lacks what the configuration asks for; the message names it.
     """
     wanted = ("namespaces", "landlock") if settings.mode == "auto" else (settings.mode,)
     missing: list[Layer] = []
@@ -69,22 +69,19 @@ def choose(settings: SandboxSection) -> str:
     if settings.unsafe:
         return "unsafe"
     if not missing:
-        raise InputError(
-            f"reward.sandbox.processes is {settings.processes}, and without namespaces a program may be one process "
-            "only; set it to 1"
-        )
+        raise InputError(f"reward.sandbox.processes must be 1 without namespaces (got {settings.processes})")
     reasons = "; ".join(f"{layer.name}: {layer.found} ({layer.fix})" for layer in missing)
     raise InputError(
-        f"reward.sandbox: there is nothing here that keeps model-written programs in. {reasons}. "
-        "Or run them with your own rights: --unsafe"
+        f"reward.sandbox: this machine has no sandbox for model-written programs. {reasons}. "
+        "To run them without one, with your own rights, use --unsafe"
     )
 
 
 def sandbox_options(settings: SandboxSection, time_limit: float) -> dict[str, Any]:
-    """The `sandbox` option of graders that run programs, for which InputError is raised as in `choose`."""
+    """Return the mode, and the `Limits` by name, for graders that run programs. Raises as `choose_mode` does."""
     return {
-        "mode": choose(settings),
-        # A program that takes too long shall cost itself, not the grading process with its warm sandbox.
+        "mode": choose_mode(settings),
+        # A slow program must end before `time_limit` kills the grading process with its warm sandbox.
         "seconds": min(settings.seconds, 0.8 * time_limit),
         **settings.model_dump(include={"cpu_seconds", "memory_mib", "processes", "file_mib", "output_kib"}),
     }

@@ -1,4 +1,4 @@
-"""What of the file system a program may read: the interpreter, shared libraries, the modules that run inside."""
+"""Files that a program may read: the interpreter, shared libraries, the modules that run inside the sandbox."""
 
 import os
 import sys
@@ -15,9 +15,9 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Place:
-    """A file or directory, and where it is seen under namespaces.
+    """A file or directory, and its path inside the `namespaces` mode.
 
-    The interpreter may lie where only its owner can reach it; a place of its own is open to every uid.
+    The interpreter may lie in a folder that only its owner can enter; its path inside is open to every uid.
     """
 
     source: str
@@ -26,8 +26,8 @@ class Place:
 
 @cache
 def interpreter() -> list[Place]:
-    """The executable first, then the standard library and the shared library of the interpreter, if it has one."""
-    # Left to itself, sysconfig takes a virtual environment's folder of packages for the second one.
+    """Return the executable, then the standard library and the interpreter's shared library, if it has one."""
+    # By default sysconfig returns a virtual environment's folder of packages as platstdlib.
     base = {"platbase": sys.base_exec_prefix}
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib", vars=base)]
     if sysconfig.get_config_var("Py_ENABLE_SHARED"):
@@ -37,7 +37,7 @@ def interpreter() -> list[Place]:
 
 
 def closed_folder() -> str | None:
-    """A folder on the way to the interpreter that another uid cannot enter; None where there is none."""
+    """Return a folder above the interpreter that other uids cannot enter; None where there is none."""
     for place in interpreter():
         for folder in Path(place.source).parents:
             if not folder.stat().st_mode & 0o001:
@@ -47,14 +47,14 @@ def closed_folder() -> str | None:
 
 @cache
 def modules() -> list[Place]:
-    """The folder `inside` and the `__init__.py` of the packages it lies in; seen below the root that comes last."""
+    """Return the folder `inside` and the `__init__.py` of the packages above it."""
     package = Path(__file__).parent
     sources = [package / "inside", *(folder / "__init__.py" for folder in (package, *package.parents[:1]))]
     return [Place(str(path), f"/modules/{path.relative_to(_ROOT)}") for path in sources]
 
 
 def import_root(namespaces: bool) -> str:
-    """Where the modules are imported from."""
+    """Return the folder from which `modules` are imported."""
     return "/modules" if namespaces else str(_ROOT)
 
 

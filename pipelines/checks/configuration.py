@@ -11,8 +11,8 @@ from components.prepare.data_files import is_selection, read_files
 from components.prepare.origin import is_elsewhere
 from components.prepare.policy import is_hub_name
 from components.prepare.sources import is_generated
-from components.reward.pool import GraderPool
-from components.reward.registry import resolve_graders, sandbox_facts
+from components.reward.grader_lookup import resolve_graders, sandbox_facts
+from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
 from components.store.files import is_directory
 from components.tracking.server import tracking_uri, without_credentials

@@ -11,7 +11,7 @@ from pathlib import Path
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
 from components.sandbox.layers import Layer, own_uids
-from components.sandbox.modes import choose, layers
+from components.sandbox.modes import choose_mode, layers
 from pipelines.checks.findings import Finding, Level
 
 # Alternatives are tried in order: the CPU build of vLLM has a name of its own.
@@ -54,7 +54,7 @@ def check_machine() -> list[Finding]:
 def check_sandbox() -> list[Finding]:
     """Layers of the sandbox for programs that models write, and which one a run would use."""
     try:
-        mode = choose(SandboxSection())
+        mode = choose_mode(SandboxSection())
         chosen = Finding(Level.ok, "sandbox", f"mode {mode}")
     except InputError:
         mode = "none"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from components.contract.config import GraderSpec, SandboxSection
-from components.reward.pool import GraderPool, Outcome, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Outcome, Task
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 ROWS = SHARED / "data" / "mbpp_part.jsonl"

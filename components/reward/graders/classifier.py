@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from components.reward.graders.endpoint import check_endpoint, endpoint, request_name, scores
+from components.reward.graders.http_endpoint import check_endpoint, endpoint, request_name, scores
 from components.reward.graders.judge import filled
 
 TEMPLATE = "{prompt}{completion}"

@@ -5,11 +5,11 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from components.reward.code.extraction import programs
-from components.reward.code.run import TestResult, run_suite
-from components.reward.code.suite import names, read_suite
 from components.reward.score import Score
-from components.sandbox.process import Limits, Sandbox, SandboxGone
+from components.sandbox.extraction import find_programs
+from components.sandbox.runner import TestResult, run_suite
+from components.sandbox.sandbox import Limits, Sandbox, SandboxGone
+from components.sandbox.suite import called_names, read_suite
 
 VERSION = "1"
 
@@ -29,12 +29,12 @@ def code(
 ) -> Score:
     """1 where the completion's program passes every test of the prompt, else 0; with `partial` the share it passes.
 
-    Tests are read as `components.reward.code.suite` says: `challenge` adds MBPP's challenge tests, `plus` prefers
+    Tests are read as `components.sandbox.suite` says: `challenge` adds MBPP's challenge tests, `plus` prefers
     the `test` script of MBPP+ to `test_list`. The parts are the numbers of tests and of those passed; the detail is
     a letter per test (P passed, F failed, E raised, T timeout, X died, O too much output) and the first reason.
     """
     suite = read_suite(metadata, answer, challenge, plus)
-    sources = programs(completion, names(suite))
+    sources = find_programs(completion, called_names(suite))
     settings = tuple(sorted(sandbox.items()))
     try:
         results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"])

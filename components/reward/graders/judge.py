@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from components.reward.graders.endpoint import check_endpoint, endpoint, request_name, scores
+from components.reward.graders.http_endpoint import check_endpoint, endpoint, request_name, scores
 
 TEMPLATE = """Question:
 {prompt}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from components.reward.graders.endpoint import RequestFailed, check_endpoint, endpoint
+from components.reward.graders.http_endpoint import RequestFailed, check_endpoint, endpoint
 from components.reward.graders.lean_source import Refused, Source, complete
 from components.reward.score import Score
 

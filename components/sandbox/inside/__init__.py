@@ -1,1 +1,1 @@
-"""What runs in the sandbox: the standard library and these modules are all that is there."""
+"""The code that runs in the sandbox, where nothing exists but the standard library and these modules."""

@@ -1,7 +1,7 @@
-"""What a forked process does to itself before it runs a program; nothing of it can be undone.
+"""Confinement that a forked process puts on itself, irreversibly, before it runs a program.
 
-In order: a mount namespace with an empty scratch file system (or Landlock alone where namespaces are forbidden),
-limits, Landlock, an own uid, no capabilities, seccomp.
+In this order: a mount namespace with an empty scratch file system (not where namespaces are forbidden), limits,
+Landlock, a uid of its own, no capabilities, seccomp.
 """
 
 import ctypes
@@ -40,11 +40,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Confinement:
-    """How programs are confined, as JSON from the outside. Sizes are bytes, times seconds.
+    """How programs are confined; arrives as JSON from outside. Sizes are in bytes, times in seconds.
 
-    `readable` are system paths, `devices` those that may be written too; `filter` is a seccomp program in
-    hexadecimal, empty for none; `processes` counts threads too; the kernel can count them where the user has
-    nothing else running.
+    `readable` are system paths, `devices` paths that may be written too; `filter` is a seccomp program in
+    hexadecimal, empty for none. `processes` includes threads; the kernel counts them (`count_processes`) where no
+    other process has the same uid.
     """
 
     namespaces: bool
@@ -63,10 +63,10 @@ class Confinement:
 
 
 def confine(how: Confinement, scratch: str, uid: int | None, parent: int) -> None:
-    """Confine this process to `scratch` and have it die with its parent.
+    """Confine this process to `scratch` and make it die with its parent.
 
     Raises:
-        OSError: a layer that was asked for could not be put on; nothing may run then.
+        OSError: a layer that was asked for could not be put on; then nothing may run.
     """
     if how.namespaces:
         call("unshare", CLONE_NEWNS | CLONE_NEWIPC)
@@ -83,7 +83,7 @@ def confine(how: Confinement, scratch: str, uid: int | None, parent: int) -> Non
         os.setresuid(uid, uid, uid)
     header, nothing = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24)
     call("capset", header, nothing)
-    # After the change of uid, which resets it: neither ptrace nor /proc/<pid> of this process is for others.
+    # Denies others ptrace and /proc/<pid> of this process. A change of uid resets it, so it comes after that.
     call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -93,12 +93,12 @@ def confine(how: Confinement, scratch: str, uid: int | None, parent: int) -> Non
 
 
 def landlock_abi() -> int:
-    """0 where the kernel has no Landlock or it is switched off."""
+    """Return the version of Landlock; 0 where the kernel has none or it is switched off."""
     return max(0, int(_libc.syscall(_SYS_LANDLOCK, None, 0, _LANDLOCK_VERSION)))
 
 
 def call(name: str, *arguments: Any) -> int:
-    """A function of libc that returns -1 and sets errno where it fails."""
+    """Call a function of libc that returns -1 and sets errno on failure. Raises OSError."""
     result = int(getattr(_libc, name)(*arguments))
     if result < 0:
         number = ctypes.get_errno()
@@ -135,7 +135,7 @@ def _landlock(how: Confinement, scratch: str) -> None:
         attribute += struct.pack("=Q", _ABSTRACT_SOCKETS_AND_SIGNALS)
     ruleset = call("syscall", _SYS_LANDLOCK, attribute, len(attribute), 0)
     own = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
-    if how.namespaces:  # elsewhere the size of a tree would have to be watched
+    if how.namespaces:  # without a mount of its own, the size of a whole tree would have to be watched
         own |= _MAKE_DIR | _REMOVE_DIR
     rules = dict.fromkeys(how.readable, _EXECUTE | _READ_FILE | _READ_DIR)
     rules |= dict.fromkeys(how.devices, _READ_FILE | _WRITE_FILE)

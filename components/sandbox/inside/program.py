@@ -1,6 +1,7 @@
-"""The process of a program: runs its text, then answers calls, and knows nothing of what is expected.
+"""The process of a program: runs its text, then replies to calls. It does not know which values are expected.
 
-It shares its interpreter with the program, so all that it says is the program's word: values to be judged elsewhere.
+It shares its interpreter with the program, so a message from it may come from the program: a value to be compared
+elsewhere, and nothing more.
 """
 
 import atexit
@@ -36,7 +37,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 def serve(channel: int) -> None:
     """Load a program, then carry out `[operation, target, *arguments]`; a target is a name or an object's number.
 
-    Answers `["ready"]` or `["failed", type, message]` first, then `["value", value]` or `["raised", type, message]`.
+    Sends `["ready"]` or `["failed", type, message]` first, then `["value", value]` or `["raised", type, message]`.
     """
     module = _module("program")
     try:
@@ -66,7 +67,7 @@ def serve(channel: int) -> None:
 
 
 def script(channel: int) -> None:
-    """Run a program as `__main__` on standard input and output; answers `["ended"]` or `["failed", type, message]`."""
+    """Run a program as `__main__` on standard input and output; sends `["ended"]` or `["failed", type, message]`."""
     module = _module("__main__")
     sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     sys.stdout = output = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
@@ -88,7 +89,7 @@ def script(channel: int) -> None:
 
 
 def _finish() -> None:
-    """What an interpreter does at its end: wait for threads, then run the functions of `atexit`."""
+    """Wait for threads, then run the functions of `atexit`, as an interpreter does when it ends."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
 
@@ -104,7 +105,7 @@ def _run(sources: list[tuple[str, bool]], module: types.ModuleType) -> None:
 
 
 def _compiled(sources: list[tuple[str, bool]]) -> types.CodeType:
-    """The first text that is Python. Where the flag is set, what follows a whole program may be prose."""
+    """Compile the first text that is Python. Where its flag is set, prose may follow the program."""
     first: Exception | None = None
     for text, cut in sources:
         for _ in range(_MAX_CUTS if cut else 1):

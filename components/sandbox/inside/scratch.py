@@ -1,4 +1,4 @@
-"""Scratch directories on a file system that others use too; where there are namespaces each program has its own."""
+"""Scratch directories on a shared file system, for the modes without a mount of its own for each program."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def exceeds(path: str, disk: int, files: int) -> bool:
-    """Whether more than `disk` bytes or `files` files lie in a directory, which has no directories in it."""
+    """Return whether a directory without subdirectories holds more than `disk` bytes or `files` files."""
     used = count = 0
     with suppress(FileNotFoundError), os.scandir(path) as entries:
         for entry in entries:
@@ -21,8 +21,8 @@ def exceeds(path: str, disk: int, files: int) -> bool:
 def remove(path: str) -> None:
     """Remove a tree of any depth.
 
-    What lies in a directory is moved up before the directory goes: `shutil.rmtree` and every path that is longer
-    than 4,096 bytes fail on a tree that a program made a thousand levels deep.
+    The content of a directory is moved up before the directory is removed: on a tree a thousand levels deep,
+    `shutil.rmtree` fails, and so does every path longer than 4,096 bytes.
     """
     moved = 0
     pending = True

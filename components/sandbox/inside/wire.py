@@ -1,10 +1,10 @@
-"""Messages between the grading process and the sandbox: frames of JSON, and values as plain data.
+"""Messages between the outside and the sandbox: frames of JSON, and values as plain data.
 
-A frame is its length (4 bytes, big-endian) and that many bytes of JSON. What comes out of the sandbox is data that
-a hostile program may have written: it is bounded before it is read, and read as values of built-in types only.
+A frame is its length (4 bytes, big-endian) and that many bytes of JSON. A hostile program may have written what comes
+out of the sandbox: it is bounded before it is read, and read as values of built-in types only.
 
 Values as JSON: null, booleans, text, floats and small integers as they are; everything else is a list whose first
-item says what it is:
+item is its kind:
 
     ["i", hex]  ["b", latin-1 text]  ["c", real, imaginary]
     ["l", *items]  ["t", *items]  ["s", *items]  ["f", *items]  ["d", *keys and values in turn]
@@ -27,18 +27,18 @@ Resolve = Callable[[int], Any]
 
 
 class Malformed(Exception):
-    """A frame or a value that is none."""
+    """Bytes that are not a frame, or data that is not a value."""
 
 
 class Kept:
-    """Stands for an object that stayed with the program; equal to nothing."""
+    """A stand-in for an object that stayed with the program; equal to nothing."""
 
     def __repr__(self) -> str:
-        return "an object that is no plain data"
+        return "an object that is not plain data"
 
 
 class Closed(Exception):
-    """The other end has gone."""
+    """The other end is gone."""
 
 
 def frame(body: bytes) -> bytes:
@@ -46,10 +46,10 @@ def frame(body: bytes) -> bytes:
 
 
 def parse(body: bytes) -> Any:
-    """The message in a frame's body.
+    """Read the message in a frame's body.
 
     Raises:
-        Malformed: not JSON, or JSON that nests too deeply.
+        Malformed: it is not JSON, or nests too deeply.
     """
     try:
         return json.loads(body)
@@ -64,20 +64,20 @@ def send(fd: int, message: object) -> None:
 
 
 def receive(fd: int) -> Any:
-    """The next message; for the inside, which trusts who sends.
+    """Read the next message, from a sender that is trusted: for use inside the sandbox.
 
     Raises:
-        Closed: there will be none.
+        Closed: there is none.
     """
     (size,) = struct.unpack(">I", _read(fd, 4))
     return json.loads(_read(fd, size))
 
 
 def encode(value: Any, refer: Refer | None = None, depth: int = MAX_DEPTH) -> Any:
-    """A value as JSON. Subclasses of built-in types go as what they hold; with `refer`, other objects as a number.
+    """Return a value as JSON. Subclasses of built-in types lose their class; `refer` gives other objects a number.
 
     Raises:
-        Malformed: the value is no plain data, or nests deeper than `depth`.
+        Malformed: the value is not plain data (without `refer`), or nests deeper than `depth`.
     """
     if depth < 0:
         raise Malformed("nests too deeply")
@@ -100,20 +100,20 @@ def encode(value: Any, refer: Refer | None = None, depth: int = MAX_DEPTH) -> An
         if isinstance(value, types):
             return [kind, *(encode(item, refer, depth - 1) for item in value)]
     if refer is None:
-        raise Malformed(f"a {type(value).__name__} is no plain data")
+        raise Malformed(f"{type(value).__name__} is not plain data")
     return ["o", refer(value)]
 
 
 def decode(data: Any, resolve: Resolve | None = None, depth: int = MAX_DEPTH) -> Any:
-    """The value that `encode` gave. Without `resolve`, an object that stayed behind is one equal to nothing.
+    """Return the value that `encode` was given. Without `resolve`, objects that stayed behind become `Kept`.
 
     Raises:
-        Malformed: no value, or one that nests deeper than `depth`.
+        Malformed: it is not a value, or nests deeper than `depth`.
     """
     if data is None or isinstance(data, bool | int | float | str):
         return data
     if depth < 0 or not isinstance(data, list) or not data:
-        raise Malformed("no value")
+        raise Malformed("not a value")
     kind, *items = data
     try:
         if kind in ("i", "b", "c", "o"):
@@ -125,11 +125,11 @@ def decode(data: Any, resolve: Resolve | None = None, depth: int = MAX_DEPTH) ->
             return dict(zip(values[::2], values[1::2], strict=True))
         return {"l": list, "t": tuple, "s": set, "f": frozenset}[kind](values)
     except (KeyError, TypeError, ValueError):
-        raise Malformed("no value") from None
+        raise Malformed("not a value") from None
 
 
 def _check_hashes(values: list[Any]) -> None:
-    """Values of one hash, which are easily made of integers, would take the square of their number to put together."""
+    """Refuse many values with one hash: a set of them, easily made of integers, takes quadratic time to build."""
     if values and max(Counter(map(hash, values)).values()) > _MAX_ALIKE:
         raise Malformed("values whose hashes collide")
 
@@ -144,7 +144,7 @@ def _scalar(kind: str, items: list[Any], resolve: Resolve | None) -> Any:
             return complex(real, imaginary)
         case "o", [int(number)]:
             return resolve(number) if resolve else Kept()
-    raise Malformed("no value")
+    raise Malformed("not a value")
 
 
 def _read(fd: int, size: int) -> bytes:

@@ -1,11 +1,11 @@
 """A warm interpreter that forks one confined process per program.
 
-Standard input is a socket of packets. The first one, from the grading process, is the confinement as JSON; then come
+Standard input is a socket of packets. The first one, from outside, is the confinement as JSON; then come
 
     ["start", number, kind, uid]    with file descriptors: channel, standard input, standard output
-    ["stop", number]                answered with the wait status, once nothing of the process is left
+    ["stop", number]                the reply is the wait status, sent once all of the process is gone
 
-A process says `["confined"]` on its channel, or why it is not, before it reads from it.
+Before it reads from its channel, a process sends `["confined"]`, or the reason why it is not.
 
 When the socket closes, everything is killed and this process ends.
 """
@@ -24,12 +24,12 @@ import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from components.sandbox.inside import judge, program
+from components.sandbox.inside import asserts, program
 from components.sandbox.inside.confine import CLONE_NEWPID, Confinement, call, confine
 from components.sandbox.inside.scratch import exceeds, remove
 from components.sandbox.inside.wire import send
 
-# What programs usually import: a fork then finds it in memory.
+# Modules that programs usually import: forks inherit them.
 _WARM = """
 array bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq
 itertools json math operator queue random re statistics string struct textwrap threading time types typing
@@ -38,7 +38,7 @@ _PACKET = 1 << 18
 _LOOK_SECONDS = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
 _CHANNEL = 3
-_KINDS = {"calls": program.serve, "script": program.script, "judge": judge.serve}
+_KINDS = {"calls": program.serve, "script": program.script, "asserts": asserts.serve}
 
 
 @dataclass
@@ -79,14 +79,14 @@ class _Zygote:
             os.mkdir(scratch, 0o700)
             if uid is not None:
                 os.chown(scratch, uid, uid)
-        # A process in a namespace of its own sees no parent.
+        # In a pid namespace of its own, a process sees its parent as 0.
         parent = 0 if self.how.namespaces else os.getpid()
         pid = os.fork()
         if not pid:
             self._become(kind, uid, scratch, fds, parent)
         self.running[number] = pid, scratch
         if self.how.namespaces:
-            # Children of the next fork shall not go where this one's are.
+            # The next fork must not land in this program's namespace.
             call("setns", self.own_namespace, CLONE_NEWPID)
 
     def _become(self, kind: str, uid: int | None, scratch: str, fds: list[int], parent: int) -> NoReturn:
@@ -116,7 +116,7 @@ class _Zygote:
         return status
 
     def _sweep(self) -> None:
-        """Kill what a program left behind: as subreaper, this process has become its parent."""
+        """Kill the processes that a program left behind; as subreaper, this process has become their parent."""
         known = {pid for pid, _ in self.running.values()}
         while left := _children() - known:
             for pid in left:
@@ -125,7 +125,7 @@ class _Zygote:
                 os.waitpid(pid, 0)
 
     def _watch(self) -> None:
-        """What no limit of the kernel's bounds without namespaces: the size of a directory, and a user's threads."""
+        """Kill programs over limits that the kernel does not enforce without namespaces: scratch size, and threads."""
         for pid, scratch in self.running.values():
             if exceeds(scratch, self.how.disk, self.how.files) or _threads(pid) > self.how.processes:
                 os.kill(pid, signal.SIGKILL)
@@ -152,7 +152,7 @@ def main() -> None:
     os.environ.clear()
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     how = Confinement(**json.loads(control.recv(_PACKET)))
-    # Programs expect what `site` adds, which is left out.
+    # Programs expect these of `site`, which is not loaded.
     vars(builtins).update(exit=sys.exit, quit=sys.exit)
     for name in _WARM.split():
         importlib.import_module(name)

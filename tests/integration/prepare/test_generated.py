@@ -9,8 +9,8 @@ from components.contract.errors import InputError
 from components.contract.generated import pack_task, unpack_task
 from components.prepare.generated import generate_rows
 from components.prepare.stage import run_stage as prepare
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 from components.store import open_run
 from components.store.parts import decode
 

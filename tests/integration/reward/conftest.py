@@ -1,16 +1,7 @@
 """A run whose prompts and trajectories are committed, for the reward stage to grade."""
 
 import io
-import json
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,13 +10,12 @@ import pytest
 from components.contract.layout import Round
 from components.contract.schemas import PROMPTS, TRAJECTORIES, with_metadata
 from components.runtime.clock import Clock
-from components.sandbox.paths import closed_folder
 from components.store import Run
 from components.store.parts import PartWriter
+from tests.support.open_python import in_open_python, open_python
 
-REPOSITORY = Path(__file__).parents[3]
-# Others run tests at the same time.
-ORDINARY_USER = 50_000 + os.getpid() % 10_000
+__all__ = ["in_open_python", "open_python"]
+
 AT = Round.iteration(1)
 GROUP = 4
 
@@ -116,53 +106,3 @@ def grader_module(tmp_path, monkeypatch) -> Callable[[str], None]:
         (folder / "trial.py").write_text(header + lines + "\n")
 
     return write
-
-
-@pytest.fixture(scope="session")
-def open_python() -> Iterator[str]:
-    """An interpreter that every user may start: this one, or a copy of it where it lies in a closed folder."""
-    executable = Path(os.path.realpath(sys.executable))
-    if closed_folder() is None:
-        yield str(executable)
-        return
-    root = Path(tempfile.mkdtemp(prefix="rapid-python-"))  # pytest's own folders are closed to others
-    root.chmod(0o755)
-    (root / "bin").mkdir(mode=0o755)
-    shutil.copy(executable, root / "bin")
-    library = Path(sysconfig.get_path("stdlib"))
-    left_out = shutil.ignore_patterns(
-        "site-packages", "test", "tests", "idlelib", "tkinter", "lib2to3", "config-*", "*.opt-?.pyc"
-    )
-    shutil.copytree(library, root / "lib" / library.name, ignore=left_out)
-    for shared in library.parent.glob("libpython*.so*"):
-        shutil.copy(shared, root / "lib")
-    yield str(root / "bin" / executable.name)
-    shutil.rmtree(root)
-
-
-@pytest.fixture
-def in_open_python(open_python) -> Callable[..., Any]:
-    """`in_open_python(module, user, **settings)`: what a module prints as JSON, as root or an `ordinary` user.
-
-    `root` uses an interpreter that every user may start, `root with its own interpreter` the one of this process.
-    """
-
-    def run(module: str, user: str, **settings: object) -> Any:
-        if user != "ordinary" and os.geteuid() != 0:
-            pytest.skip("not root here")
-        if user == "root with its own interpreter" and closed_folder() is None:
-            pytest.skip("every user can reach this interpreter")
-        other = user == "ordinary" and os.geteuid() == 0
-        python = sys.executable if user == "root with its own interpreter" else open_python
-        identity = {"user": ORDINARY_USER, "group": ORDINARY_USER, "extra_groups": []} if other else {}
-        words = [python, "-m", module, json.dumps(settings)]
-        paths = os.pathsep.join([str(REPOSITORY), *filter(None, sys.path)])
-        kept = {name: os.environ[name] for name in ("PATH", "RAPID_SHARED") if name in os.environ}
-        variables = {**kept, "PYTHONPATH": paths}
-        done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, env=variables, **identity)
-        if "No module named 'components'" in done.stderr:
-            pytest.skip("an ordinary user cannot read this project")
-        assert done.returncode == 0, done.stderr[-2000:]
-        return json.loads(done.stdout)
-
-    return run

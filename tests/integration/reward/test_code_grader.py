@@ -9,12 +9,12 @@ from components.contract.errors import InputError
 from components.reward.graders.code import code
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
-from components.sandbox.modes import choose, sandbox_options
-from components.sandbox.process import Sandbox
+from components.sandbox.modes import choose_mode, sandbox_options
+from components.sandbox.sandbox import Sandbox
 from tests.support.hostile import CHEATING
 
 try:
-    choose(SandboxSection())
+    choose_mode(SandboxSection())
 except InputError as error:
     pytest.skip(f"no sandbox here: {error}", allow_module_level=True)
 
@@ -103,8 +103,8 @@ def test_setup_builds_objects_of_the_program():
     [
         ("def f(x): raise StopIteration", "assert all(map(f, [1, 2]))", "ProgramError"),
         ("def f(x): raise StopIteration", "assert list(map(f, [1, 2])) == []", "ProgramError"),
-        (STACK, "assert Stack() == [1]", "gave an object that is no plain data, expected [1]"),
-        (STACK, "assert [1] == Stack()", "gave an object that is no plain data, expected [1]"),
+        (STACK, "assert Stack() == [1]", "returned an object that is not plain data, expected [1]"),
+        (STACK, "assert [1] == Stack()", "returned an object that is not plain data, expected [1]"),
         (STACK, "assert Stack() == [1][:]", "AssertionError"),
         (STACK, "assert Stack() in [[1], 'x', 5]", "AssertionError"),
         ("class Yes:\n    def __eq__(self, o): return True\n    def __lt__(self, o): return True\n"
@@ -118,7 +118,7 @@ def test_setup_builds_objects_of_the_program():
         ("def sorted(x): return x", "assert set(sorted([2, 1])) == {1, 2}", "without calling the program"),
         ("def f(): raise AssertionError", "assert f() == 1", "AssertionError"),
         ("def f(x): x.append(1)", "x = []\nf(x)\nassert x == [1]", "AssertionError"),
-        ("def f(g): return g(1)", "assert f(lambda x: x) == 1", "no plain data"),
+        ("def f(g): return g(1)", "assert f(lambda x: x) == 1", "not plain data"),
         ("import os\ndef f(): os._exit(0)", "assert all(f() for _ in range(2))", "exit status 0"),
         ("def f(): return f", "assert f()() is f() is f", "AssertionError"),
     ],
@@ -147,14 +147,14 @@ def test_results_of_every_test_are_told():
     tests = ["assert add(2, 3) == 5", "assert add(1, 1) == 3", "assert add(1) == 1", "assert add(0, 0) == 0"]
     result = score(ADD, *tests)
     assert (result, dict(result.parts)) == (0.0, {"code.passed": 2.0, "code.tests": 4.0})
-    assert result.detail == "PFEP; test 2: add gave 2, expected 3"
+    assert result.detail == "PFEP; test 2: add returned 2, expected 3"
     assert score(ADD, *tests, partial=True) == 0.5
 
 
 def test_a_program_that_hangs_fails_from_there_on():
     program = "def f(x):\n    while x: pass\n    return 0"
     result = score(program, "assert f(0) == 0", "assert f(1) == 0", "assert f(0) == 0", limits={"cpu_seconds": 30})
-    assert result.detail == "PTT; test 2: no answer in time"
+    assert result.detail == "PTT; test 2: no reply in time"
 
 
 def test_nothing_is_started_when_the_time_is_over(monkeypatch):

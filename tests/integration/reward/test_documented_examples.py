@@ -8,8 +8,8 @@ import yaml
 
 from components.contract.config import RunConfig
 from components.contract.resolve import validate_config
-from components.reward.pool import GraderPool, Outcome, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Outcome, Task
 from tests.support.json_server import json_server
 
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")

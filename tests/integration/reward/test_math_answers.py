@@ -8,8 +8,8 @@ import pytest
 from answer_variants import variants
 
 from components.contract.config import GraderSpec
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 

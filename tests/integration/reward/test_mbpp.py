@@ -9,7 +9,7 @@ import pytest
 from components.contract.config import SandboxSection
 from components.contract.errors import InputError
 from components.sandbox.modes import sandbox_options
-from components.sandbox.process import Limits, Sandbox
+from components.sandbox.sandbox import Limits, Sandbox
 from tests.support.mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows
 from tests.support.mutations import mutated
 
@@ -39,7 +39,7 @@ def test_every_reference_solution_passes():
 
 
 def test_every_reference_solution_passes_under_landlock(in_open_python):
-    assert in_open_python("mbpp", "ordinary", mode="landlock", **UNHURRIED) == {}
+    assert in_open_python("tests.support.mbpp", "ordinary", mode="landlock", **UNHURRIED) == {}
 
 
 def test_one_changed_operator_or_constant_is_noticed():

@@ -268,7 +268,7 @@ def test_rewards_that_teach_nothing_are_told_at_once(sampled_run, grader_module,
 
 def test_no_grading_process_is_left(sampled_run):
     grade_shard(sampled_run([["1"] * 4]).uri, AT, 0)
-    own = f"components.reward.worker\0{os.getpid()}\0".encode()
+    own = f"components.reward.grading_main\0{os.getpid()}\0".encode()
     assert [path for path in Path("/proc").glob("[0-9]*/cmdline") if own in _content(path)] == []
 
 

@@ -78,9 +78,9 @@ program.encode = wire.encode = lambda value, *_: True
 program.send = lambda channel, message: wire.send(channel, ["value", True])
 """
     + _WRONG,
-    "patched judge": """
-import components.sandbox.inside.judge as judge
-judge._run = lambda *_: None
+    "patched asserts": """
+import components.sandbox.inside.asserts as asserts
+asserts._run = lambda *_: None
 """
     + _WRONG,
     "patched json": "import json\njson.dumps = lambda *_: '[\"value\", true]'\n" + _WRONG,

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from components.contract.config import GraderSpec, SandboxSection
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 from components.sandbox.layers import uids_for
 from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 

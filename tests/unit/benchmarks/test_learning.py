@@ -150,7 +150,7 @@ def test_no_held_out_prompt_is_trained_on(task: Task) -> None:
 
 @every_task
 def test_half_of_the_demonstrations_are_wrong_and_their_grader_says_so(task: Task) -> None:
-    from components.reward.graders.generated import reasoning_gym
+    from components.reward.graders.reasoning_gym import reasoning_gym
 
     answers = {p.prompt: p for p in task.train}
     samples = list(islice(task.demonstrations(0), 1000))

@@ -26,7 +26,7 @@ def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_layer_that_the_chosen_mode_has_is_no_warning(
     monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
 ) -> None:
-    monkeypatch.setattr(machine, "choose", lambda _: mode)
+    monkeypatch.setattr(machine, "choose_mode", lambda _: mode)
     (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
     assert finding.level is level
     assert bool(finding.fix) == (level is Level.warning)

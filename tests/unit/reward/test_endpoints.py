@@ -9,8 +9,8 @@ import pytest
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.contract.resolve import validate_config
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 from tests.support.json_server import json_server
 
 KEY = "planted-key-0123456789"

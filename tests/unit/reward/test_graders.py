@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.reward.graders.math import math
 from components.reward.graders.numeric import final_number, numeric
-from components.reward.graders.symbolic import math
 from components.reward.graders.text import exact, length, regex
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -7,9 +7,9 @@ import pytest
 
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
+from components.reward.grader_lookup import resolve_graders
 from components.reward.graders.lean import is_proved
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 from tests.support.json_server import json_server
 
 HEADER = "import Mathlib\n"

@@ -31,9 +31,9 @@ BUILT_IN = {
     "judge": "components.reward.graders.judge:judge",
     "lean": "components.reward.graders.lean:lean",
     "length": "components.reward.graders.text:length",
-    "math": "components.reward.graders.symbolic:math",
+    "math": "components.reward.graders.math:math",
     "numeric": "components.reward.graders.numeric:numeric",
-    "reasoning_gym": "components.reward.graders.generated:reasoning_gym",
+    "reasoning_gym": "components.reward.graders.reasoning_gym:reasoning_gym",
     "regex": "components.reward.graders.text:regex",
 }
 

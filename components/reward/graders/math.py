@@ -7,7 +7,7 @@ from typing import Any
 from math_verify import parse
 
 from components.contract.answers import STYLES, Style, final_answer
-from components.reward.graders.equivalence import equivalent
+from components.reward.graders.math_equivalence import equivalent
 
 
 def grader_version(*, time_limit: float, extract: str = "auto") -> str:  # noqa: ARG001

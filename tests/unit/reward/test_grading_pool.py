@@ -12,8 +12,8 @@ import pytest
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import BUILT_IN, resolve_graders
+from components.reward.grader_lookup import BUILT_IN, resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 
 GRADER = """
 import ctypes, os, sys, time
@@ -198,7 +198,9 @@ def test_every_built_in_grader_loads(name):
 
 
 def test_grading_processes_import_no_heavy_libraries():
-    code = "import components.reward.worker, components.reward.graders.numeric, components.reward.graders.text, sys;"
+    code = (
+        "import components.reward.grading_main, components.reward.graders.numeric, components.reward.graders.text, sys;"
+    )
     code += "print([m for m in ('pyarrow', 'pydantic', 'boto3', 'numpy', 'torch') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
@@ -221,8 +223,8 @@ def test_grading_processes_die_with_a_killed_parent(tmp_path):
     )
     script = textwrap.dedent("""
         from components.contract.config import GraderSpec
-        from components.reward.pool import GraderPool, Task
-        from components.reward.registry import resolve_graders
+        from components.reward.grading_pool import GraderPool, Task
+        from components.reward.grader_lookup import resolve_graders
         with GraderPool(resolve_graders([GraderSpec(name="orphan_grader:grade")]), 2, 1000.0) as pool:
             list(pool.grade([Task("p", "c", None, "{}")] * 2))
     """)

@@ -1,6 +1,6 @@
-"""Tests of a program, read from the columns of its prompt.
+"""Test suites for programs, read from the columns of a data set's row.
 
-| columns                                                    | known from        | read as               |
+| columns                                                    | used by           | read as               |
 |------------------------------------------------------------|-------------------|-----------------------|
 | `test_list` (`test_setup_code`, `test_imports`, `challenge_test_list`) | MBPP  | asserts               |
 | `test`, a script, with `entry_point` where it has `check(candidate)` | MBPP+, HumanEval | calls, or one test |
@@ -10,23 +10,53 @@
 
 import ast
 import json
+import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from components.reward.code.values import Call, parse_call
+RELATIVE_TOLERANCE = 1e-7
+
+Check = Literal["equal", "true", "false", "close"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A test that is one call, `name(*positional, **named)`, and the value expected of it.
+
+    `tolerance` is absolute and used by `close` only.
+    """
+
+    name: str
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+    check: Check
+    expected: Any = None
+    tolerance: float = 0.0
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value, decoded from the program's message, is the expected one."""
+        match self.check:
+            case "true":
+                return bool(value)
+            case "false":
+                return not value
+            case "equal":
+                return bool(value == self.expected)
+            case "close":
+                return bool(value == self.expected) or _close(value, self.expected, self.tolerance)
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of the program's functions with plain values, each with what is expected."""
+    """Calls of the program's functions with plain values."""
 
     calls: tuple[Call, ...]
 
 
 @dataclass(frozen=True)
 class Asserts:
-    """Tests as text, which a judge runs one after another behind `setup`."""
+    """Tests as Python text, run one after another after `setup` in a process of their own."""
 
     setup: str
     tests: tuple[str, ...]
@@ -34,7 +64,7 @@ class Asserts:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Texts for standard input, and what shall come out."""
+    """Texts for standard input, each with the expected standard output."""
 
     pairs: tuple[tuple[str, str], ...]
 
@@ -43,10 +73,14 @@ Suite = Calls | Asserts | Pairs
 
 
 def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, plus: bool) -> Suite:
-    """The tests of a prompt.
+    """Read the tests of a row: its columns `metadata`, and its column `answer`.
+
+    Args:
+        challenge: add MBPP's challenge tests.
+        plus: prefer the script `test` of MBPP+ to `test_list`.
 
     Raises:
-        ValueError: the prompt has none, or none that can be read.
+        ValueError: the row has no tests, or they cannot be read.
     """
     given = _json(answer)
     pairs = _json(metadata.get("input_output")) or given
@@ -66,8 +100,8 @@ def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, pl
     raise ValueError("the prompt has no tests: neither test_list, test, input_output nor asserts in its answer")
 
 
-def names(suite: Suite) -> list[str]:
-    """What a program for these tests may define."""
+def called_names(suite: Suite) -> list[str]:
+    """Return the names that the tests call, some of which the program defines."""
     match suite:
         case Calls(calls):
             return sorted({call.name for call in calls})
@@ -95,7 +129,7 @@ def _script(text: str, entry_point: object) -> Suite:
 
 
 def _plus(text: str) -> Calls | None:
-    """MBPP+: `inputs = [...]`, `results = [...]` and a loop of `assertion(f(*inp), exp, tolerance)`."""
+    """Read MBPP+'s form: `inputs = [...]`, `results = [...]` and a loop of `assertion(f(*inp), exp, tolerance)`."""
     lists: dict[str, list[Any]] = {}
     checks = []
     try:
@@ -122,7 +156,7 @@ def _plus(text: str) -> Calls | None:
         cases = zip(lists["inputs"], lists["results"], strict=True)
     except (SyntaxError, ValueError, KeyError, TypeError):
         return None
-    # The script's own rule: where floats are expected and no tolerance is given, it is 1e-6.
+    # The script's own rule: without a tolerance, expected floats get 1e-6.
     return Calls(tuple(Call(function, tuple(given), {}, "close", wanted, tolerance or 1e-6) for given, wanted in cases))
 
 
@@ -144,3 +178,48 @@ def _texts(value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def parse_call(test: str) -> Call | None:
+    """Read `assert f(1, [2]) == 3`, `assert f(x=1)` or `assert not f(1)`; return None for any other test.
+
+    The name may be that of a built-in function: here alone nothing but the program can be called, so it is certain that
+    the program's own function is meant.
+    """
+    try:
+        body = ast.parse(test.strip()).body
+    except (SyntaxError, ValueError):
+        return None
+    match body:
+        case [ast.Assert(test=ast.Compare(left=ast.Call() as call, ops=[ast.Eq()], comparators=[expected]))]:
+            return _call(call, "equal", expected)
+        case [ast.Assert(test=ast.Compare(left=expected, ops=[ast.Eq()], comparators=[ast.Call() as call]))]:
+            return _call(call, "equal", expected)
+        case [ast.Assert(test=ast.Call() as call)]:
+            return _call(call, "true")
+        case [ast.Assert(test=ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call))]:
+            return _call(call, "false")
+    return None
+
+
+def _call(call: ast.Call, check: Check, expected: ast.expr | None = None) -> Call | None:
+    if not isinstance(call.func, ast.Name):
+        return None
+    try:
+        positional = tuple(ast.literal_eval(argument) for argument in call.args)
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        wanted = ast.literal_eval(expected) if expected else None
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return None
+    return Call(call.func.id, positional, named, check, wanted)
+
+
+def _close(value: Any, expected: Any, tolerance: float) -> bool:
+    """Compare floats, or sequences of floats only, as MBPP+ does."""
+    if isinstance(expected, float):
+        number = isinstance(value, int | float)
+        return number and math.isclose(value, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=tolerance)
+    if isinstance(expected, list | tuple) and expected and all(isinstance(item, float) for item in expected):
+        same = isinstance(value, list | tuple) and len(value) == len(expected)
+        return same and all(_close(v, e, tolerance) for v, e in zip(value, expected, strict=True))
+    return False

@@ -5,29 +5,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from components.contract.config import GraderSpec, SandboxSection
+from components.contract.config import SandboxSection
 from components.contract.errors import InputError
-from components.contract.layout import Round
-from components.reward.registry import resolve_graders
-from components.reward.stage import run_stage as grade_shard
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.layers import Layer
-from components.sandbox.process import Limits, Sandbox, SandboxGone
+from components.sandbox.sandbox import Limits, Sandbox, SandboxGone
 
-SHARD = (Round.iteration(1), 0)
 LIMITS = Limits(seconds=5.0, cpu_seconds=5, memory_mib=256, processes=1, file_mib=4, output_kib=64)
 MISSING = Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
 NO_LANDLOCK = Layer("landlock", False, "not in this kernel or switched off", "use a kernel from 5.13")
-ADDED = "assert add(2, 3) == 5\nassert add(1, 1) == 2"
-FENCED = "```python\ndef add(a, b):\n    return a {} b\n```"
 
 
 @pytest.fixture
@@ -39,48 +32,23 @@ def nothing_here(monkeypatch):
 @pytest.fixture
 def mode():
     try:
-        return modes.choose(SandboxSection())
+        return modes.choose_mode(SandboxSection())
     except InputError as error:
         pytest.skip(f"no sandbox here: {error}")
 
 
-@pytest.mark.usefixtures("nothing_here")
-def test_what_is_missing_is_named_with_how_to_mend_it():
-    with pytest.raises(InputError) as refusal:
-        resolve_graders([GraderSpec(name="code")])
-    for words in ("bubblewrap (bwrap) is not installed", "apt-get install bubblewrap", "kernel from 5.13", "--unsafe"):
-        assert words in str(refusal.value)
-
-
-@pytest.mark.usefixtures("nothing_here")
-def test_graders_that_run_nothing_need_no_sandbox():
-    assert resolve_graders([GraderSpec(name="exact")])[0].options == {}
-
-
-@pytest.mark.usefixtures("nothing_here")
-def test_unsafe_has_to_be_said():
-    (grader,) = resolve_graders([GraderSpec(name="code")], SandboxSection(unsafe=True))
-    assert grader.options["sandbox"]["mode"] == "unsafe"
-
-
 def test_unsafe_changes_nothing_where_there_is_a_sandbox(mode):
-    assert modes.choose(SandboxSection(unsafe=True)) == mode
+    assert modes.choose_mode(SandboxSection(unsafe=True)) == mode
 
 
 def test_landlock_takes_over_where_namespaces_are_forbidden(monkeypatch):
     monkeypatch.setattr(modes, "namespaces", lambda: MISSING)
     monkeypatch.setattr(modes, "landlock", lambda: Layer("landlock", True, "ABI 7"))
-    assert modes.choose(SandboxSection()) == "landlock"
+    assert modes.choose_mode(SandboxSection()) == "landlock"
     with pytest.raises(InputError, match="bubblewrap"):
-        modes.choose(SandboxSection(mode="namespaces"))
-    with pytest.raises(InputError, match="processes is 4"):
-        modes.choose(SandboxSection(mode="landlock", processes=4))
-
-
-@pytest.mark.usefixtures("mode")
-def test_the_program_has_less_time_than_its_grading_process():
-    (grader,) = resolve_graders([GraderSpec(name="code")], SandboxSection(seconds=100), time_limit=5.0)
-    assert grader.options["sandbox"]["seconds"] == 4.0
+        modes.choose_mode(SandboxSection(mode="namespaces"))
+    with pytest.raises(InputError, match=r"processes must be 1 without namespaces \(got 4\)"):
+        modes.choose_mode(SandboxSection(mode="landlock", processes=4))
 
 
 def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
@@ -92,29 +60,10 @@ def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
 @pytest.mark.usefixtures("mode")
 def test_a_program_that_cannot_be_confined_is_not_run(monkeypatch):
     """Nor does it count as one that is wrong."""
-    monkeypatch.setattr("components.sandbox.process.DEVICES", ["/dev/null", "/dev/nothing"])
+    monkeypatch.setattr("components.sandbox.sandbox.DEVICES", ["/dev/null", "/dev/nothing"])
     refused = pytest.raises(SandboxGone, match=r"could not be confined.*No such file")
     with Sandbox("landlock", LIMITS) as sandbox, sandbox.start("calls") as program, refused:
         program.receive(time.monotonic() + 5)
-
-
-def test_a_sandbox_that_was_killed_is_started_again():
-    """Whatever ends it from outside costs no completion more than itself."""
-    from components.reward.graders import code as module
-
-    options = modes.sandbox_options(SandboxSection(), 10.0)
-    grade = lambda: module.code(  # noqa: E731
-        prompt="", completion=FENCED.format("+"), answer=ADDED, metadata={}, sandbox=options
-    )
-    module._close()
-    assert grade() == 1.0
-    (sandbox,) = module._open
-    for process in psutil.Process(sandbox._process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    sandbox._process.kill()
-    assert grade() == 1.0
-    module._close()
 
 
 @pytest.mark.parametrize("mode", ["namespaces", "landlock", "unsafe"])
@@ -124,7 +73,7 @@ def test_everything_ends_with_a_killed_grading_process(mode):
         pytest.skip(f"no {mode} here")
     script = f"""
 import os, sys, time
-from components.sandbox.process import Limits, Sandbox
+from components.sandbox.sandbox import Limits, Sandbox
 sandbox = Sandbox({mode!r}, {LIMITS!r})
 program = sandbox.start("calls")
 program.send([["import time\\ntime.sleep(1000)", False]], time.monotonic() + 5)
@@ -195,27 +144,3 @@ def test_no_file_descriptor_is_left_open(mode):
             with sandbox.start("calls"):
                 pass
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
-
-
-def test_the_stage_grades_programs_and_names_the_sandbox(mode, sampled_run, commit_prompts):
-    run = sampled_run([[FENCED.format(sign) for sign in "+-+*"]], "reward=code")
-    run.store.delete(f"{run.layout.prompts}/manifest.json")
-    commit_prompts(run, [("Add.", ADDED)])
-    manifest = grade_shard(run.uri, *SHARD)
-    assert (manifest.facts["reward_train"], manifest.facts["ok"], manifest.facts["sandbox"]) == (0.5, 4, mode)
-
-
-@pytest.mark.usefixtures("nothing_here")
-def test_the_stage_refuses_before_it_grades(sampled_run):
-    run = sampled_run([["x"] * 4], "reward=code")
-    with pytest.raises(InputError, match="keeps model-written programs in"):
-        grade_shard(run.uri, *SHARD)
-
-
-@pytest.mark.usefixtures("nothing_here")
-def test_the_manifest_says_that_it_was_unsafe(sampled_run, commit_prompts):
-    run = sampled_run([[FENCED.format(sign) for sign in "+-+*"]], "reward=code", "reward.workers=1")
-    run.store.delete(f"{run.layout.prompts}/manifest.json")
-    commit_prompts(run, [("Add.", ADDED)])
-    manifest = grade_shard(run.uri, *SHARD, unsafe=True)
-    assert (manifest.facts["reward_train"], manifest.facts["sandbox"]) == (0.5, "unsafe")

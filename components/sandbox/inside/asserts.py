@@ -1,9 +1,9 @@
-"""The process of a judge: runs tests that stand for themselves, with the program's names at the end of a wire.
+"""The process that runs tests written as Python text, while the program they test runs in another process.
 
-The program is in another process. A test that calls `f(3)` sends the call there and gets a plain value back; what it
-compares the value with never leaves this process. Objects that are no plain data stay with the program; of them a
-test may call, read and set attributes, index, iterate, take the length, the truth and the text. They equal nothing
-but themselves: an `__eq__` of the program's is never asked.
+A test that calls `f(3)` sends the call to the program and gets a plain value back; the value it is compared with
+never leaves this process. Objects that are not plain data stay with the program: a test may call them, read and set
+their attributes, index and iterate them, and take their length, truth and text. They equal nothing but themselves:
+the program's `__eq__` is never called.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import Any
 from components.sandbox.inside.wire import decode, encode, receive, send
 
 _MESSAGE_CHARACTERS = 200
-# Not StopIteration and its like: raised within `all(map(f, xs))` they would end it as if all had been well.
+# Not StopIteration and its like: raised within `all(map(f, xs))` they would end it without a failure.
 _ERRORS = {
     error.__name__: error
     for error in (
@@ -27,14 +27,14 @@ _ERRORS = {
 
 
 class ProgramError(Exception):
-    """The program raised something that is none of Python's ordinary errors."""
+    """The program raised something other than Python's ordinary errors."""
 
 
 def serve(channel: int) -> None:
     """Run `{"setup": text, "tests": [text]}`, one after another in one namespace.
 
     Sends `["call", ...]` whenever the program is needed and reads its reply; sends `["verdict", passed, reason]`
-    after every test, or for all of them at once where the setup fails.
+    after every test. Where the setup fails, so do all tests.
     """
     job = receive(channel)
     namespace: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
@@ -49,10 +49,10 @@ def serve(channel: int) -> None:
 
 
 def _run(channel: int, text: str, namespace: dict[str, Any]) -> str | None:
-    """Why a text failed; None where it ran to its end."""
+    """Run a text and return why it failed; None where it ran to its end."""
     try:
         for name, module in _unbound(text, namespace).items():
-            namespace[name] = __import__(name) if module else _Asking(channel, name)("itself")
+            namespace[name] = __import__(name) if module else _Requests(channel, name)("itself")
         exec(compile(text, "<test>", "exec"), namespace)
     except BaseException as error:
         return f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
@@ -60,7 +60,7 @@ def _run(channel: int, text: str, namespace: dict[str, Any]) -> str | None:
 
 
 def _unbound(text: str, namespace: dict[str, Any]) -> dict[str, bool]:
-    """Names that a text uses without having them, and whether each is a module: used for its attributes only."""
+    """Return the names that a text uses but does not define, and whether each is a module, used for its attributes."""
     top = symtable.symtable(text, "<test>", "exec")
     bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     used = {
@@ -81,37 +81,39 @@ def _tables(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
 
 
 class Remote:
-    """An object of the program's."""
+    """A stub for an object that stays with the program."""
 
     def __init__(self, channel: int, target: int) -> None:
-        object.__setattr__(self, "_ask", _Asking(channel, target))
+        object.__setattr__(self, "_request", _Requests(channel, target))
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        return self._ask("call", positional, named)
+        return self._request("call", positional, named)
 
     def __getattr__(self, name: str) -> Any:
-        return self._ask("attribute", name)
+        return self._request("attribute", name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._ask("set", name, value)
+        self._request("set", name, value)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._ask("item", key)
+        return self._request("item", key)
 
     def __iter__(self) -> Any:
-        return iter(_exact(self._ask("items"), list))
+        return iter(_exact(self._request("items"), list))
 
     def __len__(self) -> int:
-        return _exact(self._ask("length"), int)
+        return _exact(self._request("length"), int)
 
     def __str__(self) -> str:
-        return _exact(self._ask("text"), str)
+        return _exact(self._request("text"), str)
 
     def __bool__(self) -> bool:
-        return _exact(self._ask("truth"), bool)
+        return _exact(self._request("truth"), bool)
 
 
-class _Asking:
+class _Requests:
+    """Requests to the program about one of its objects, by name or number."""
+
     def __init__(self, channel: int, target: str | int) -> None:
         self.channel, self.target = channel, target
 
@@ -123,16 +125,16 @@ class _Asking:
                 return decode(data, lambda number: Remote(self.channel, number))
             case ["raised", str(kind), str(message)]:
                 raise _ERRORS.get(kind, ProgramError)(message)
-        raise ProgramError("its answer is none")
+        raise ProgramError("its reply cannot be read")
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, Remote):
-        raise TypeError(f"{value!r} is no plain data and cannot be handed to the program")
-    return object.__getattribute__(value, "_ask").target
+        raise TypeError(f"{value!r} is not plain data and cannot be passed to the program")
+    return object.__getattribute__(value, "_request").target
 
 
 def _exact(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise TypeError(f"the program answered {value!r}, not a {kind.__name__}")
+        raise TypeError(f"the program returned {value!r}, not {kind.__name__}")
     return value

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from components.contract.errors import InputError
-from components.reward.process import START_SECONDS, GradingProcess
-from components.reward.registry import Grader
+from components.reward.grader_lookup import Grader
+from components.reward.grading_process import START_SECONDS, GradingProcess
 from components.runtime.cores import usable_cores
 
 _CHUNK = 16

@@ -46,7 +46,7 @@ def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, use
     assert {name: outcome for name, outcome in outcomes.items() if outcome[:2] != ["ok", 0.0]} == {}
     # What was attempted was denied, rather than never tried; a seccomp filter may end who calls by another gate.
     answers = {name: outcomes[name][2] for name in ESCAPES}
-    assert {n: a for n, a in answers.items() if "gave 'held'" not in a and "SIGSYS" not in a} == {}
+    assert {n: a for n, a in answers.items() if "returned 'held'" not in a and "SIGSYS" not in a} == {}
 
 
 def test_the_corpus_is_no_smaller_than_promised():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.reward.ending import how_it_ended
+from components.runtime.exits import describe_exit
 
 
 @pytest.mark.parametrize(
@@ -10,4 +10,4 @@ from components.reward.ending import how_it_ended
     [(0, "exit status 0"), (3, "exit status 3"), (-9, "SIGKILL"), (-34, "SIGRTMIN"), (-40, "signal 40")],
 )
 def test_every_ending_has_words(returncode, words):
-    assert how_it_ended(returncode) == words
+    assert describe_exit(returncode) == words

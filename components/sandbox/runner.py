@@ -1,4 +1,4 @@
-"""Running a program against its tests; what a program sends is data and proves nothing but its value."""
+"""Runner of a test suite against a program in the sandbox. Messages from the program are data, never verdicts."""
 
 import os
 import select
@@ -8,31 +8,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from components.reward.code.extraction import Source
-from components.reward.code.suite import Asserts, Calls, Pairs, Suite
-from components.reward.code.values import Call
-from components.reward.ending import how_it_ended
+from components.runtime.exits import describe_exit
+from components.sandbox.extraction import Source
 from components.sandbox.inside.wire import Closed, Malformed, decode, encode
-from components.sandbox.process import Program, Sandbox, TimedOut, TooLarge
+from components.sandbox.sandbox import Program, Sandbox, TimedOut, TooLarge
+from components.sandbox.suite import Asserts, Call, Calls, Pairs, Suite
 
-_SHOWN = 80
-_ENDINGS = (Closed, TimedOut, TooLarge, Malformed)
+_MAX_SHOWN_CHARACTERS = 80
+_FAILURES = (Closed, TimedOut, TooLarge, Malformed)
 
 Verdict = Literal["passed", "failed", "raised", "timeout", "died", "output"]
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What became of one test; `reason` is empty for one that passed."""
+    """The verdict on one test; `reason` is empty where it passed."""
 
     verdict: Verdict
     reason: str = ""
 
 
 def run_suite(sandbox: Sandbox, sources: Sequence[Source], suite: Suite, seconds: float) -> list[TestResult]:
-    """A result for every test, within `seconds` of wall clock for all of them together.
+    """Run all tests within `seconds` of wall clock and return a result for each.
 
-    A program that dies or does not answer in time fails the test it is at and all that follow.
+    A program that dies or does not reply in time fails its current test and all that follow.
 
     Raises:
         SandboxGone: the sandbox itself ended.
@@ -56,13 +55,13 @@ def _run_calls(sandbox: Sandbox, sources: Sequence[Source], calls: Sequence[Call
                 return [failure]
             for call in calls:
                 program.send(["call", call.name, encode(call.positional), encode(call.named)], deadline)
-                results.append(_judged(call, program.receive(deadline)))
-        except _ENDINGS as error:
-            results.append(_ended(error, program))
+                results.append(_compare(call, program.receive(deadline)))
+        except _FAILURES as error:
+            results.append(_failed(error, program))
     return results
 
 
-def _judged(call: Call, reply: object) -> TestResult:
+def _compare(call: Call, reply: object) -> TestResult:
     match reply:
         case ["raised", str(kind), str(message)]:
             return TestResult("raised", f"{call.name} raised {kind}: {message}")
@@ -71,37 +70,37 @@ def _judged(call: Call, reply: object) -> TestResult:
                 value = decode(data)
                 if call.holds(value):
                     return TestResult("passed")
-                return TestResult("failed", f"{call.name} gave {_short(value)}, expected {_short(call.expected)}")
+                return TestResult("failed", f"{call.name} returned {_short(value)}, expected {_short(call.expected)}")
             except (Malformed, RecursionError, ArithmeticError):
                 pass
-    return TestResult("failed", f"{call.name} gave nothing that can be compared")
+    return TestResult("failed", f"{call.name} returned a value that cannot be compared")
 
 
 def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, deadline: float) -> list[TestResult]:
     results: list[TestResult] = []
-    with sandbox.start("judge") as judge, sandbox.start("calls") as program:
+    with sandbox.start("asserts") as tests, sandbox.start("calls") as program:
         try:
             if failure := _load(program, sources, deadline):
                 return [failure]
-            judge.send({"setup": suite.setup, "tests": suite.tests}, deadline)
-            asked = False
+            tests.send({"setup": suite.setup, "tests": suite.tests}, deadline)
+            called = False
             while len(results) < len(suite.tests):
-                match judge.receive(deadline):
+                match tests.receive(deadline):
                     case ["call", operation, *arguments]:
-                        # To look a name up, which the judge does for all that a test mentions, runs nothing.
-                        asked = asked or operation != "itself"
+                        # Every name that a test mentions is looked up with "itself", which runs nothing.
+                        called = called or operation != "itself"
                         program.send([operation, *arguments], deadline)
-                        judge.send_frame(program.receive_frame(deadline), deadline)
+                        tests.send_frame(program.receive_frame(deadline), deadline)
                     case ["verdict", True, _]:
-                        # A name of Python's own, which a test means the program's function by, would pass like this.
-                        unasked = TestResult("failed", "the test passes without calling the program")
-                        results.append(TestResult("passed") if asked else unasked)
-                        asked = False
+                        # For example a test that means the program's `sorted` but finds Python's own.
+                        not_called = TestResult("failed", "the test passes without calling the program")
+                        results.append(TestResult("passed") if called else not_called)
+                        called = False
                     case ["verdict", False, reason]:
                         results.append(TestResult("failed", str(reason)))
-                        asked = False
-        except _ENDINGS as error:
-            results.append(_ended(error, program))
+                        called = False
+        except _FAILURES as error:
+            results.append(_failed(error, program))
     return results
 
 
@@ -111,7 +110,7 @@ def _run_pairs(
     results: list[TestResult] = []
     for given, wanted in pairs:
         results.append(_run_pair(sandbox, sources, given, wanted, deadline))
-        # The time is everyone's: to start a process for each of hundreds that are left would take seconds beyond it.
+        # All pairs share the time: starting a process for each of hundreds that remain would take seconds more.
         if results[-1].verdict == "timeout":
             break
     return results
@@ -124,8 +123,8 @@ def _run_pair(sandbox: Sandbox, sources: Sequence[Source], given: str, wanted: s
             program.send(sources, deadline)
             output = pipe.read(sandbox.limits.output_kib * 1024, deadline)
             ending = program.receive(deadline)
-        except _ENDINGS as error:
-            return _ended(error, program)
+        except _FAILURES as error:
+            return _failed(error, program)
     match ending:
         case ["ended"] if _lines(output) == _lines(wanted):
             return TestResult("passed")
@@ -133,7 +132,7 @@ def _run_pair(sandbox: Sandbox, sources: Sequence[Source], given: str, wanted: s
             return TestResult("failed", f"wrote {_short(output)}, expected {_short(wanted)}")
         case ["failed", str(kind), str(message)]:
             return TestResult("raised", f"{kind}: {message}")
-    return TestResult("failed", "how it ended cannot be read")
+    return TestResult("failed", "its last message cannot be read")
 
 
 def _load(program: Program, sources: Sequence[Source], deadline: float) -> TestResult | None:
@@ -143,23 +142,23 @@ def _load(program: Program, sources: Sequence[Source], deadline: float) -> TestR
             return None
         case ["failed", str(kind), str(message)]:
             return TestResult("raised", f"at its start, {kind}: {message}")
-    return TestResult("failed", "how it started cannot be read")
+    return TestResult("failed", "its first message cannot be read")
 
 
-def _ended(error: Exception, program: Program) -> TestResult:
+def _failed(error: Exception, program: Program) -> TestResult:
     match error:
         case TimedOut():
-            return TestResult("timeout", "no answer in time")
+            return TestResult("timeout", "no reply in time")
         case TooLarge():
             return TestResult("output", "more output than reward.sandbox.output_kib")
         case Malformed():
-            return TestResult("failed", "an answer that cannot be read")
-    how = how_it_ended(os.waitstatus_to_exitcode(program.stop()))
-    return TestResult("died", f"the program ended before its tests did ({how})")
+            return TestResult("failed", "its reply cannot be read")
+    ending = describe_exit(os.waitstatus_to_exitcode(program.stop()))
+    return TestResult("died", f"the program ended before its tests did ({ending})")
 
 
 class _Pipe:
-    """What a program writes to its standard output."""
+    """A pipe that a program writes its standard output to."""
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe()
@@ -177,7 +176,7 @@ class _Pipe:
             self.write_end = -1
 
     def read(self, limit: int, deadline: float) -> str:
-        """Everything up to the end of the stream. Raises TimedOut, TooLarge."""
+        """Read to the end of the stream. Raises TimedOut, TooLarge."""
         data = bytearray()
         while select.select([self.read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
             more = os.read(self.read_end, 1 << 16)
@@ -191,7 +190,7 @@ class _Pipe:
 
 @contextmanager
 def _read_only(text: str) -> Iterator[int]:
-    """A file of memory that can be read only."""
+    """Open a read-only file in memory that holds `text`."""
     with os.fdopen(os.memfd_create("stdin"), "wb") as file:
         file.write(text.encode("utf-8", "replace"))
         file.flush()
@@ -203,7 +202,7 @@ def _read_only(text: str) -> Iterator[int]:
 
 
 def _lines(text: str) -> list[str]:
-    """What counts of an output: its lines without white space at their ends, and without empty ones at its end."""
+    """Return the lines to compare: without white space at their ends, and without empty lines at the end."""
     return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
@@ -212,4 +211,4 @@ def _short(value: object) -> str:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python prints
         text = f"a very large {type(value).__name__}"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[: _MAX_SHOWN_CHARACTERS - 3] + "..."

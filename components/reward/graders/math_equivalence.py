@@ -13,7 +13,7 @@ from typing import Any
 
 from math_verify import parse, verify
 
-from components.reward.graders.notation import Written, conversion, number, plain
+from components.reward.graders.math_notation import Written, conversion, number, plain
 
 # It warns once that its time limit is off; the grading process itself is what gets stopped here.
 logging.getLogger("math_verify").setLevel(logging.ERROR)

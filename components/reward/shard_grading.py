@@ -7,10 +7,10 @@ import pyarrow as pa
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.schemas import REWARDS, validate, with_metadata
-from components.reward.pool import GraderPool, Outcome
-from components.reward.registry import Grader, sandbox_facts
-from components.reward.tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
-from components.reward.tally import Tally, TooManyFailed
+from components.reward.grader_lookup import Grader, sandbox_facts
+from components.reward.grading_pool import GraderPool, Outcome
+from components.reward.reward_tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
+from components.reward.shard_summary import Tally, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
 from components.store import OutputDirectory, Run

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from components.reward.ending import how_it_ended
+from components.runtime.exits import describe_exit
 
 START_SECONDS = 120.0
 
 
 class GradingProcess:
-    """A process that runs `components.reward.worker`, the tasks it was given in order, and when it is due.
+    """A process that runs `components.reward.grading_main`, the tasks it was given in order, and when it is due.
 
     `together` says that it grades all tasks of a chunk at once; else one after the other, in order. `recalled` are
     tasks that were taken back from behind a slow one and that the process has not said it dropped.
@@ -28,7 +28,7 @@ class GradingProcess:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
         # A session of its own, so that a kill reaches what graders have started; Ctrl-C reaches the parent alone.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "components.reward.worker", str(os.getpid())],
+            [sys.executable, "-m", "components.reward.grading_main", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -102,7 +102,7 @@ class GradingProcess:
         return self._process.poll() is not None
 
     def ending(self) -> str:
-        return how_it_ended(self._process.wait())
+        return describe_exit(self._process.wait())
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

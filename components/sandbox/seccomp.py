@@ -1,6 +1,6 @@
-"""The system calls that a program may make: a list of what Python needs; everything else fails with EPERM.
+"""The seccomp filter: a list of the system calls that Python needs; every other one fails with EPERM.
 
-Not on it, among others: every socket that could reach anything, signals to others, ptrace and reading other
+Not on the list, among others: sockets that could reach anything, signals to other processes, ptrace and reading other
 processes' memory, new namespaces and mounts, changes of owner or mode, links, keyrings, io_uring, bpf, perf,
 userfaultfd, memfd (memory that no limit counts), System V and POSIX message queues and shared memory.
 """
@@ -43,8 +43,8 @@ _FCNTLS = (
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
 
 
-def available() -> str | None:
-    """Version of libseccomp; None where this kernel or this machine has no seccomp filters."""
+def seccomp_version() -> str | None:
+    """Return a description of libseccomp; None where the kernel or this machine has no seccomp filters."""
     try:
         import pyseccomp
     except (ImportError, OSError, RuntimeError):
@@ -55,7 +55,7 @@ def available() -> str | None:
 
 
 def seccomp_program(processes: int) -> bytes:
-    """The filter in the form the kernel takes; with `processes` above 1 a program may start others."""
+    """Return the filter as BPF; with `processes` above 1 a program may start others."""
     import pyseccomp as seccomp
     from pyseccomp import ALLOW, EQ, ERRNO, LE, MASKED_EQ, Arg
 
@@ -67,12 +67,12 @@ def seccomp_program(processes: int) -> bytes:
     for (name, argument), values in choices.items():
         for value in values:
             rules.add_rule(ALLOW, name, Arg(argument, EQ, value))
-    # For itself only: with another process's number these change or tell of that one, as clocks beyond the last do.
+    # For the process itself only: these reach other processes by pid, as clock numbers beyond the last do.
     for name in ("prlimit64", "sched_getaffinity"):
         rules.add_rule(ALLOW, name, Arg(0, EQ, 0))
     for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
         rules.add_rule(ALLOW, name, Arg(0, LE, _LAST_CLOCK))
-    # A connected pair, which asyncio wakes itself with, cannot be pointed at anything else.
+    # asyncio wakes itself through a connected pair, which cannot reach anything else.
     stream = socket.SOCK_STREAM
     for kind in (stream | a | b for a in (0, socket.SOCK_NONBLOCK) for b in (0, socket.SOCK_CLOEXEC)):
         rules.add_rule(ALLOW, "socketpair", Arg(0, EQ, socket.AF_UNIX), Arg(1, EQ, kind), Arg(2, EQ, 0))
@@ -83,9 +83,9 @@ def seccomp_program(processes: int) -> bytes:
         rules.add_rule(ALLOW, "clone", Arg(0, MASKED_EQ, _NEW_NAMESPACES, 0))
     else:
         rules.add_rule(ALLOW, "clone", Arg(0, MASKED_EQ, _NEW_NAMESPACES | _CLONE_THREAD, _CLONE_THREAD))
-    # Its flags lie in memory, where no filter sees them: libc then falls back on clone.
+    # Its flags are in memory, which a filter cannot read; with ENOSYS libc falls back to clone.
     rules.add_rule(ERRNO(errno.ENOSYS), "clone3")
-    # "Not a link", so that paths resolve; in /proc links tell of other processes.
+    # "Not a link", so that paths resolve; links in /proc reveal other processes.
     for name in ("readlink", "readlinkat"):
         rules.add_rule(ERRNO(errno.EINVAL), name)
     with tempfile.TemporaryFile() as file:

@@ -1,6 +1,6 @@
 """A grading process: completions come in as JSON lines, an outcome goes back for each.
 
-Started by `components.reward.pool` and imported by nothing else.
+Started by `components.reward.grading_pool` and imported by nothing else.
 
 Lines in:   first `{"graders": [{name, location, weight, options}, ...], "time_limit": seconds}`; then
             `{"rows": [[number, prompt, completion, answer, metadata], ...]}` with metadata as JSON text, and
@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from components.reward.scoring import LoadedGrader, Row, Scorer, describe, load
+from components.reward.grader_calls import LoadedGrader, Row, Scorer, describe, load
 
 _PR_SET_PDEATHSIG = 1
 

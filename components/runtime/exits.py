@@ -1,10 +1,10 @@
-"""How a process ended, in words."""
+"""Descriptions of how a process ended."""
 
 import signal
 
 
-def how_it_ended(returncode: int) -> str:
-    """`exit status 1`, or the signal that a negative number stands for: `SIGKILL`, `signal 40` where it has no name."""
+def describe_exit(returncode: int) -> str:
+    """Return `exit status 1`, or for a negative `returncode` its signal: `SIGKILL`, or `signal 40` without a name."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:

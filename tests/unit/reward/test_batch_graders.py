@@ -6,8 +6,8 @@ import pytest
 
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
-from components.reward.pool import GraderPool, Task
-from components.reward.registry import resolve_graders
+from components.reward.grader_lookup import resolve_graders
+from components.reward.grading_pool import GraderPool, Task
 
 GRADERS = """
 import asyncio, os, time

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from components.contract.errors import InputError
 from components.contract.schemas import REWARDS
-from components.reward.pool import Outcome, Task
-from components.reward.registry import Grader
+from components.reward.grader_lookup import Grader
+from components.reward.grading_pool import Outcome, Task
 
 ABORTED = Outcome("invalid", 0.0, {}, 0.0, "the engine aborted this completion")
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from components.reward.code.extraction import programs
+from components.sandbox.extraction import find_programs
 
 PROGRAM = "def f(x):\n    return x\n"
 
@@ -29,12 +29,12 @@ PROGRAM = "def f(x):\n    return x\n"
     ],
 )
 def test_the_fitting_part_goes_first(completion):
-    text, _ = programs(completion, ["f"])[0]
+    text, _ = find_programs(completion, ["f"])[0]
     assert text.strip() == PROGRAM.strip()
 
 
 def test_prose_around_a_plain_program_is_cut_off():
-    sources = programs(f"Sure, here is the program.\n\n{PROGRAM}\nIt works because x is x.", ["f"])
+    sources = find_programs(f"Sure, here is the program.\n\n{PROGRAM}\nIt works because x is x.", ["f"])
     assert sources[0][1] is False
     assert sources[1] == (f"{PROGRAM}\nIt works because x is x.", True)
 
@@ -57,11 +57,11 @@ def fenced(*blocks, language="python"):
     ],
 )
 def test_what_a_block_uses_comes_with_it(blocks, needed):
-    assert programs(fenced(*blocks), ["f"])[0] == ("\n".join(f"{blocks[i]}\n" for i in needed), False)
+    assert find_programs(fenced(*blocks), ["f"])[0] == ("\n".join(f"{blocks[i]}\n" for i in needed), False)
 
 
 def test_a_block_alone_and_all_of_them_are_the_other_choices():
-    sources = programs(fenced("def g(x): return (", "def f(x): return g(x)", ")"), ["f"])
+    sources = find_programs(fenced("def g(x): return (", "def f(x): return g(x)", ")"), ["f"])
     assert [text.count("\n") for text, _ in sources] == [3, 1, 5]
 
 
@@ -78,17 +78,17 @@ def test_a_block_alone_and_all_of_them_are_the_other_choices():
     ],
 )
 def test_output_that_is_shown_is_no_program(completion):
-    assert programs(completion, [])[0][0].strip() == "print(input())"
+    assert find_programs(completion, [])[0][0].strip() == "print(input())"
 
 
 def test_a_program_that_begins_with_several_names_looks_like_one():
     completion = "```\na, b = map(int, input().split())\n```\n```\n9 3\n```"
-    assert programs(completion, [])[0][0] == "a, b = map(int, input().split())\n"
+    assert find_programs(completion, [])[0][0] == "a, b = map(int, input().split())\n"
 
 
 def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
     completion = f"{fenced('def f(x): ...', language='')}\nUse:\n{fenced('print(f(3))')}"
-    assert programs(completion, ["f"])[0][0] == "def f(x): ...\n"
+    assert find_programs(completion, ["f"])[0][0] == "def f(x): ...\n"
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
 )
 def test_long_completions_cost_little(completion):
     begin = time.monotonic()
-    programs(completion, ["f0"])
+    find_programs(completion, ["f0"])
     assert time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("completion", ["", "I do not know.", "```", "```python", "`" * 5000, "```python\n" * 500])
 def test_every_text_gives_something_to_try(completion):
-    assert all(isinstance(text, str) for text, _ in programs(completion, ["f", "g("]))
+    assert all(isinstance(text, str) for text, _ in find_programs(completion, ["f", "g("]))

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from components.reward.code.suite import Asserts, Calls, Pairs, names, read_suite
-from components.reward.code.values import Call, parse_call
+from components.sandbox.suite import Asserts, Call, Calls, Pairs, called_names, parse_call, read_suite
 
 PLUS = """
 import numpy as np
@@ -89,14 +88,14 @@ def test_pairs():
     text = json.dumps({"inputs": ["1\n", ["2", "3"]], "outputs": ["2", 4]})
     pairs = Pairs((("1\n", "2"), ("2\n3", "4")))
     assert suite({"input_output": text}) == suite(answer=text) == pairs
-    assert names(pairs) == []
+    assert called_names(pairs) == []
 
 
 def test_asserts_in_the_answer():
     expected = Calls((Call("f", (1,), {}, "equal", 2), Call("f", (2,), {}, "true")))
     assert suite(answer="assert f(1) == 2\nassert f(2)\n") == expected
     assert suite(answer=json.dumps(["assert f(1) == 2", "assert f(2)"])) == expected
-    assert names(expected) == ["f"]
+    assert called_names(expected) == ["f"]
 
 
 @pytest.mark.parametrize("metadata", [{}, {"test_list": []}, {"input_output": '{"inputs": [1]}'}, {"test": ""}])

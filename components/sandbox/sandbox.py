@@ -1,4 +1,4 @@
-"""The sandbox seen from outside: a warm interpreter that starts programs, and one running program."""
+"""The sandbox as seen from outside: a warm interpreter that starts programs, and one running program."""
 
 import json
 import os
@@ -12,15 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from components.sandbox.filter import seccomp_program
 from components.sandbox.inside.confine import Confinement, landlock_abi
 from components.sandbox.inside.wire import Closed, frame, parse
 from components.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
 from components.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
+from components.sandbox.seccomp import seccomp_program
 
-# All there is of it: a fixed hash seed, so that sets of text have the same order in every run, and the place of the
-# interpreter's own shared library. It is empty before the first program runs.
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": "/python/lib"}
 _SCRATCH = "/scratch"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -28,26 +25,29 @@ _PACKET = 1 << 16
 _MIB = 2**20
 _FILES = 1024
 _THREADS = 32
-# Processes of the sandbox itself, which the kernel counts too where programs share their user: with room for a judge.
-_OWN = 4
+# Processes of the sandbox itself, which the kernel counts too where programs run as the same user.
+_OWN_PROCESSES = 4
 
 
 class SandboxGone(Exception):
-    """The sandbox itself has ended or does not answer; no program's doing, as far as is known."""
+    """The sandbox itself has ended or does not reply; as far as is known, no program caused it."""
 
 
 class TimedOut(Exception):
-    """Nothing came before the deadline."""
+    """No message arrived before the deadline."""
 
 
 class TooLarge(Exception):
-    """More came than is read."""
+    """A message is larger than `output_kib`."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. `seconds` is wall clock, over all its tests; `processes` 1 means no
-    children but threads, more are processes and threads together."""
+    """Resources that one program may use.
+
+    `seconds` is wall clock for all its tests together. `processes` 1 allows threads but no child processes; a larger
+    number bounds processes and threads together.
+    """
 
     seconds: float
     cpu_seconds: int
@@ -58,21 +58,21 @@ class Limits:
 
 
 class Sandbox:
-    """A warm interpreter, confined as `mode` (`namespaces`, `landlock` or `unsafe`) says. A context manager.
+    """A warm interpreter, confined according to `mode`: `namespaces`, `landlock` or `unsafe`. A context manager.
 
-    It and all that it started end when it is closed, or when this process ends in whatever way.
+    It ends, with all that it started, when it is closed or when this process ends in any way.
 
     Raises:
-        SandboxGone: it does not start; the message is its last word.
+        SandboxGone: it does not start; the message holds its last line of output.
     """
 
     def __init__(self, mode: str, limits: Limits) -> None:
         self.mode, self.limits = mode, limits
         self._started = 0
-        # In a user namespace there is one uid only.
-        free = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not closed_folder()
-        self._uids = uids_for(os.getpid()) if free else None
-        # Where programs have no mount of their own, one directory holds a scratch directory for each.
+        # A user namespace has one uid only.
+        several_uids = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not closed_folder()
+        self._uids = uids_for(os.getpid()) if several_uids else None
+        # Without a mount namespace per program, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
         if self._scratch and self._uids:
             Path(self._scratch).chmod(0o711)
@@ -96,7 +96,7 @@ class Sandbox:
                 self.close()
                 errors.seek(0)
                 last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-                raise SandboxGone(f"the sandbox does not start: {' '.join(last) or 'it said nothing'}")
+                raise SandboxGone(f"the sandbox does not start: {' '.join(last) or 'no output'}")
 
     def __enter__(self) -> Self:
         return self
@@ -105,10 +105,10 @@ class Sandbox:
         self.close()
 
     def start(self, kind: str, stdin: int | None = None, stdout: int | None = None) -> "Program":
-        """A confined process of a kind that `inside.zygote` knows; it waits for what is sent to it."""
+        """Start a confined process of a kind that `inside.zygote` defines; it waits for a message."""
         self._started += 1
         ours, theirs = socket.socketpair()
-        uid = self._uids[kind == "judge"] if self._uids else None
+        uid = self._uids[kind == "asserts"] if self._uids else None
         with theirs, Path(os.devnull).open("r+b", buffering=0) as null:
             fds = [theirs.fileno(), *(null.fileno() if fd is None else fd for fd in (stdin, stdout))]
             try:
@@ -119,7 +119,7 @@ class Sandbox:
         return Program(self, self._started, ours)
 
     def stop(self, number: int) -> int:
-        """Kill a program with all that it started; its wait status, once nothing of it is left."""
+        """Kill a program with all that it started; return its wait status once all of it is gone."""
         try:
             self._control.settimeout(_STOP_SECONDS)
             self._control.send(json.dumps(["stop", number]).encode())
@@ -152,7 +152,7 @@ class Sandbox:
         for name in ("SYS_ADMIN", "KILL", *(("SETUID", "SETGID") if self._uids else ())):
             words += ["--cap-add", f"CAP_{name}"]
         places = (*interpreter(), *modules())
-        # Those that bubblewrap makes by itself are open to their owner only.
+        # Directories that bubblewrap creates by itself are open to their owner only.
         targets = [*(place.inside for place in places), *libraries(), *DEVICES, f"{_SCRATCH}/-"]
         for folder in sorted({str(folder) for target in targets for folder in Path(target).parents} - {"/"}):
             words += ["--perms", "0755", "--dir", folder]
@@ -174,7 +174,7 @@ class Sandbox:
             readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
-            processes=(_THREADS if limits.processes == 1 else limits.processes) + (0 if self._uids else _OWN),
+            processes=(_THREADS if limits.processes == 1 else limits.processes) + (0 if self._uids else _OWN_PROCESSES),
             count_processes=namespaces or self._uids is not None,
             cpu=limits.cpu_seconds,
             memory=limits.memory_mib * _MIB,
@@ -185,7 +185,7 @@ class Sandbox:
 
 
 class Program:
-    """A running process and the channel to it. A context manager: leaving it kills all of the process."""
+    """A running program and the channel to it. A context manager that kills the program on exit."""
 
     def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket) -> None:
         self._sandbox, self._number = sandbox, number
@@ -200,15 +200,15 @@ class Program:
         self.stop()
 
     def send(self, message: object, deadline: float) -> None:
-        """Raises Closed, TimedOut; SandboxGone where the process could not be confined."""
+        """Send a message as JSON. Raises Closed, TimedOut; SandboxGone if the process could not be confined."""
         self.send_frame(json.dumps(message).encode(), deadline)
 
     def receive(self, deadline: float) -> Any:
-        """Raises Closed, TimedOut, TooLarge, Malformed; SandboxGone where the process could not be confined."""
+        """Read the next message. Raises Malformed, and what `receive_frame` raises."""
         return parse(self.receive_frame(deadline))
 
     def send_frame(self, body: bytes, deadline: float) -> None:
-        """Raises Closed, TimedOut; SandboxGone where the process could not be confined."""
+        """Send a message that is JSON already. Raises as `send` does."""
         self._confirm(deadline)
         view = memoryview(frame(body))
         while view:
@@ -221,27 +221,32 @@ class Program:
                 raise Closed from None
 
     def receive_frame(self, deadline: float) -> bytes:
-        """A message as it came. Raises Closed, TimedOut, TooLarge; SandboxGone as `receive` does."""
+        """Read the next message, unparsed.
+
+        Raises:
+            Closed, TimedOut, TooLarge: there is no message, or it is too large.
+            SandboxGone: the process could not be confined.
+        """
         self._confirm(deadline)
         return self._read_frame(deadline)
 
     def stop(self) -> int:
-        """Kill all of it; the wait status, in which a death of its own shows. May be called again."""
+        """Kill the program and return its wait status, which tells whether it had ended by itself. Idempotent."""
         if self._status is None:
             self._channel.close()
             self._status = self._sandbox.stop(self._number)
         return self._status
 
     def _confirm(self, deadline: float) -> None:
-        """Read the first message, sent before any text of a program's arrives; all later ones are a program's word."""
+        """Read the first message, sent before the program's text arrives; all later ones come from the program."""
         if self._confined:
             return
         try:
             message = parse(self._read_frame(deadline))
         except Closed:
-            message = "it ended"
+            message = "the process ended"
         if message != ["confined"]:
-            raise SandboxGone(f"a program could not be confined, and was not run: {message}")
+            raise SandboxGone(f"a program could not be confined and was not run: {message}")
         self._confined = True
 
     def _read_frame(self, deadline: float) -> bytes:
