@@ -1,1 +1,1 @@
-"""Measured comparisons, each a command."""
+"""Benchmarks, each of them a command."""

@@ -1,11 +1,11 @@
-"""RAPID against the field: how long each algorithm takes to the same accuracy, through the same engine and trainer.
+"""The time that RAPID and other algorithms take to the same accuracy, with the same engine and trainer.
 
     .venv/bin/python -m benchmarks.algorithms --quick      # under ten minutes: the main comparison, one seed
     .venv/bin/python -m benchmarks.algorithms              # hours: every algorithm, learning rate, seed and ablation
-    .venv/bin/python -m benchmarks.algorithms --report     # tables, plots and page from what has been run
+    .venv/bin/python -m benchmarks.algorithms --report     # tables, plots and page from the saved runs
 
-Every run is kept below `--home` as soon as it is done; the same command goes on with those that are missing. Prints
-tables, and writes `benchmarks/results/algorithms/` (with --quick, `HOME/quick` instead).
+Every run is saved below `--home` when it ends, and the same command continues with the missing ones. It prints tables
+and writes `benchmarks/results/algorithms/` (with --quick, `HOME/quick`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ _COMMAND = ".venv/bin/python -m benchmarks.algorithms --cores 0"
 
 
 def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
-    """All figures of the runs that are there."""
+    """Return all figures of the saved runs."""
     swept = driver.sweep_kept()
     field, studies = driver.seeds_kept(swept), driver.studies_kept(swept)
     tasks = {}
@@ -36,7 +36,7 @@ def summarise(driver: Driver, plan: Plan) -> dict[str, Any]:
         summary = task_summary(
             of_task[0], by_variant(of_task[1]), by_variant(of_task[2]), driver.pipeline_kept(name, swept)
         )
-        tasks[name] = {"what": TASKS[name]().what, **summary}
+        tasks[name] = {"description": TASKS[name]().description, **summary}
     settings = {"seeds": plan.seeds, "steps": plan.steps}
     return {"machine": machine(), "settings": settings, "tasks": tasks}
 
@@ -48,7 +48,7 @@ def show(summary: dict[str, Any]) -> None:
             print(f"\n{name}: time to pass@1 {target}, medians over seeds\n")
             print(table(*tables.main_rows(task, clocks, target)))
         if task["studies"]:
-            print(f"\n{name}: one part of the method changed at a time, and where it breaks\n")
+            print(f"\n{name}: one part of the method changed at a time, and its limits\n")
             print(table(*tables.study_rows(task)))
 
 
@@ -63,12 +63,12 @@ def write(summary: dict[str, Any], into: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few algorithms, one learning rate, one seed")
-    parser.add_argument("--report", action="store_true", help="run nothing; report what is there")
+    parser.add_argument("--report", action="store_true", help="report the saved runs without running any")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of a run")
-    parser.add_argument("--cores", nargs="+", type=int, help="bind the measuring process to these, to have others free")
-    parser.add_argument("--home", type=Path, default=HOME, help="where base policies and runs are kept")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of each run")
+    parser.add_argument("--cores", nargs="+", type=int, help="CPU cores to run on")
+    parser.add_argument("--home", type=Path, default=HOME, help="folder of base policies and runs")
     arguments = parser.parse_args()
     plan = (
         quick_plan(arguments.steps) if arguments.quick else full_plan(arguments.tasks, arguments.seeds, arguments.steps)
@@ -81,7 +81,7 @@ def main() -> None:
     except RunFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command goes on after the last finished run")
+        sys.exit("\nstopped; the same command continues after the last finished run")
     show(summary)
     write(summary, arguments.home / "quick" if arguments.quick else RESULTS / "algorithms")
 

@@ -1,13 +1,13 @@
-"""Our optimizer step on one CUDA device, with randomly initialised policies of Qwen2.5-0.5B's and -1.5B's shape.
+"""Our optimizer step on one CUDA device, with random policies of the shape of Qwen2.5-0.5B and -1.5B.
 
     .venv/bin/python -m benchmarks.gpu_update [--shapes 0.5B 1.5B] [--steps 3] [--trl]
     .venv/bin/python -m benchmarks.gpu_update --device cpu --tiny
 
-Prompts of 200 tokens, completions log-normal up to 2,048, bf16 with float32 master weights. Every variant changes one
-setting of the first and runs in a process of its own: packing, fused log-probabilities, gradient checkpointing,
-compilation. Prints tokens per second, the share of the measured bf16 matrix rate and peak memory (what PyTorch has
-allocated on the device), and writes `benchmarks/results/gpu_update.json`. With `--device cpu --tiny` the same path runs
-on a small shape, to see that it works.
+Prompts have 200 tokens, completions a log-normal number of at most 2,048; bf16 with float32 master weights. Each
+variant changes one setting of the first and runs in its own process: packing, fused log-probabilities, gradient
+checkpointing, compilation. Prints tokens per second, the share of the measured bf16 matrix rate and peak memory (as
+allocated by PyTorch), and writes `benchmarks/results/gpu_update.json`. `--device cpu --tiny` tries the code on a small
+shape.
 
 It has not been run on a GPU yet.
 """
@@ -24,7 +24,7 @@ from benchmarks.training.report import figures, table, write
 from benchmarks.training.side import PEER_PYTHON, Side, SideError, matrix_rates, measure
 
 NO_DEVICE = 2
-"""Exit code where there is nothing to run on."""
+"""The exit status without a CUDA device."""
 
 REALISTIC = workload.Workload(prompts=8, group_size=8, prompt_tokens=200, median=500, spread=0.8, longest=2048)
 SHAPES = {
@@ -61,7 +61,7 @@ TRL: dict[str, dict[str, Any]] = {
 
 
 def sides(with_trl: bool, sequences: int) -> dict[str, Side]:
-    """Every variant by name."""
+    """Return every variant by name."""
     chosen = {name: Side("ours", {**BASE, **changes}, "bfloat16") for name, changes in VARIANTS.items()}
     if with_trl:
         for name, settings in TRL.items():
@@ -71,7 +71,7 @@ def sides(with_trl: bool, sequences: int) -> dict[str, Side]:
 
 
 def run_shape(work: workload.Workload, chosen: dict[str, Side], steps: int, device: str) -> dict[str, Any]:
-    """Figures by variant, or the reason why there are none (out of memory, say)."""
+    """Return the figures of each variant, or the reason of its failure, such as too little memory."""
     rate = matrix_rates(device)["bfloat16"]
     found: dict[str, Any] = {"matrix_rate": rate}
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,12 +79,12 @@ def run_shape(work: workload.Workload, chosen: dict[str, Side], steps: int, devi
         found["tokens"] = stored.tokens
         for name, side in chosen.items():
             try:
-                answer = measure(side, Path(scratch), steps, device)
+                measured = measure(side, Path(scratch), steps, device)
             except SideError as error:
                 found[name] = {"failed": str(error)}
             else:
-                found[name] = figures(answer, stored.tokens, flops.step_flops(work.shape, stored), rate)
-                found[name] |= {key: answer[key] for key in ("loss", "gradient_norm")}
+                found[name] = figures(measured, stored.tokens, flops.step_flops(work.shape, stored), rate)
+                found[name] |= {key: measured[key] for key in ("loss", "gradient_norm")}
     return found
 
 
@@ -99,18 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--tiny", action="store_true", help="a small shape instead")
+    parser.add_argument("--tiny", action="store_true", help="a small shape, to try the code")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of a variant")
-    parser.add_argument("--trl", action="store_true", help="TRL's GRPOTrainer too (make bench-setup)")
+    parser.add_argument("--trl", action="store_true", help="measure TRL's GRPOTrainer too (needs make bench-setup)")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            print("no CUDA device: this benchmark needs one (or --device cpu --tiny to try it)", file=sys.stderr)
+            print("this benchmark needs a CUDA device (--device cpu --tiny tries it without)", file=sys.stderr)
             sys.exit(NO_DEVICE)
     elif not arguments.tiny:
-        parser.error("--device cpu is only for --tiny")
+        parser.error("--device cpu needs --tiny")
     if arguments.trl and not PEER_PYTHON.exists():
         sys.exit("TRL is not installed: run `make bench-setup`")
     works = {"tiny": TINY} if arguments.tiny else {name: SHAPES[name] for name in arguments.shapes}

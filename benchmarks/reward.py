@@ -1,17 +1,17 @@
-"""Graded answers per second through the grading processes against math-verify in one process, side by side; memory.
+"""Graded completions per second in grading processes, against math-verify in one process; memory.
 
     .venv/bin/python benchmarks/reward.py [--repeats 5] [--rows 100000]
 
 Worked solutions of MATH problems and real completions to GSM8K questions (from RAPID_SHARED, else ../shared).
-Every repeat grades them, in turn and each in a process of its own:
+Every repeat grades them in these ways, each in its own process:
 
-    ours          the `math` grader in one grading process per core, as the reward stage does it
+    ours          the `math` grader in one grading process per core, as in the reward stage
     one process   the same function called in a loop
     math-verify   math-verify alone called in a loop (parse and verify, its own limits off: they need a main thread)
 
-`hard` repeats this for rewritten answers alone that form cannot decide, so that every one of them goes through sympy.
-Then the reward stage grades many rows of a made-up run, and the resident memory of it and its processes is read after
-every part. Prints a table and writes `benchmarks/results/reward.json`.
+`hard` repeats this with rewritten answers only, whose equality needs sympy. Then the reward stage grades many rows of a
+synthetic run, and the resident memory of it and its processes is read after every part. Prints a table and writes
+`benchmarks/results/reward.json`.
 """
 
 import argparse
@@ -34,14 +34,14 @@ Pairs = list[tuple[str, str]]
 
 
 def pairs_of(kind: str) -> Pairs:
-    """(completion, answer) pairs: `real` ones, or `hard` ones."""
+    """Return (completion, answer) pairs, `real` or `hard` ones."""
     problems = _rows("math500_half")
     if kind == "real":
         questions = _rows("gsm8k_labelled_completions")
         return [(r["solution"], r["answer"]) for r in problems] * 2 + [
             (r["completion"], r["answer"]) for r in questions
         ]
-    # No two alike: nothing is parsed once for several.
+    # No two are alike, so that no parsed answer is reused.
     return [
         (f"It is $\\boxed{{\\frac{{{i + 2}({row['answer']})}}{{{i + 2}}} + {i} - {i}}}$.", row["answer"])
         for i, row in enumerate([r for r in problems if r["answer"].isdecimal()] * 3)
@@ -93,7 +93,7 @@ def _rate(grade: Callable[[str, str], float], pairs: Pairs) -> float:
 
 
 def memory(rows: int) -> list[int]:
-    """Resident MiB of the reward stage and its grading processes, read `READINGS` times over so many rows."""
+    """Return the resident MiB of the reward stage and its grading processes, read `READINGS` times over `rows` rows."""
     import psutil
 
     from components.contract.layout import Round
@@ -117,7 +117,7 @@ def memory(rows: int) -> list[int]:
 
 
 def make_run(directory: Path, rows: int) -> str:
-    """A run whose first iteration has sampled that many completions, no two alike."""
+    """Create a run whose first iteration has `rows` completions, no two alike, and return its URI."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -139,8 +139,8 @@ def make_run(directory: Path, rows: int) -> str:
             "tracking": {"enabled": False},
         }
     )
-    opened = Run(open_store(str(directory)), RunLayout("bench"), config)
-    opened.store.write(opened.layout.config, config_json(config).encode())
+    run = Run(open_store(str(directory)), RunLayout("bench"), config)
+    run.store.write(run.layout.config, config_json(config).encode())
     pairs, seal = pairs_of("real"), ("0" * 64, Clock().timings())
     prompts = pa.table(
         {
@@ -155,10 +155,10 @@ def make_run(directory: Path, rows: int) -> str:
     )
     sink = pa.BufferOutputStream()
     pq.write_table(prompts, sink)
-    target = opened.directory(opened.layout.prompts)
+    target = run.directory(run.layout.prompts)
     outputs = [target.write("train.parquet", sink.getvalue().to_pybytes(), rows=len(pairs))]
     target.commit("prepare", "bench", outputs, {}, *seal)
-    rollout = opened.directory(opened.layout.rollout(Round.iteration(1), 0))
+    rollout = run.directory(run.layout.rollout(Round.iteration(1), 0))
     writer = PartWriter(rollout, "trajectories", with_metadata(TRAJECTORIES, {}))
     for begin in range(0, rows, PART_ROWS):
         numbers = range(begin, min(begin + PART_ROWS, rows))
@@ -175,7 +175,7 @@ def make_run(directory: Path, rows: int) -> str:
         }
         writer.append(pa.table(columns, schema=TRAJECTORIES))
     rollout.commit("rollout", "bench", writer.outputs, {}, *seal, iteration=1, shard=0)
-    return opened.uri
+    return run.uri
 
 
 def measure(what: str, *words: str) -> object:
@@ -191,8 +191,8 @@ def _rows(name: str) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of runs")
-    parser.add_argument("--rows", type=int, default=100_000, help="rows over which memory is read")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of all ways")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the memory measurement")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", default="real", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -212,13 +212,13 @@ def main() -> None:
                 assert isinstance(rate, float)
                 rates[kind].append(rate)
             now = ", ".join(f"{kind} {rates[kind][-1]:,.0f}" for kind in KINDS)
-            print(f"{pairs} {number}: {now} answers/s", flush=True)
+            print(f"{pairs} {number}: {now} completions/s", flush=True)
         summary[pairs] = {
             kind: {"median": statistics.median(found), "least": min(found), "largest": max(found)}
             for kind, found in rates.items()
         }
         medians = ", ".join(f"{kind} {statistics.median(rates[kind]):,.0f}" for kind in KINDS)
-        print(f"{pairs}, median: {medians} answers/s")
+        print(f"{pairs}, median: {medians} completions/s")
     readings = measure("memory", "--rows", str(arguments.rows))
     assert isinstance(readings, list)
     summary["memory"] = {"rows": arguments.rows, "mib": readings}

@@ -1,11 +1,11 @@
-"""MBPP programs per second in every sandbox, against starting bare interpreters and evalplus-style execution.
+"""MBPP programs per second in every sandbox, against bare interpreters and evalplus-style execution.
 
     .venv/bin/python benchmarks/reward_code.py [--repeats 7] [--programs 150]
 
-Every way takes every reference solution in turn with the others, so that what else the machine does hits all alike:
+The ways take turns on each reference solution, so that other load on the machine affects all alike:
 
     namespaces, landlock   the grader's own path: a confined fork per program, its tests as calls, values compared
-    bare start             `python -I -S -c pass`: an interpreter per program that runs nothing at all
+    bare start             `python -I -S -c pass`: an interpreter per program that runs nothing
     bare run               `python -I -S` with the program and its asserts: no confinement, and a verdict by exit status
     evalplus style         a fork of this process with resource limits that runs program and asserts itself: fast, no
                            sandbox, and a program that ends with status 0 counts as right

@@ -1,8 +1,8 @@
-"""Tokens per second of the rollout engine against a bare `LLM.generate` with log-probabilities, side by side.
+"""Tokens per second of the rollout engine against a bare `LLM.generate` with log-probabilities.
 
     .venv/bin/python benchmarks/rollout.py [--repeats 5] [--prompts 1024]
 
-Both sample the same prompts from the same policy with the same vLLM settings, each in a process of its own, in turn.
+Both sample the same prompts from the same policy with the same vLLM settings; they take turns, each in its own process.
 The bare run draws without seeds per completion and does not decode; ours seeds every completion, so that a killed run
 can be resumed, and decodes the text for graders. Prints a table and writes `benchmarks/results/rollout.json`.
 """
@@ -25,7 +25,7 @@ SEQUENCES = 1024
 
 
 def bare(policy: Path, prompts: list[list[int]]) -> tuple[int, float]:
-    """Completion tokens and seconds of the second of two calls."""
+    """Return completion tokens and seconds of the second of two calls."""
     os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1"}
     from vllm import LLM, SamplingParams
 
@@ -50,7 +50,7 @@ def bare(policy: Path, prompts: list[list[int]]) -> tuple[int, float]:
 
 
 def ours(policy: Path, prompts: list[list[int]]) -> tuple[int, float]:
-    """The same through the rollout stage's engine."""
+    """Return the same for the engine of the rollout stage."""
     from components.contract.config import EngineSection, ModelSection
     from components.rollout.engine import Engine, GroupRequest, SamplingSpec
 
@@ -78,7 +78,7 @@ def measure(kind: str, policy: Path, prompts: int) -> float:
 
 
 def make_policy(directory: Path) -> None:
-    """The demo's architecture and tokenizer with random weights: speed does not depend on them."""
+    """Save a policy of the demo's architecture and tokenizer, with random weights, on which speed does not depend."""
     import torch
 
     from pipelines.demo.arithmetic import tokenizer

@@ -1,13 +1,13 @@
-"""Tokens per second and peak memory of our step as vocabulary, sequence length, group size and model grow.
+"""Tokens per second and peak memory of our optimizer step as vocabulary, length, group size and model grow.
 
     .venv/bin/python -m benchmarks.scaling [--steps 2] [--axes vocabulary length group model]
 
-Every point is a process of its own on stored trajectories of its own; all but the named size are those of
+Each point runs in its own process on its own trajectories; all sizes but the named one are those of
 `benchmarks.update`. Prints a table and writes `benchmarks/results/scaling.json`.
 
-The peak holds weights, gradients and AdamW's two moments, 16 bytes a parameter in float32, which grow with the
-vocabulary's embedding whatever the step does. So it is given twice: whole, and what remains beyond those and beyond
-what the process held before it loaded the policy: activations and logits.
+The peak includes weights, gradients and AdamW's two moments: 16 bytes per parameter in float32, which grow with the
+vocabulary's embedding whatever the step does. So the rest (activations and logits) is reported too: the peak without
+those and without the memory in use before the policy was loaded.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.training.side import Side, SideError, matrix_rates, measure
 from benchmarks.update import BFLOAT16, FLOAT32
 
 STATE_BYTES = 16
-"""Of a parameter: float32 weight, gradient and two moments."""
+"""Bytes of a parameter in float32: weight, gradient and two moments."""
 
 BASE = workload.Workload()
 AXES: dict[str, list[dict[str, int]]] = {
@@ -39,12 +39,12 @@ AXES: dict[str, list[dict[str, int]]] = {
 
 
 def point(work: workload.Workload, side: Side, steps: int, rate: float) -> dict[str, Any]:
-    """Figures of one workload."""
+    """Measure one workload."""
     with tempfile.TemporaryDirectory() as scratch:
         stored = workload.store(work, Path(scratch))
-        answer = measure(side, Path(scratch), steps, "cpu")
+        measured = measure(side, Path(scratch), steps, "cpu")
     state_gb = flops.parameters(work.shape) * STATE_BYTES / 1e9
-    found = figures(answer, stored.tokens, flops.step_flops(work.shape, stored), rate)
+    found = figures(measured, stored.tokens, flops.step_flops(work.shape, stored), rate)
     return {
         "parameters": flops.parameters(work.shape),
         "tokens": stored.tokens,
@@ -71,8 +71,8 @@ def cells(axis: str, label: str, found: dict[str, Any], base: dict[str, Any]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of a point")
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="which sizes to vary")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of each point")
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="sizes to vary")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products")
     arguments = parser.parse_args()
     side = Side("ours", {"float32": FLOAT32, "bfloat16": BFLOAT16}[arguments.dtype], arguments.dtype)
@@ -92,8 +92,8 @@ def main() -> None:
         sys.exit(f"a point failed: {error}")
     head = ["", "parameters", "tokens", "tokens/s", "of matrix rate", "peak GB", "", "state GB", "rest GB", ""]
     print(f"\n{table(head, rows)}\n")
-    print("peak: resident memory of the process, against the axis' first point; state: weights, gradients and moments;")
-    print("rest: what else training takes, activations and logits. length: median x longest; model: layers x width.")
+    print("peak: resident memory of the process, and relative to the first point; state: weights, gradients, moments;")
+    print("rest: activations and logits. length: median x longest; model: layers x width.")
     write(
         "scaling",
         {

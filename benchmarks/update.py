@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.update [--repeats 3] [--steps 2] [--only trl ours]
 
-Each side runs in a process of its own, in turn, `repeats` times: one warm-up step, then `steps` timed ones, all on the
-same 64 sequences of a 23-million-parameter policy. TRL comes from an environment of its own (`make bench-setup`).
+The sides take turns `repeats` times, each in its own process: one warm-up step, then `steps` timed ones, all on the
+same 64 sequences of a 23-million-parameter policy. TRL has its own environment (`make bench-setup`).
 Prints a table and writes `benchmarks/results/update.json`.
 """
 
@@ -21,7 +21,7 @@ from benchmarks.training.report import figures, spread, table, write
 from benchmarks.training.side import PEER_PYTHON, Side, SideError, matrix_rates, measure
 
 FLOAT32 = {"objective": "grpo", "micro_batch_tokens": 2048}
-"""The sweep that chose them stands in `benchmarks/LOG.md`."""
+"""The settings that a sweep chose (`benchmarks/LOG.md`)."""
 
 BFLOAT16 = {**FLOAT32, "compute_dtype": "bfloat16"}
 
@@ -36,76 +36,76 @@ SIDES = {
     "ours rapid bf16": Side("ours", {**BFLOAT16, "objective": "rapid"}, "bfloat16"),
 }
 SAME_STEP = ("trl", "trl, its defaults", "trl bf16", "ours", "ours bf16")
-"""Sides whose first step is the same objective on the same 64 sequences."""
+"""The sides whose first step has the same objective on the same 64 sequences."""
 
 NOTES = """\
-trl: GRPOTrainer in its fastest correct settings: no gradient checkpointing, and no pass for old log-probabilities,
-which TRL skips with one update per batch of rollouts. trl, its defaults: with gradient checkpointing.
-trl, k = 2: two updates per batch of rollouts; TRL then computes old log-probabilities in a pass of their own.
-ours: the same grpo loss with the log-probabilities that the rollout engine stored.
-ours rapid: an importance-weighted baseline, which needs a pass of its own too."""
+trl: GRPOTrainer in its fastest correct settings: no gradient checkpointing, and no forward pass for behaviour
+log-probabilities, which TRL skips with one update per batch of rollouts. trl, its defaults: gradient checkpointing.
+trl, k = 2: two updates per batch of rollouts, for which TRL does that forward pass.
+ours: the same grpo loss with the behaviour log-probabilities that the rollout engine stored.
+ours rapid: an importance-weighted baseline, which needs another forward pass too."""
 
 
 def compare(directory: Path, names: list[str], repeats: int, steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Figures of every repeat by side, and each side's answer of the first repeat."""
+    """Return the figures of every repeat by side, and the raw measurements of the first repeat."""
     stored = workload.read(directory)
     operations = flops.step_flops(workload.TINY, stored)
-    rounds, first = [], {}
+    repeated, first = [], {}
     for number in range(1, repeats + 1):
         rates = matrix_rates("cpu")
         measured: dict[str, Any] = {"matrix_rates": rates}
         for name in names:
-            answer = measure(SIDES[name], directory, steps, "cpu")
-            first.setdefault(name, answer)
-            measured[name] = figures(answer, stored.tokens, operations, rates[SIDES[name].dtype])
+            result = measure(SIDES[name], directory, steps, "cpu")
+            first.setdefault(name, result)
+            measured[name] = figures(result, stored.tokens, operations, rates[SIDES[name].dtype])
             print(f"{number}: {name}: {measured[name]['tokens_per_second']:,.0f} tokens/s", flush=True)
-        rounds.append(measured)
-    return rounds, first
+        repeated.append(measured)
+    return repeated, first
 
 
-def rows(rounds: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
+def rows(repeated: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
     cells = []
     for name in names:
-        rate = spread([measured[name]["tokens_per_second"] for measured in rounds])
+        rate = spread([measured[name]["tokens_per_second"] for measured in repeated])
         row = [name, f"{rate['median']:,.0f}", f"{rate['least']:,.0f} to {rate['largest']:,.0f}"]
         for key, form in (("matrix_share", "{:.0%}"), ("peak_gb", "{:.2f}"), ("training_gb", "{:.2f}")):
-            row.append(form.format(statistics.median(measured[name][key] for measured in rounds)))
+            row.append(form.format(statistics.median(measured[name][key] for measured in repeated)))
         for key in ("tokens_per_second", "peak_gb", "training_gb"):
-            row.append(f"{ratio(rounds, name, key)['median']:.2f}" if "trl" in names else "")
+            row.append(f"{ratio(repeated, name, key)['median']:.2f}" if "trl" in names else "")
         cells.append(row)
     return cells
 
 
-def ratio(rounds: list[dict[str, Any]], name: str, key: str) -> dict[str, float]:
-    """A side's figure over TRL's of the same round."""
-    return spread([measured[name][key] / measured["trl"][key] for measured in rounds])
+def ratio(repeated: list[dict[str, Any]], name: str, key: str) -> dict[str, float]:
+    """Return the spread of a side's figure relative to TRL's of the same repeat."""
+    return spread([measured[name][key] / measured["trl"][key] for measured in repeated])
 
 
 def agreement(first: dict[str, Any]) -> str:
-    """Whether both sides learn the same from the same tokens, at the first step."""
+    """Describe loss and gradient norm of the first step, which are the same if the sides learn the same."""
     lines = ["first step (the loss is 0 but for rounding: group-centred advantages and a ratio of 1):"]
-    for name, answer in first.items():
-        norm = answer["gradient_norm"]
-        line = f"  {name}: loss {answer['loss']:+.1e}, gradient norm {norm:.6f}"
+    for name, result in first.items():
+        norm = result["gradient_norm"]
+        line = f"  {name}: loss {result['loss']:+.1e}, gradient norm {norm:.6f}"
         if name in SAME_STEP and "trl" in first:
             line += f", {norm / first['trl']['gradient_norm'] - 1:+.1e} from trl's"
-        lines.append(f"{line}, {answer['completion_tokens']:,} completion tokens")
+        lines.append(f"{line}, {result['completion_tokens']:,} completion tokens")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of all sides")
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of a side in a round; even, for k = 2")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of all sides")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of a side in a repeat; even, for k = 2")
     parser.add_argument("--only", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE", help=", ".join(SIDES))
     arguments = parser.parse_args()
     names = arguments.only
     if any(SIDES[name].program == "peer" for name in names) and not PEER_PYTHON.exists():
-        sys.exit("TRL is not installed: run `make bench-setup`, or leave it out with --only ours")
+        sys.exit("TRL is not installed: run `make bench-setup`, or leave TRL out with --only ours")
     with tempfile.TemporaryDirectory() as scratch:
         stored = workload.store(workload.Workload(), Path(scratch))
         try:
-            rounds, first = compare(Path(scratch), names, arguments.repeats, arguments.steps)
+            repeated, first = compare(Path(scratch), names, arguments.repeats, arguments.steps)
         except SideError as error:
             sys.exit(f"a side failed: {error}")
     head = [
@@ -119,17 +119,15 @@ def main() -> None:
         "x its peak",
         "x its training",
     ]
-    print(f"\n{table(head, rows(rounds, names))}\n\n{NOTES}\n\n{agreement(first)}")
+    print(f"\n{table(head, rows(repeated, names))}\n\n{NOTES}\n\n{agreement(first)}")
     rates = {
-        dtype: spread([measured["matrix_rates"][dtype] for measured in rounds]) for dtype in ("float32", "bfloat16")
+        dtype: spread([measured["matrix_rates"][dtype] for measured in repeated]) for dtype in ("float32", "bfloat16")
     }
     print(
         "\nmatrix rate: " + ", ".join(f"{dtype} {rate['median'] / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items())
     )
     print(f"FLOPs of a step: {flops.step_flops(workload.TINY, stored) / 1e12:.3f} T = {flops.FORMULA}")
-    print(
-        "peak: resident memory of the whole process; of training: less what was resident before the policy was loaded"
-    )
+    print("peak: resident memory of the process; of training: peak minus resident memory before the policy was loaded")
     print(f"TRL's settings: {peer.SETTINGS}; ours: {FLOAT32}")
     summary = {
         "workload": asdict(workload.Workload()),
@@ -139,12 +137,12 @@ def main() -> None:
         "cores": os.cpu_count(),
         "sides": {name: asdict(SIDES[name]) for name in names},
         "trl_settings": peer.SETTINGS,
-        "rounds": rounds,
+        "repeats": repeated,
         "first_step": first,
     }
     if "trl" in names:
         keys = ("tokens_per_second", "peak_gb", "training_gb")
-        summary["over_trl"] = {name: {key: ratio(rounds, name, key) for key in keys} for name in names}
+        summary["over_trl"] = {name: {key: ratio(repeated, name, key) for key in keys} for name in names}
     write("update", summary)
 
 

@@ -1,4 +1,4 @@
-"""From runs to what is compared: time to accuracy, accuracy at equal cost, and what a pass does to the weights."""
+"""Figures of runs: time to accuracy, accuracy at equal cost, importance weights over an iteration."""
 
 import statistics
 from collections import defaultdict
@@ -12,16 +12,16 @@ from benchmarks.learning.resident import Point
 TARGETS = (0.7, 0.75, 0.8, 0.85, 0.9)
 
 Cost = Callable[[Point], float]
-"""What a policy has cost until it was there: seconds, steps or completions."""
+"""The cost of a policy: seconds, optimizer steps or completions until it existed."""
 
 
 def compute_seconds(point: Point) -> float:
-    """Sampling and updating."""
+    """Return the seconds of sampling and updating."""
     return point.seconds["sampling"] + point.seconds["updating"]
 
 
 def resident_seconds(point: Point) -> float:
-    """Everything but evaluations, in a process that is never left."""
+    """Return all seconds but those of evaluations, in one process."""
     return sum(point.seconds.values())
 
 
@@ -38,8 +38,8 @@ class PipelineClock:
     """Seconds of the pipeline beyond computing, measured on runs of `rapid run`.
 
     Attributes:
-        once: before the first iteration.
-        per_iteration: process starts, imports, loading, copies, tracking.
+        once: seconds before the first iteration.
+        per_iteration: seconds of process starts, imports, loading, copies and tracking.
     """
 
     once: float
@@ -50,17 +50,17 @@ class PipelineClock:
 
 
 def reached(record: Record, target: float, cost: Cost) -> float | None:
-    """Cost of the first evaluated policy whose pass@1 is at least `target`; None where none is."""
+    """Return the cost of the first evaluated policy whose pass@1 is at least `target`, else None."""
     return next((cost(point) for point in record.points if point.pass_at_1 >= target), None)
 
 
 def at_cost(record: Record, limit: float, cost: Cost) -> Point:
-    """The last evaluated policy that cost no more than `limit`."""
+    """Return the last evaluated policy that cost at most `limit`."""
     return [point for point in record.points if cost(point) <= limit][-1]
 
 
 def area(record: Record) -> float:
-    """Mean pass@1 over optimizer steps, between evaluations a straight line: one number for fast and good."""
+    """Return the mean pass@1 over optimizer steps, linear between evaluations: one number for speed and accuracy."""
     points = record.points
     pieces = [
         (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2 for before, after in pairwise(points)
@@ -69,7 +69,7 @@ def area(record: Record) -> float:
 
 
 def best_rates(records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """(task, variant) -> the learning rate whose first seed has the largest area."""
+    """Return the learning rate whose first seed has the largest area, by (task, variant)."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for record in records:
         job = record.job
@@ -90,7 +90,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Spread":
-        """Seeds that never got there count as later than all that did."""
+        """Summarise values of seeds; seeds without a value count as later than all others."""
         there = sorted(value for value in values if value is not None)
         missing = len(values) - len(there)
         ordered: list[float | None] = [*there, *[None] * missing]
@@ -100,13 +100,13 @@ class Spread:
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; 0 for one value."""
+    """Return mean and sample standard deviation, which is 0 for one value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def over_a_pass(record: Record, figure: str) -> list[float]:
-    """A figure of the 1st, 2nd, ... mini-batch of a pass, mean over the run's passes that got there."""
+def over_an_iteration(record: Record, figure: str) -> list[float]:
+    """Return a figure of the 1st, 2nd, ... mini-batch, mean over the run's iterations that have one."""
     values = iter(record.figures[figure])
-    passes = [[next(values) for _ in range(length)] for length in record.passes]
-    longest = max(map(len, passes))
-    return [statistics.fmean(p[place] for p in passes if len(p) > place) for place in range(longest)]
+    iterations = [[next(values) for _ in range(updates)] for updates in record.updates]
+    longest = max(map(len, iterations))
+    return [statistics.fmean(i[place] for i in iterations if len(i) > place) for place in range(longest)]

@@ -1,4 +1,4 @@
-"""Which runs are needed, and having them run."""
+"""The runs of a plan, started where they are missing."""
 
 import json
 import subprocess
@@ -19,15 +19,17 @@ from benchmarks.learning.warm_start import base_policy, recipe
 
 
 class RunFailed(Exception):
-    """A measuring process ended without its runs, or runs that a report needs are not there."""
+    """A measuring process failed, or runs that a report needs are missing."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    rates: learning rates that every algorithm of the field is tried with, on the first seed; None for the task's.
-    seeds: at the best of them.
-    steps: optimizer steps of a run.
+    """A set of runs.
+
+    Attributes:
+        rates: learning rates to try with every algorithm of the field, on the first seed; None for the task's.
+        seeds: number of seeds at the best learning rate.
+        steps: optimizer steps of a run.
     """
 
     tasks: tuple[str, ...]
@@ -46,15 +48,15 @@ def full_plan(tasks: Sequence[str], seeds: int, steps: int) -> Plan:
 
 
 def quick_plan(steps: int) -> Plan:
-    """The main comparison on the built-in task, at one learning rate."""
+    """Return the plan of the main comparison on the built-in task, at one learning rate."""
     return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, steps)
 
 
 class Driver:
-    """Runs of a plan, kept below `home`.
+    """The runs of a plan, saved below `home`.
 
     Args:
-        cores: processor cores that the measuring process is bound to; None leaves it where it is.
+        cores: CPU cores to bind the measuring process to; None for all.
     """
 
     def __init__(self, plan: Plan, home: Path, cores: Sequence[int] | None) -> None:
@@ -62,7 +64,7 @@ class Driver:
         self._recipes = {name: recipe(TASKS[name]()) for name in plan.tasks}
 
     def run_all(self) -> None:
-        """Everything the plan asks for and that has not been run yet."""
+        """Run what is missing of the plan."""
         for name in self._plan.tasks:
             base_policy(TASKS[name](), self._home, partial(_report, name))
         self._run(self._sweep())
@@ -75,23 +77,23 @@ class Driver:
                 pipeline_clock.measure(job, iterations, self._home, self._cores)
 
     def sweep_kept(self) -> list[Record]:
-        """The first seed of every algorithm with every learning rate.
+        """Return the first seed of every algorithm with every learning rate.
 
         Raises:
-            RunFailed: some have not been run.
+            RunFailed: some are missing.
         """
         return self._kept(self._sweep())
 
     def seeds_kept(self, swept: Iterable[Record]) -> list[Record]:
-        """Every algorithm at its best learning rate with all seeds."""
+        """Return every algorithm at its best learning rate with all seeds."""
         return self._kept(self._seeds(swept))
 
     def studies_kept(self, swept: Iterable[Record]) -> list[Record]:
-        """Ablations, and what breaks."""
+        """Return the ablations and the runs at the limits of the method."""
         return self._kept(self._studies(swept))
 
     def pipeline_kept(self, task: str, swept: Iterable[Record]) -> dict[str, PipelineRun]:
-        """Variant -> its run through the pipeline, where there was one."""
+        """Return the runs through the pipeline by variant."""
         return {
             job.variant.name: run
             for job, iterations in self._pipelines(swept)
@@ -108,7 +110,7 @@ class Driver:
         ]
 
     def _seeds(self, swept: Iterable[Record]) -> list[Job]:
-        # Seed after seed, so that no algorithm has an hour of its own.
+        # One seed after the other, so that the algorithms share the hours of the day.
         plan, best = self._plan, best_rates(swept)
         return [
             Job(task, variant, best[task, variant.name], seed, plan.steps)
@@ -118,7 +120,7 @@ class Driver:
         ]
 
     def _studies(self, swept: Iterable[Record]) -> list[Job]:
-        """At the learning rate that suits `rapid` with the largest k of the field."""
+        """Return the studies, at the best learning rate of `rapid` with the largest k of the field."""
         plan, best = self._plan, best_rates(swept)
         model = max((v for v in plan.field if v.objective["name"] == "rapid"), key=lambda v: v.updates)
         return [

@@ -9,11 +9,11 @@ from components.rollout.engine import Completion, Engine, GroupRequest
 
 
 class ResidentEngine:
-    """An engine that lives as long as a run.
+    """An engine that stays loaded during a run.
 
-    vLLM repacks linear layers for oneDNN after loading and drops their weights, so that on the CPU no policy can be
-    loaded twice. Without oneDNN the layers are PyTorch's own and keep them; the speed is the same for policies as small
-    as these (measured in `benchmarks/LOG.md`).
+    On the CPU vLLM repacks linear layers for oneDNN after loading and drops their weights, so no second policy can be
+    loaded. Without oneDNN it uses PyTorch's layers, which keep them, and is as fast for policies of this size
+    (measured in `benchmarks/LOG.md`).
     """
 
     def __init__(self, policy: Path, model: ModelSection, settings: EngineSection, seed: int) -> None:
@@ -27,7 +27,7 @@ class ResidentEngine:
         return tokens
 
     def take(self, policy: Any) -> None:
-        """Copy the policy's weights into the engine, and forget what was computed with those before."""
+        """Copy the policy's weights into the engine and clear the prefix cache."""
         weights = ((name, value.detach()) for name, value in policy.named_parameters())
         self._vllm.model_executor.driver_worker.model_runner.model.load_weights(weights)
         assert self._vllm.reset_prefix_cache()

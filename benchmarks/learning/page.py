@@ -1,4 +1,4 @@
-"""The page that explains the results to a reader who knows GRPO and not RAPID."""
+"""The results page, for readers who know GRPO and not RAPID."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
     """Write the page beside its pictures.
 
     Args:
-        findings: Markdown by hand: what the figures say, to stand above them.
+        findings: Markdown, written by hand, to put above the figures.
     """
     settings, machine = summary["settings"], summary["machine"]
     measured = sorted({name for task in summary["tasks"].values() for name in task["pipeline"]})
@@ -70,7 +70,7 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
 
 def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"][REFERENCE]["to_target"]]
-    lines = [f"## {name.capitalize()}", task["what"] + "."]
+    lines = [f"## {name.capitalize()}", task["description"] + "."]
     for target in tables.targets(task, 3):
         lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, clocks, target))]
     lines += [
@@ -82,12 +82,12 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     if task["pipeline"]:
         lines += ["Seconds of a pipeline's iteration (medians):", markdown(*tables.pipeline_rows(task))]
     lines += [
-        "How far `rapid` is from the policy that sampled, in the last mini-batch of a pass:",
+        "Distance of `rapid` from the behaviour policy in the last mini-batch of an iteration:",
         markdown(*tables.off_policy_rows(task)),
     ]
     if task["studies"]:
         lines += [
-            f"One part of the method changed at a time, k = {ABLATION_UPDATES}, and where it breaks (no floor on the "
+            f"One part of the method changed at a time, k = {ABLATION_UPDATES}, and its limits (no floor on the "
             "effective sample share, one or two batches for all updates):",
             markdown(*tables.study_rows(task)),
         ]

@@ -1,4 +1,4 @@
-"""What the pipeline costs beyond computing, measured on runs of `rapid run`."""
+"""The cost of the pipeline beyond computing, measured on runs of `rapid run`."""
 
 import json
 import os
@@ -24,10 +24,10 @@ class PipelineRun:
     """One run of the whole pipeline.
 
     Attributes:
-        prepared: seconds until the first iteration could begin.
-        iterations: wall-clock seconds of each.
-        compute: of these, sampling and updating.
-        parts: what an iteration's seconds went into, medians.
+        prepared: seconds before the first iteration.
+        iterations: wall-clock seconds of each iteration.
+        compute: seconds of sampling and updating of each iteration.
+        parts: median seconds of an iteration, by part.
     """
 
     task: str
@@ -39,12 +39,12 @@ class PipelineRun:
 
     @property
     def overhead(self) -> float:
-        """Seconds of an iteration beyond computing, median."""
+        """The median seconds of an iteration beyond computing."""
         return statistics.median(all_ - own for all_, own in zip(self.iterations, self.compute, strict=True))
 
 
 def kept(job: Job, iterations: int, home: Path) -> PipelineRun | None:
-    """What such a run has left; None where there was none."""
+    """Return the saved run, or None if there is none."""
     path = _record(job, iterations, home)
     return PipelineRun(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -88,7 +88,7 @@ def _record(job: Job, iterations: int, home: Path) -> Path:
 
 
 def bound_to(cores: Sequence[int] | None) -> dict[str, Any]:
-    """Arguments of a process that runs on these cores only."""
+    """Return arguments of Popen for a process that runs on these cores only."""
     if cores is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Pictures of a summary: accuracy over time, what a pass does to the weights, ablations."""
+"""Plots of a summary: accuracy over time, effective sample share over an iteration, ablations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ SHOWN = (
     "grpo k=16",
     "sft k=16",
 )
-"""The lines that tell the story; the tables have all."""
+"""The algorithms to plot; the tables have all."""
 
 _COLOURS = dict(zip(SHOWN, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
 _CLOCKS = {"compute": "seconds of sampling and updating", "pipeline": "seconds of the pipeline"}
 
 
 def draw(summary: Mapping[str, Any], into: Path) -> list[Path]:
-    """One picture per question, a panel per task."""
+    """Write one plot per question, with a panel per task, and return their paths."""
     into.mkdir(parents=True, exist_ok=True)
     tasks = summary["tasks"]
     made = [
@@ -36,7 +36,7 @@ def draw(summary: Mapping[str, Any], into: Path) -> list[Path]:
         for clock in _CLOCKS
         if all(clock in task["field"]["grpo"]["to_target"] for task in tasks.values())
     ]
-    made.append(_passes(tasks, into / "effective-sample.png"))
+    made.append(_effective_sample(tasks, into / "effective-sample.png"))
     if studied := {name: task for name, task in tasks.items() if task["studies"]}:
         made.append(_studies(studied, into / "ablations.png"))
     return made
@@ -75,17 +75,17 @@ def _accuracy(tasks: Mapping[str, Any], clock: str, path: Path) -> Path:
     return _save(figure, path)
 
 
-def _passes(tasks: Mapping[str, Any], path: Path) -> Path:
-    """Effective sample share over a pass, for every k of `rapid`."""
+def _effective_sample(tasks: Mapping[str, Any], path: Path) -> Path:
+    """Plot the effective sample share over an iteration, for every k of `rapid`."""
     figure, axes = _panels(tasks, 3.6)
     for axis, task in zip(axes, tasks.values(), strict=True):
         found = {**task["field"], **task["studies"]}
         for name in (n for n in found if n.startswith("rapid k=") and found[n]["updates"] > 1):
-            shares = found[name]["over_a_pass"]["effective_sample_share"]
+            shares = found[name]["over_an_iteration"]["effective_sample_share"]
             axis.plot(range(1, len(shares) + 1), shares, marker=".", markersize=3, label=name)
         axis.set_xscale("log", base=2)
         axis.set_ylim(0, 1.05)
-        axis.set_xlabel("mini-batch of the pass")
+        axis.set_xlabel("mini-batch of the iteration")
         axis.set_ylabel("effective sample share")
         axis.grid(alpha=0.25)
     axes[0].legend(frameon=False, fontsize=8)

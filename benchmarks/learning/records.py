@@ -1,4 +1,4 @@
-"""Runs that have been measured, a file each, so that a benchmark goes on where it was stopped."""
+"""Measured runs, saved in a file each, so that a stopped benchmark can continue."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -42,24 +42,24 @@ class Job:
         return home / "runs" / self.task / f"{words}.{self.learning_rate:g}.seed{self.seed}.steps{self.steps}.json"
 
     def digest(self, recipe: str) -> str:
-        """Of all that the run depends on; `recipe` stands for task and base policy."""
+        """Return the digest of all that the run depends on; `recipe` is the digest of task and base policy."""
         return json_digest([recipe, asdict(self)])
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run as it is kept.
+    """A finished run as it is saved.
 
     Attributes:
-        figures: per optimizer step, by name.
-        passes: optimizer steps of every iteration.
-        seconds: of the whole run, evaluations left out.
+        figures: values per optimizer step, by name.
+        updates: number of optimizer steps of every iteration.
+        seconds: wall-clock seconds of the run without evaluations.
     """
 
     job: Job
     points: list[Point]
     figures: dict[str, list[float]]
-    passes: list[int]
+    updates: list[int]
     ended_early: list[str]
     seconds: float
 
@@ -71,7 +71,7 @@ def save(path: Path, digest: str, job: Job, course: Course, seconds: float) -> N
         "job": asdict(job),
         "points": [asdict(point) for point in course.points],
         "figures": figures,
-        "passes": course.passes,
+        "updates": course.updates,
         "ended_early": course.ended_early,
         "seconds": seconds,
     }
@@ -82,7 +82,7 @@ def save(path: Path, digest: str, job: Job, course: Course, seconds: float) -> N
 
 
 def load(path: Path, digest: str) -> Record | None:
-    """The run kept there; None where there is none, or one of another recipe."""
+    """Return the saved run, or None if there is none with this digest."""
     try:
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -91,4 +91,4 @@ def load(path: Path, digest: str) -> Record | None:
         return None
     job = Job(**{**kept["job"], "variant": Variant(**kept["job"]["variant"])})
     points = [Point(**point) for point in kept["points"]]
-    return Record(job, points, kept["figures"], kept["passes"], kept["ended_early"], kept["seconds"])
+    return Record(job, points, kept["figures"], kept["updates"], kept["ended_early"], kept["seconds"])

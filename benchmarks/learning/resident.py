@@ -1,9 +1,9 @@
-"""One run with engine, grader and trainer in one process: what the stages compute, without what surrounds them.
+"""A run with engine, grader and trainer in one process: the computation of the stages and nothing else.
 
-The parts are the stages' own: prompts and seeds of `components.rollout.groups`, the engine of
-`components.rollout.engine`, the grading processes of `components.reward.grading_pool`, the pass of
-`components.train.update`. Nothing is stored and no process starts between iterations, so that on-policy methods, with
-hundreds of iterations, can be measured too. `tests/integration/benchmarks/test_resident.py` holds a run against the
+The parts are those of the stages: prompts and seeds of `components.rollout.groups`, the engine of
+`components.rollout.engine`, the grading processes of `components.reward.grading_pool`, the updates of
+`components.train.update`. Nothing is stored and no process starts between iterations, so on-policy methods with
+hundreds of iterations can be measured too. `tests/integration/benchmarks/test_resident.py` compares a run with the
 pipeline's.
 """
 
@@ -41,7 +41,7 @@ from components.train.update import Pass, run_pass
 
 @dataclass
 class Seconds:
-    """Wall-clock seconds since the run began, by what they went into."""
+    """Wall-clock seconds of a run, by activity."""
 
     sampling: float = 0.0
     updating: float = 0.0
@@ -51,7 +51,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Point:
-    """The policy after `step` optimizer steps, on the held-out prompts."""
+    """The results of the policy after `step` optimizer steps on the held-out prompts."""
 
     step: int
     iteration: int
@@ -64,26 +64,26 @@ class Point:
 
 @dataclass
 class Course:
-    """What a run has come to.
+    """The results of a run so far.
 
     Attributes:
-        points: of the policies that were evaluated; the first is the base policy.
+        points: the evaluated policies; the first is the base policy.
         steps: metrics of every optimizer step.
-        passes: optimizer steps of every iteration.
-        ended_early: the passes that a guard ended, and why.
+        updates: number of optimizer steps of every iteration.
+        ended_early: iterations that a guard ended early, with the reason.
     """
 
     points: list[Point] = field(default_factory=list)
     steps: list[StepMetrics] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
+    updates: list[int] = field(default_factory=list)
     ended_early: list[str] = field(default_factory=list)
 
 
 class Bench:
-    """Engine and grading process of a task, which its runs use one after another. A context manager.
+    """Engine and grading process of a task, which its runs share. A context manager.
 
     Args:
-        config: of any run on that task; model, rollout and reward are the same for all.
+        config: configuration of any run on the task; model, rollout and reward are the same for all.
     """
 
     def __init__(self, config: RunConfig, task: Task, policy: Path) -> None:
@@ -106,7 +106,7 @@ class Bench:
         self._pool.close()
 
     def sample(self, groups: Sequence[Group], spec: SamplingSpec, split: str) -> list[list[Completion]]:
-        """Completions of every group, in the order of the groups."""
+        """Sample the completions of every group, in the order of the groups."""
         requests = [GroupRequest(g.group_id, self.prompts[split][g.index], spec, g.seed) for g in groups]
         by_id = dict(self.engine.sample(requests))
         return [by_id[group.group_id] for group in groups]
@@ -114,7 +114,7 @@ class Bench:
     def grade(
         self, groups: Sequence[Group], problems: Sequence[Problem], sampled: Sequence[Sequence[Completion]]
     ) -> np.ndarray:
-        """Rewards, float32 [groups, completions of each]."""
+        """Return the rewards, float32 [groups, completions of each]."""
         tasks = [
             Graded(problem.prompt, completion.text, problem.answer, _metadata(problem, completion))
             for problem, completions in zip((problems[g.index] for g in groups), sampled, strict=True)
@@ -143,7 +143,7 @@ class Resident:
         self._completions = self._sampled_tokens = 0
 
     def run(self, steps: int, evaluate_every: int) -> Iterator[Course]:
-        """Train for `steps` optimizer steps; yields the course after every evaluation.
+        """Train for `steps` optimizer steps; yield the course after every evaluation.
 
         Policies are evaluated at the end of the first iteration that reaches each multiple of `evaluate_every`.
         """
@@ -171,10 +171,10 @@ class Resident:
                     self._terms,
                 )
             course.steps += result.steps
-            course.passes.append(len(result.steps))
+            course.updates.append(len(result.steps))
             if result.ended_early:
                 course.ended_early.append(f"iteration {iteration}: {result.ended_early}")
-            # A mini-batch without signal, or a pass that a guard has ended, took its samples all the same.
+            # A skipped mini-batch or an iteration that ended early has used its samples all the same.
             step += self._config.train.updates
 
     @contextmanager
@@ -216,7 +216,7 @@ class Resident:
 def trajectories(
     prompts: Sequence[Sequence[int]], sampled: Sequence[Sequence[Completion]], rewards: np.ndarray
 ) -> Trajectories:
-    """Sampled groups as the training stage reads them.
+    """Return sampled groups as the train stage reads them.
 
     Args:
         rewards: float32 [groups, completions of each].

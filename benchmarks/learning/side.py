@@ -1,4 +1,4 @@
-"""Runs on one task, in a process of their own; started by `benchmarks/algorithms.py`.
+"""Runs on one task in their own process, started by `benchmarks/algorithms.py`.
 
 python -m benchmarks.learning.side HOME JOBS.json
 """
@@ -16,11 +16,11 @@ from benchmarks.learning.variants import GROUP_SIZE, MINI_BATCH_PROMPTS, Variant
 from components.contract.config import RunConfig
 
 EVALUATE_EVERY = 16
-"""Optimizer steps between evaluations, as far as iterations end there."""
+"""Optimizer steps between evaluations, rounded up to the end of an iteration."""
 
 
 def configuration(job: Job, task: Task, policy: Path) -> RunConfig:
-    """The run as the pipeline would take it."""
+    """Return the configuration of a job, valid for the pipeline too."""
     tree: dict[str, Any] = {
         "run": {"name": f"{job.task}-seed{job.seed}", "seed": job.seed},
         "model": {"path": str(policy), "dtype": "float32", "max_length": task.max_length},
@@ -46,7 +46,7 @@ def configuration(job: Job, task: Task, policy: Path) -> RunConfig:
 
 
 def main(home: Path, recipe: str, jobs: list[Job]) -> None:
-    """Run the jobs of one task, one after another, and keep each when it is done."""
+    """Run the jobs of one task one after another and save each when it ends."""
     from benchmarks.learning.resident import Bench, Resident
 
     task = TASKS[jobs[0].task]()
@@ -70,7 +70,7 @@ def main(home: Path, recipe: str, jobs: list[Job]) -> None:
 
 
 if __name__ == "__main__":
-    # The engine reads it when it is imported.
+    # vLLM reads it at import.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     asked = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     main(

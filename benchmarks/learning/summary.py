@@ -1,4 +1,4 @@
-"""All figures of the comparison, as one JSON object; tables, plots and page show what stands in it."""
+"""All figures of the comparison as one JSON object, the source of tables, plots and page."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ from benchmarks.learning.analysis import (
     completions,
     compute_seconds,
     mean_and_deviation,
-    over_a_pass,
+    over_an_iteration,
     reached,
     resident_seconds,
     steps,
@@ -28,12 +28,12 @@ from benchmarks.learning.pipeline_clock import PipelineRun
 from benchmarks.learning.records import Record
 
 REFERENCE = "grpo"
-"""On-policy GRPO at its best learning rate: what times are compared with."""
+"""The algorithm that times are compared with: on-policy GRPO at its best learning rate."""
 
-PASS_FIGURES = ("effective_sample_share", "log_ratio_p50", "log_ratio_p95", "log_ratio_max", "clip_fraction", "kl")
+ITERATION_FIGURES = ("effective_sample_share", "log_ratio_p50", "log_ratio_p95", "log_ratio_max", "clip_fraction", "kl")
 
 Runs = dict[str, list[Record]]
-"""Variant -> its runs at one learning rate, a seed each."""
+"""The runs of each variant at one learning rate, one for each seed."""
 
 
 def machine() -> dict[str, Any]:
@@ -60,10 +60,10 @@ def by_variant(records: Iterable[Record]) -> Runs:
 def task_summary(
     swept: Iterable[Record], field: Runs, studies: Runs, pipeline: Mapping[str, PipelineRun]
 ) -> dict[str, Any]:
-    """Everything about one task.
+    """Return all figures of one task.
 
     Args:
-        pipeline: variant -> a run through the pipeline; those of the same k share their overhead.
+        pipeline: runs through the pipeline by variant; variants of the same k share their overhead.
     """
     clocks = _clocks(field, pipeline)
     costs: dict[str, Mapping[str, Cost]] = {
@@ -123,9 +123,9 @@ def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any
             ]
             for record in runs
         ],
-        "over_a_pass": {
-            figure: [round(value, 4) for value in _mean_columns([over_a_pass(record, figure) for record in runs])]
-            for figure in PASS_FIGURES
+        "over_an_iteration": {
+            figure: [round(value, 4) for value in _mean_columns([over_an_iteration(record, figure) for record in runs])]
+            for figure in ITERATION_FIGURES
         },
     }
 
@@ -137,7 +137,7 @@ def _mean_columns(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _compare(summary: dict[str, dict[str, Any]]) -> None:
-    """Times as a share of the reference's, and the smallest of all algorithms that take one update per batch."""
+    """Add every variant's times relative to the reference's."""
     for figures in summary.values():
         figures["over_reference"] = {
             clock: {
@@ -158,7 +158,7 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 
 def _equal_limits(field: Runs) -> dict[str, list[float]]:
-    """Where curves are compared: parts of the longest run, and of the time the reference took."""
+    """Return the costs to compare curves at: thirds of the steps, completions and seconds of the reference."""
     reference = field.get(REFERENCE) or next(iter(field.values()))
     ends = [record.points[-1] for record in reference]
     most = {
@@ -174,7 +174,7 @@ def _at(runs: Sequence[Record], limit: float, cost: Cost) -> tuple[float, float]
 
 
 def _sweep(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
-    """Variant -> learning rate -> area and last pass@1 of the first seed."""
+    """Return area and last pass@1 of the first seed, by variant and learning rate."""
     found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: record.job.learning_rate):
         found[record.job.variant.name][f"{record.job.learning_rate:g}"] = {
@@ -185,7 +185,7 @@ def _sweep(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _clocks(field: Runs, pipeline: Mapping[str, PipelineRun]) -> dict[str, PipelineClock]:
-    """The overhead of an iteration hangs on how much a batch holds: that of the measured run nearest in k is taken."""
+    """Return the pipeline clock of each variant, from the measured run with the nearest k, hence batch size."""
     if not pipeline:
         return {}
     measured = {field[name][0].job.variant.updates: run for name, run in pipeline.items() if name in field}

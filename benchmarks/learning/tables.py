@@ -1,4 +1,4 @@
-"""A summary as tables of text or Markdown."""
+"""Tables of a summary, as text or Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def markdown(head: list[str], rows: Rows) -> str:
 
 
 def main_rows(task: Mapping[str, Any], clocks: Sequence[str], target: str) -> tuple[list[str], Rows]:
-    """Accuracy at the end and time to one target on each clock, the fastest on the first clock on top."""
+    """Return accuracy at the end and time to one target on each clock, sorted by the first clock."""
     head = ["algorithm", "rate", "pass@1 at the end", "pass@8"]
     for clock in clocks:
         head += [f"{clock} s to {target}", "x grpo"]
@@ -33,13 +33,13 @@ def main_rows(task: Mapping[str, Any], clocks: Sequence[str], target: str) -> tu
 
 
 def targets(task: Mapping[str, Any], count: int) -> list[str]:
-    """The highest targets that the reference reaches with most seeds, from low to high."""
+    """Return the highest targets that the reference reaches with most seeds, from low to high."""
     found = task["field"][REFERENCE]["to_target"]["compute"]
     return [target for target in map("{:g}".format, TARGETS) if found[target]["median"] is not None][-count:]
 
 
 def equal_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """pass@1 at equal steps, completions and computing time."""
+    """Return pass@1 at equal steps, completions and computing time."""
     first = next(iter(task["field"].values()))["equal"]
     names = {"steps": "steps", "completions": "completions", "compute_seconds": "s"}
     head = ["algorithm", *(f"{item['at']:,.0f} {names[what]}" for what, items in first.items() for item in items)]
@@ -51,7 +51,7 @@ def equal_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def sweep_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Mean pass@1 over the run by learning rate, first seed."""
+    """Return the mean pass@1 over the run of the first seed, by learning rate."""
     rates = sorted({rate for tried in task["sweep"].values() for rate in tried}, key=float)
     rows = [
         [name, *(f"{tried[rate]['area']:.3f}" if rate in tried else "" for rate in rates)]
@@ -61,15 +61,22 @@ def sweep_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Ablations and what breaks: accuracy, and how far a pass strays."""
-    head = ["variant", "pass@1 at the end", "best", "mean over the run", "least effective sample", "passes ended early"]
+    """Return accuracy and effective sample share of the ablations and of the runs at the limits."""
+    head = [
+        "variant",
+        "pass@1 at the end",
+        "best",
+        "mean over the run",
+        "least effective sample",
+        "iterations ended early",
+    ]
     rows = [
         [
             name,
             _mean(figures["pass_at_1"]),
             _mean(figures["best_pass_at_1"]),
             _mean(figures["area"]),
-            f"{min(figures['over_a_pass']['effective_sample_share']):.2f}",
+            f"{min(figures['over_an_iteration']['effective_sample_share']):.2f}",
             str(figures["ended_early"]),
         ]
         for name, figures in task["studies"].items()
@@ -78,12 +85,12 @@ def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """What `rapid` sees in the last mini-batch of a pass, as k grows."""
+    """Return how far off-policy the last mini-batch of an iteration of `rapid` is, as k grows."""
     head = ["k", "effective sample share", "|log rho| median", "95 %", "largest", "weights at C", "KL(mu, pi) a token"]
     found = {**task["field"], **task["studies"]}
     rows = []
     for name in sorted((n for n in found if n.startswith("rapid k=")), key=lambda n: found[n]["updates"]):
-        last = {figure: values[-1] for figure, values in found[name]["over_a_pass"].items()}
+        last = {figure: values[-1] for figure, values in found[name]["over_an_iteration"].items()}
         rows.append(
             [
                 str(found[name]["updates"]),
@@ -99,7 +106,7 @@ def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def cost_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Milliseconds of an optimizer step by what they go into."""
+    """Return the milliseconds of an optimizer step by activity."""
     head = ["algorithm", "sampling", "updating", "grading", "weights to the engine"]
     rows = [
         [
@@ -115,7 +122,7 @@ def cost_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def pipeline_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Where the seconds of the pipeline's iterations go."""
+    """Return the seconds of the pipeline's iterations by part."""
     runs = task["pipeline"]
     parts = list(next(iter(runs.values()))["parts"]) if runs else []
     head = ["run", "iterations", *parts, "beyond computing"]
@@ -132,7 +139,7 @@ def pipeline_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 
 def spread(values: Mapping[str, Any]) -> str:
-    """Median (from-to) over seeds, and how many seeds never got there."""
+    """Return the median (from-to) over seeds, or the number of seeds that reached the target."""
     if values["median"] is None:
         return (
             "never"

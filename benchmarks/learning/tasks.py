@@ -1,4 +1,4 @@
-"""What is learned: prompts, answers right and wrong, and a tokenizer small enough for two cores."""
+"""The tasks: prompts with right and wrong answers, and a tokenizer small enough for two cores."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.demo.arithmetic import EOS, PAD, noisy_answers, problems
 
 HELD_OUT = 96
-"""Prompts the policies are compared on; never trained on."""
+"""The number of held-out prompts."""
 
 WRONG_SHARE = 0.5
 _SEED = 0
@@ -17,7 +17,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Problem:
-    """One prompt with its answer; `metadata` is the JSON object its grader gets."""
+    """A prompt with its answer; `metadata` is the JSON object that its grader receives."""
 
     prompt: str
     answer: str
@@ -26,17 +26,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Task:
-    """Attributes:
-    words: pieces of text that are one token each, besides single characters.
-    spoil: a wrong answer to a problem.
-    max_tokens: longest completion, end of sequence counted.
-    warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
-    rates: learning rates that every algorithm is tried with alike.
-    without: variants that are compared on the other tasks only, to save hours.
+    """A task to learn.
+
+    Attributes:
+        words: texts that are one token each, besides single characters.
+        spoil: returns a wrong answer to a problem.
+        max_tokens: length of the longest completion, with the end of sequence.
+        warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
+        rates: learning rates to try with every algorithm.
+        without: variants that are compared on other tasks only, to save hours.
     """
 
     name: str
-    what: str
+    description: str
     train: tuple[Problem, ...]
     held_out: tuple[Problem, ...]
     grader: str
@@ -51,14 +53,14 @@ class Task:
     without: tuple[str, ...] = ()
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
-        """Endless (prompt, completion) samples of the training prompts, of which `WRONG_SHARE` are spoilt."""
+        """Yield (prompt, completion) samples of the training prompts for ever; a share `WRONG_SHARE` is wrong."""
         draw = random.Random(seed)
         while True:
             problem = draw.choice(self.train)
             yield problem.prompt, self.spoil(problem, draw) if draw.random() < WRONG_SHARE else problem.answer
 
     def tokenizer(self) -> Any:
-        """`<pad>`, `<eos>`, the task's characters and its words."""
+        """Build the tokenizer of `<pad>`, `<eos>`, the task's characters and its words."""
         from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
@@ -71,11 +73,11 @@ class Task:
 
 
 def addition() -> Task:
-    """The built-in task: sums of two two-digit numbers, answers of two or three characters."""
+    """Return the built-in task: sums of two two-digit numbers, answers of two or three characters."""
     pairs = [Problem(prompt, answer) for prompt, answer in problems(_SEED)]
     return Task(
         name="addition",
-        what="57+68= to 125: sums of two two-digit numbers, 3 to 4 tokens with the end",
+        description="57+68= to 125: sums of two two-digit numbers, 3 to 4 tokens with the end",
         train=tuple(pairs[HELD_OUT:]),
         held_out=tuple(pairs[:HELD_OUT]),
         grader="exact",
@@ -93,7 +95,7 @@ def addition() -> Task:
 
 
 def sorting() -> Task:
-    """reasoning-gym's number_sorting: two to five numbers, in ascending or descending order."""
+    """Return reasoning-gym's number_sorting: two to five numbers, in ascending or descending order."""
     from components.prepare.generated import generate_rows
 
     options = {
@@ -119,7 +121,7 @@ def sorting() -> Task:
     tail = "\n" + made[0].prompt.partition("\n")[2]
     return Task(
         name="sorting",
-        what="two to five numbers below 100 in ascending or descending order (reasoning-gym), 6 to 17 tokens",
+        description="two to five numbers below 100 in ascending or descending order (reasoning-gym), 6 to 17 tokens",
         train=tuple(made[HELD_OUT:]),
         held_out=tuple(made[:HELD_OUT]),
         grader="reasoning_gym",
@@ -136,7 +138,7 @@ def sorting() -> Task:
 
 
 def _exchange(problem: Problem, draw: random.Random) -> str:
-    """Two different neighbours the wrong way round, as a model sorts that is nearly right."""
+    """Exchange two different neighbours, a typical error of a policy that is nearly right."""
     items = problem.answer.strip("[]").split(", ")
     places = [i for i in range(len(items) - 1) if items[i] != items[i + 1]]
     if not places:

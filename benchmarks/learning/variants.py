@@ -1,24 +1,26 @@
-"""What is compared: algorithms, numbers of updates per batch of rollouts, ablations."""
+"""The variants to compare: algorithms, numbers of updates per batch of rollouts, ablations."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 GROUP_SIZE = 4
 MINI_BATCH_PROMPTS = 8
-"""32 sequences of 8 prompts a mini-batch, as in the paper."""
+"""8 prompts a mini-batch, as in the paper; 32 sequences."""
 
 STEPS = 192
 ABLATION_UPDATES = 64
-"""Updates per batch of the ablations: well beyond the paper's 16, where the parts of the method matter."""
+"""Updates per batch in the ablations: well beyond the paper's 16, where the parts of the method matter."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Attributes:
-    name: how it is called in tables and files.
-    objective: section `train.objective`.
-    updates: k, optimizer steps per batch of rollouts.
-    settings: other keys of the configuration, dotted.
+    """An algorithm with its settings.
+
+    Attributes:
+        name: name in tables and files.
+        objective: section `train.objective`.
+        updates: k, optimizer steps per batch of rollouts.
+        settings: other options of the configuration, by dotted key.
     """
 
     name: str
@@ -32,8 +34,8 @@ def _plain(name: str, updates: int = 1, **settings: Any) -> Variant:
 
 
 DYNAMIC_SAMPLING = {"train.zero_signal_groups": "drop", "rollout.oversampling": 3.0}
-"""DAPO draws prompts until its batch is full of groups with both right and wrong answers. Three times as many as needed
-are drawn at once here; where even these hold too few, the mini-batch is smaller."""
+"""DAPO samples prompts until its batch is full of groups with both right and wrong completions. Here three times as
+many prompts as needed are sampled at once; if even these have too few such groups, the mini-batch is smaller."""
 
 FIELD: tuple[Variant, ...] = (
     Variant("pg", {"name": "pg"}),
@@ -47,9 +49,9 @@ FIELD: tuple[Variant, ...] = (
     _plain("sft", 16),
     Variant("rapid, dynamic k=16", {"name": "rapid"}, 16, {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}),
 )
-"""On-policy methods, `rapid` at growing k, and what reuses a batch as often without importance weights: `grpo` clips,
-`pg` does nothing about the policy having moved on. The last combines `rapid` with DAPO's dynamic sampling, which needs
-fewer prompts to choose from where a batch is large: where they hold too few groups with signal, a pass is shorter."""
+"""On-policy methods, `rapid` at growing k, and methods that reuse a batch as often without importance weights: `grpo`
+clips, `pg` makes no correction. The last variant combines `rapid` with DAPO's dynamic sampling, which needs fewer spare
+prompts in a large batch; with too few groups that have a signal, the iteration has fewer updates."""
 
 
 def _ablation(name: str, updates: int = ABLATION_UPDATES, **objective: Any) -> Variant:
@@ -70,15 +72,15 @@ ABLATIONS: tuple[Variant, ...] = (
     Variant(f"rapid, no floor k={ABLATION_UPDATES}", {"name": "rapid"}, ABLATION_UPDATES, FLOOR_OFF),
     _plain("grpo", ABLATION_UPDATES),
 )
-"""One part of `rapid` (C = 2, weighted baseline, floor of 0.1 on the effective sample share) changed at a time; `pg` is
-`rapid` without its weights, `grpo` the same reuse with clipping in their place."""
+"""`rapid` (C = 2, weighted baseline, floor of 0.1 on the effective sample share) with one part changed at a time; `pg`
+is `rapid` without weights, `grpo` has clipping in their place."""
 
 BREAKING: tuple[Variant, ...] = tuple(
     Variant(f"{name} k={updates}", {"name": name}, updates, FLOOR_OFF)
     for updates in (96, 192)
     for name in ("rapid", "grpo", "pg")
 )
-"""Where it breaks: one or two batches of rollouts for all updates, and no floor that ends a pass early."""
+"""The limits of the method: one or two batches of rollouts for all updates, and no floor that ends iterations early."""
 
 THROUGH_PIPELINE = {"grpo": 3, "rapid k=16": 2}
-"""How many iterations run through the whole pipeline, to measure what it costs beyond computing."""
+"""The number of iterations to run through the pipeline, to measure its cost beyond computing."""

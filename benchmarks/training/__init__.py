@@ -1,1 +1,1 @@
-"""Parts of the benchmarks of the training step."""
+"""Parts of the benchmarks of the optimizer step."""

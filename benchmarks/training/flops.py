@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, and how many the machine does in plain matrix products."""
+"""Floating-point operations of an optimizer step, and the rate of the machine in plain matrix products."""
 
 import statistics
 import time
@@ -15,21 +15,21 @@ FORMULA = (
 
 
 def body_weights(shape: Shape) -> int:
-    """Entries of the matrices every token is multiplied by: attention projections and MLP of all layers."""
+    """Return the number of weights that multiply every token: attention projections and MLP of all layers."""
     kv_width = shape.width // shape.heads * shape.kv_heads
     attention = 2 * shape.width * shape.width + 2 * shape.width * kv_width
     return shape.layers * (attention + 3 * shape.width * shape.intermediate)
 
 
 def parameters(shape: Shape) -> int:
-    """All of them: matrices, the tied embedding, biases of queries, keys and values, norms."""
+    """Return the number of all parameters: matrices, the tied embedding, biases of queries, keys and values, norms."""
     kv_width = shape.width // shape.heads * shape.kv_heads
     vectors = shape.layers * (shape.width + 2 * kv_width + 2 * shape.width) + shape.width
     return body_weights(shape) + shape.vocabulary * shape.width + vectors
 
 
 def step_flops(shape: Shape, stored: Stored) -> float:
-    """Forward and backward of one step by `FORMULA`, with the output head on completion tokens only.
+    """Return the FLOPs of forward and backward pass by `FORMULA`, with the output head on completion tokens only.
 
     A multiplication and an addition count as two; the backward pass is twice the forward pass.
     """
@@ -41,7 +41,7 @@ def step_flops(shape: Shape, stored: Stored) -> float:
 
 
 def matrix_rate(dtype: str, device: str, size: int, seconds: float = 2.0) -> float:
-    """FLOP/s of the product of two square matrices, median over about `seconds`."""
+    """Measure the FLOP/s of the product of two square matrices, median over about `seconds`."""
     import torch
 
     a = torch.randn(size, size, device=device).to(getattr(torch, dtype))

@@ -6,12 +6,12 @@ _CLEAR_HIGH_WATER_MARK = "5"
 
 
 class Meter:
-    """Peak memory from here on, and what was in use here.
+    """The peak memory since the meter was created.
 
-    On the CPU resident memory as the kernel counts it, imports included; on CUDA what PyTorch has allocated.
+    On the CPU this is the resident memory of the process, imports included; on CUDA the memory allocated by PyTorch.
 
     Attributes:
-        before: bytes in use when the meter was made.
+        before: bytes in use when the meter was created.
     """
 
     def __init__(self, device: str) -> None:
@@ -26,7 +26,7 @@ class Meter:
             self.before = _status("VmRSS")
 
     def peak(self) -> int:
-        """Most bytes in use at a time since the meter was made."""
+        """Return the largest number of bytes in use since the meter was created."""
         if self._cuda:
             import torch
 

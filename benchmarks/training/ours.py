@@ -1,4 +1,4 @@
-"""This project's training step on stored trajectories; the benchmarks know nothing else of `components.train`."""
+"""Our optimizer step on stored trajectories, the only user of `components.train` among these benchmarks."""
 
 import time
 from pathlib import Path
@@ -11,9 +11,9 @@ from benchmarks.training.workload import Stored, read, starts
 
 
 def configuration(stored: Stored, settings: dict[str, Any]) -> Any:
-    """A run configuration of one update over all stored groups, with `settings` in its `train` section.
+    """Return the configuration of a run with one update over all stored groups and `settings` in its `train` section.
 
-    The guards are open: every step of a benchmark trains on the same trajectories, whatever the policy has become.
+    Its guards are off, because every step trains on the same trajectories, however far the policy has moved.
     """
     from components.contract.config import RunConfig
 
@@ -36,7 +36,7 @@ def configuration(stored: Stored, settings: dict[str, Any]) -> Any:
 
 
 def trajectories(stored: Stored) -> Any:
-    """The stored trajectories as `components.train` reads them from a run."""
+    """Return the stored trajectories as `components.train` reads them from a run."""
     from components.train.trajectories import Trajectories
 
     prompts = np.repeat(stored.prompt_ids, stored.group_size, axis=0)
@@ -57,8 +57,8 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     """Take one warm-up step and `steps` timed ones.
 
     Returns:
-        seconds of every timed step; loss and gradient norm of the warm-up step, which is the first; memory in bytes
-        before the policy was loaded and at its peak.
+        seconds of every timed step; loss and gradient norm of the first step, the warm-up; memory in bytes before the
+        policy was loaded and at its peak.
     """
     import torch
 

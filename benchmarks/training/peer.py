@@ -1,8 +1,7 @@
 """TRL's GRPOTrainer on stored trajectories.
 
-Generation is replaced through the trainer's own `rollout_func`, which answers with the stored completions; everything
-else is TRL's. The loss is that of our `grpo` objective: advantages (R - mean) / (std + 1e-4) of the group, mean over a
-sequence's tokens, then over sequences.
+The trainer's `rollout_func` returns the stored completions; everything else is TRL's. The loss is that of our `grpo`
+objective: advantages (R - mean) / (std + 1e-4) of the group, mean over a sequence's tokens, then over sequences.
 """
 
 import os
@@ -27,18 +26,18 @@ SETTINGS: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "optim": "adamw_torch_fused",
 }
-"""With one generation per optimizer step TRL skips old log-probabilities (it reuses the new ones), and without a KL
-term the reference model: its fastest correct settings. Gradient checkpointing, its default, saves memory and costs
-time.
+"""TRL's fastest correct settings: with one generation per optimizer step it uses the current log-probabilities as those
+of the behaviour policy, and without a KL term it has no reference model. Gradient checkpointing, its default, saves
+memory and costs time.
 """
 
 
 def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take warm-up steps, one or those of one generation, and `steps` timed ones; the answer is that of `ours.measure`.
+    """Take the warm-up steps of one generation and `steps` timed ones; return the same as `ours.measure`.
 
-    A step lasts from its first micro-batch to the end of the optimizer's step. With `steps_per_generation` above
+    A step lasts from its first micro-batch to the end of the optimizer step. With `steps_per_generation` above
     `gradient_accumulation_steps` one call of the rollout function serves several steps: `steps` must be a multiple of
-    how many, and each is given the mean of its generation's.
+    their number, and each counts as the mean of its generation.
     """
     os.environ |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     import torch
@@ -84,7 +83,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
             ),
             train_dataset=Dataset.from_dict({"prompt": [str(row % groups) for row in range(updates * groups)]}),
             processing_class=_tokenizer(AutoConfig.from_pretrained(directory).vocab_size),
-            rollout_func=lambda prompts, _: answer(stored, [int(prompt) for prompt in prompts]),
+            rollout_func=lambda prompts, _: rollout(stored, [int(prompt) for prompt in prompts]),
             callbacks=[clock],
         )
         trainer.train()
@@ -101,10 +100,10 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     }
 
 
-def answer(stored: Stored, groups: list[int]) -> dict[str, list[Any]]:
-    """Completions of `groups`, each named once for every completion wanted, as a `rollout_func` returns them.
+def rollout(stored: Stored, groups: list[int]) -> dict[str, list[Any]]:
+    """Return stored completions as a `rollout_func` does, one for each entry of `groups`.
 
-    A group named more often than it has completions gives them again from the first.
+    A group with more entries than completions returns them again from the first.
     """
     completions = stored.completions()
     taken = [0] * len(stored.prompt_ids)
@@ -121,7 +120,7 @@ def answer(stored: Stored, groups: list[int]) -> dict[str, list[Any]]:
 
 
 def _tokenizer(vocabulary: int) -> Any:
-    """One word per token id: TRL decodes completions before it scores them."""
+    """Build a tokenizer with one word per token id, because TRL decodes completions before it scores them."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

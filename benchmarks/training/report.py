@@ -1,4 +1,4 @@
-"""Figures of a side, and tables of them."""
+"""Figures of a side, and their tables."""
 
 import json
 import statistics
@@ -12,28 +12,29 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "least": min(values), "largest": max(values)}
 
 
-def figures(answer: dict[str, Any], tokens: int, step_flops: float, rate: float) -> dict[str, float]:
-    """What one run of a side came to.
+def figures(measured: dict[str, Any], tokens: int, step_flops: float, rate: float) -> dict[str, float]:
+    """Return the figures of one run of a side.
 
     Args:
+        measured: as `ours.measure` returns it.
         tokens: prompt and completion tokens of a step.
         step_flops, rate: FLOPs of a step, and FLOP/s of the machine in the side's dtype.
 
     Returns:
-        tokens_per_second and matrix_share of the run's median step; peak memory of the process, and what of it came
-        with policy and training, in GB (1e9 bytes).
+        tokens_per_second and matrix_share of the median step; peak memory of the process, and the part of it that
+        policy and training added, in GB (1e9 bytes).
     """
-    seconds = statistics.median(answer["seconds"])
+    seconds = statistics.median(measured["seconds"])
     return {
         "tokens_per_second": tokens / seconds,
         "matrix_share": step_flops / seconds / rate,
-        "peak_gb": answer["memory_peak"] / 1e9,
-        "training_gb": (answer["memory_peak"] - answer["memory_before"]) / 1e9,
+        "peak_gb": measured["memory_peak"] / 1e9,
+        "training_gb": (measured["memory_peak"] - measured["memory_before"]) / 1e9,
     }
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns as wide as their widest cell; the first to the left, the others to the right."""
+    """Format a table whose first column is aligned to the left and the others to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""One side of a comparison in a process of its own, so that neither sees the other's memory, threads or warm caches."""
+"""One side of a comparison in its own process, without the memory, threads and warm caches of the other."""
 
 import json
 import subprocess
@@ -11,24 +11,24 @@ from benchmarks.training import flops, ours, peer
 
 REPOSITORY = Path(__file__).parents[2]
 PEER_PYTHON = REPOSITORY / ".venv-bench" / "bin" / "python"
-"""The interpreter that `make bench-setup` prepares: this project's packages and TRL."""
+"""The interpreter of `make bench-setup`: this project's packages and TRL."""
 
 RATE_SIZE = {"cpu": 2048, "cuda": 8192}
-"""Side of the square matrices by which the hardware's rate is measured."""
+"""The size of the square matrices whose product measures the machine's rate."""
 
 
 class SideError(Exception):
-    """A side's process failed; the message is the last thing it wrote."""
+    """A side's process failed; the message is its last line of output."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured.
+    """A trainer with its settings.
 
     Attributes:
         program: "ours" or "peer".
-        settings: of our `train` section, or of TRL's GRPOConfig.
-        dtype: of matrix products, for the share of the machine's rate.
+        settings: options of our `train` section, or of TRL's GRPOConfig.
+        dtype: dtype of matrix products, for the share of the machine's rate.
     """
 
     program: str
@@ -37,13 +37,13 @@ class Side:
 
 
 def measure(side: Side, directory: Path, steps: int, device: str) -> dict[str, Any]:
-    """What the side's `measure` answers, from a process of its own."""
+    """Return the result of the side's `measure`, run in its own process."""
     python = PEER_PYTHON if side.program == "peer" else Path(sys.executable)
     return _child(python, side.program, str(directory), str(steps), device, json.dumps(side.settings))
 
 
 def matrix_rates(device: str) -> dict[str, float]:
-    """FLOP/s of plain matrix products by dtype, from a process of their own."""
+    """Return the FLOP/s of plain matrix products by dtype, measured in their own process."""
     return _child(Path(sys.executable), "rates", device)
 
 
@@ -53,8 +53,8 @@ def _child(python: Path, *words: str) -> dict[str, Any]:
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
         raise SideError(lines[-1])
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -62,12 +62,12 @@ def main() -> None:
     if program == "rates":
         (device,) = words
         dtypes = ("float32", "bfloat16")
-        answer: dict[str, Any] = {dtype: flops.matrix_rate(dtype, device, RATE_SIZE[device]) for dtype in dtypes}
+        result: dict[str, Any] = {dtype: flops.matrix_rate(dtype, device, RATE_SIZE[device]) for dtype in dtypes}
     else:
         directory, steps, device, settings = words
         measure_here = {"ours": ours.measure, "peer": peer.measure}[program]
-        answer = measure_here(Path(directory), int(steps), device, json.loads(settings))
-    print(json.dumps(answer))
+        result = measure_here(Path(directory), int(steps), device, json.loads(settings))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Seeded trajectories and a random policy to train on them, stored so that several programs read the same.
+"""Seeded trajectories and a random policy, stored so that several programs can train on the same.
 
-Speed and memory do not depend on what the tokens say, so they are drawn uniformly; lengths, groups and rewards are what
-a rollout of a small policy looks like.
+Speed and memory do not depend on the tokens, so these are uniformly random; lengths, groups and rewards resemble a
+rollout of a small policy.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +12,7 @@ import numpy as np
 
 _ARRAYS = "trajectories.npz"
 _FIRST_WORD = 2
-"""Token ids below are padding and end of sequence."""
+"""The first token id after padding and end of sequence."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ QWEN_1_5B = Shape(layers=28, width=1536, intermediate=8960, heads=12, kv_heads=2
 
 @dataclass(frozen=True)
 class Workload:
-    """One optimizer step's sequences.
+    """The sequences of one optimizer step.
 
     Attributes:
-        prompts, group_size: groups, and completions of each.
+        prompts, group_size: number of groups, and of completions in each.
         prompt_tokens: length of every prompt.
         median, spread, longest: completion lengths in tokens, log-normal with `spread` the standard deviation of
             their logarithm, at most `longest`.
@@ -55,19 +55,19 @@ class Workload:
     seed: int = 0
 
     def scaled(self, **changes: Any) -> "Workload":
-        """The same with other values; keys of `Shape` change the shape."""
+        """Return a copy with other values; keys of `Shape` change the shape."""
         sizes = {key: changes.pop(key) for key in list(changes) if key in asdict(self.shape)}
         return replace(self, shape=replace(self.shape, **sizes), **changes)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Trajectories of one step, group after group.
+    """The trajectories of one step, group after group.
 
     Attributes:
         prompt_ids: int64 [prompts, prompt_tokens].
-        completion_ids: int64, all completions one after the other.
-        lengths: int64 [N], of the completions.
+        completion_ids: int64, all completions concatenated.
+        lengths: int64 [N], lengths of the completions.
         rewards: float32 [N].
         logprobs: float32, log-probabilities of `completion_ids` under the stored policy, nats.
     """
@@ -84,12 +84,12 @@ class Stored:
 
     @property
     def sequence_lengths(self) -> np.ndarray:
-        """Prompt and completion tokens of every sequence, int64 [N]."""
+        """The number of prompt and completion tokens of every sequence, int64 [N]."""
         return self.lengths + self.prompt_ids.shape[1]
 
     @property
     def tokens(self) -> int:
-        """Prompt and completion tokens of the step."""
+        """The number of prompt and completion tokens of the step."""
         return int(self.sequence_lengths.sum())
 
     def completions(self) -> list[np.ndarray]:
@@ -97,9 +97,9 @@ class Stored:
 
 
 def draw(workload: Workload) -> Stored:
-    """Trajectories without log-probabilities (NaN); equal for equal workloads.
+    """Return trajectories without log-probabilities (NaN), the same for equal workloads.
 
-    Between one and all but one of a group's completions are right, so every group has a signal.
+    In every group at least one completion is right and one wrong, so every group has a signal.
     """
     rng = np.random.default_rng(workload.seed)
     sequences = workload.prompts * workload.group_size
@@ -118,7 +118,7 @@ def draw(workload: Workload) -> Stored:
 
 
 def build_model(workload: Workload) -> Any:
-    """The float32 policy with seeded random weights."""
+    """Build the float32 policy with seeded random weights."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -162,11 +162,11 @@ def store(workload: Workload, directory: Path, device: str = "cpu") -> Stored:
 
 
 def read(directory: Path) -> Stored:
-    """What `store` wrote."""
+    """Read the trajectories that `store` wrote."""
     with np.load(directory / _ARRAYS) as arrays:
         return Stored(**{name: arrays[name] for name in arrays.files})
 
 
 def starts(lengths: np.ndarray) -> np.ndarray:
-    """Where each of consecutive pieces begins, and the end: int64 [N + 1]."""
+    """Return the start of each of consecutive pieces, and the end of the last: int64 [N + 1]."""
     return np.concatenate([[0], np.cumsum(lengths)])

@@ -77,12 +77,12 @@ def test_the_steps_are_those_of_the_stages(config: Path, course: "Course") -> No
 
 def test_the_engine_samples_from_the_policy_it_was_given(course: "Course") -> None:
     first_of_second_pass = course.steps[UPDATES]
-    assert course.passes == [UPDATES, UPDATES]
+    assert course.updates == [UPDATES, UPDATES]
     assert course.steps[UPDATES - 1].log_ratio_mean > 1e-3
     assert first_of_second_pass.log_ratio_mean < 1e-4
 
 
-def test_what_was_sampled_and_how_long_it_took_is_told_with_every_evaluation(course: "Course") -> None:
+def test_every_evaluation_reports_samples_and_seconds(course: "Course") -> None:
     base, middle, last = course.points
     assert [point.step for point in course.points] == [0, UPDATES, 2 * UPDATES]
     assert [point.completions for point in course.points] == [0, 64, 128]

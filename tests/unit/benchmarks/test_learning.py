@@ -15,7 +15,7 @@ from benchmarks.learning.analysis import (
     at_cost,
     best_rates,
     compute_seconds,
-    over_a_pass,
+    over_an_iteration,
     reached,
     steps,
 )
@@ -52,8 +52,8 @@ def record(
             "kl",
         )
     }
-    passes = [variant.updates] * (last // variant.updates)
-    return Record(Job("addition", variant, rate, seed, last), points, figures, passes, [], 12.0)
+    updates = [variant.updates] * (last // variant.updates)
+    return Record(Job("addition", variant, rate, seed, last), points, figures, updates, [], 12.0)
 
 
 def test_a_target_is_reached_by_the_first_policy_that_is_there() -> None:
@@ -106,10 +106,10 @@ def test_seeds_that_never_got_there_count_as_last(
     assert (spread.median, spread.missing) == (median, missing)
 
 
-def test_figures_of_a_pass_are_aligned_where_some_ended_early() -> None:
+def test_figures_of_an_iteration_are_aligned_where_some_ended_early() -> None:
     run = record(RAPID, [0.5, 0.6])
     cut = Record(run.job, run.points, {"kl": [1.0, 2.0, 3.0, 5.0, 4.0]}, [2, 3], ["iteration 1: too far"], 1.0)
-    assert over_a_pass(cut, "kl") == [2.0, 3.5, 4.0]
+    assert over_an_iteration(cut, "kl") == [2.0, 3.5, 4.0]
 
 
 def test_a_run_of_another_recipe_is_not_taken(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_run_of_another_recipe_is_not_taken(tmp_path: Path) -> None:
     save(job.path(tmp_path), job.digest("one"), job, course, 3.0)
     kept = load(job.path(tmp_path), job.digest("one"))
     assert kept is not None
-    assert (kept.job, kept.points, kept.passes, kept.seconds) == (job, course.points, [4], 3.0)
+    assert (kept.job, kept.points, kept.updates, kept.seconds) == (job, course.points, [4], 3.0)
     assert load(job.path(tmp_path), job.digest("other")) is None
     assert load(job.path(tmp_path / "elsewhere"), job.digest("one")) is None
 
@@ -154,10 +154,10 @@ def test_half_of_the_demonstrations_are_wrong_and_their_grader_says_so(task: Tas
 
     answers = {p.prompt: p for p in task.train}
     samples = list(islice(task.demonstrations(0), 1000))
-    wrong = [(answers[prompt], said) for prompt, said in samples if said != answers[prompt].answer]
-    assert 0.45 < len(wrong) / len(samples) < 0.55
+    mistakes = [(answers[prompt], said) for prompt, said in samples if said != answers[prompt].answer]
+    assert 0.45 < len(mistakes) / len(samples) < 0.55
     if task.grader == "reasoning_gym":
-        for problem, said in wrong[:50]:
+        for problem, said in mistakes[:50]:
             metadata = json.loads(problem.metadata)
             assert reasoning_gym(completion=said, answer=problem.answer, metadata=metadata, prompt="") < 1
             right = reasoning_gym(completion=problem.answer, answer=problem.answer, metadata=metadata, prompt="")
@@ -188,7 +188,8 @@ def test_every_figure_finds_its_place_in_tables_pictures_and_page(tmp_path: Path
     studies = by_variant([record(ABLATIONS[0], [0.5] * 17)])
     parts = {"sampling": 1.0, "updating": 2.0, "start": 3.0}
     pipeline = {name: PipelineRun("addition", name, 5.0, [8.0, 9.0], [2.0, 3.0], parts) for name in field}
-    task = {"what": "sums", **task_summary([r for runs in field.values() for r in runs], field, studies, pipeline)}
+    swept = [record for runs in field.values() for record in runs]
+    task = {"description": "sums", **task_summary(swept, field, studies, pipeline)}
     # 8 steps to 0.8: GRPO 8 x (1 + 1) s; RAPID 8 x (0.5 + 1) s, in 2 iterations instead of 8.
     assert task["field"]["rapid k=4"]["over_reference"]["compute"]["0.8"] == pytest.approx(12 / 16)
     assert task["field"]["rapid k=4"]["over_reference"]["pipeline"]["0.8"] == pytest.approx(

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from benchmarks.training import flops, workload
-from benchmarks.training.peer import answer
+from benchmarks.training.peer import rollout
 from benchmarks.training.report import figures, table
 
 SMALL = workload.Workload(
@@ -72,7 +72,7 @@ def test_every_group_has_a_signal() -> None:
 
 def test_the_peer_is_given_every_completion_once() -> None:
     stored = _stored([1, 2, 3, 4])
-    given = answer(stored, [1, 1, 0, 0])
+    given = rollout(stored, [1, 1, 0, 0])
     assert [len(ids) for ids in given["completion_ids"]] == [3, 4, 1, 2]
     assert given["stored_reward"] == [0.0, 1.0, 1.0, 0.0]
     assert np.concatenate(given["completion_ids"][2:]).tolist() == stored.completion_ids[:3].tolist()
@@ -97,4 +97,4 @@ def test_gpu_update_refuses_without_a_device() -> None:
     done = subprocess.run(words, capture_output=True, text=True, env={"CUDA_VISIBLE_DEVICES": "", "PATH": ""})
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "no CUDA device" in done.stderr
+    assert "needs a CUDA device" in done.stderr
