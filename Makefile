@@ -5,10 +5,12 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 BENCH := .venv-bench
 MANIFESTS := .venv-manifests
+UV := python3 requirements/uv.py
+EXTRAS := prepare rollout-cpu reward reasoning-gym train publish tracking trainjob dev
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: help demo setup bench-setup test test-fast test-s3 test-containers images image-cpu check-manifests lint format \
-	clean
+.PHONY: help demo setup lock bench-setup test test-fast test-s3 test-containers images image-cpu check-manifests \
+	lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,14 +18,20 @@ help: ## show this list
 demo: $(READY) ## set up and fine-tune a tiny policy from start to report
 	@$(BIN)/rapid demo
 
-setup: $(READY) ## make the virtual environment .venv with locked versions
+setup: $(READY) ## make the virtual environment .venv with the locked versions
 
-# Layered over .venv by a .pth file, so that TRL and what it needs never enter the project's own environment.
+# Keeps what is locked where pyproject.toml allows it; UPGRADE=--upgrade takes the newest versions instead.
+lock: $(READY) ## derive requirements/lock.txt and requirements/images from pyproject.toml
+	$(UV) pip compile --quiet $(UPGRADE) --no-header --no-annotate $(EXTRAS:%=--extra %) \
+		--output-file requirements/lock.txt pyproject.toml
+	@$(MAKE) --no-print-directory $(READY)
+	$(BIN)/python requirements/images.py
+
+# Layered over .venv by a .pth file, so that TRL and its dependencies never enter the project's own environment.
 bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
-	$(BIN)/python -m venv --clear --without-pip $(BENCH)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(BENCH)
 	$(BIN)/python $(SITE) > "$$($(BENCH)/bin/python $(SITE))/project.pth"
-	$(BIN)/python -m pip --python $(BENCH)/bin/python install -qq --disable-pip-version-check --no-deps \
-		-r requirements/benchmarks.txt
+	$(UV) pip sync --quiet --python $(BENCH) requirements/benchmarks.txt
 
 # Two at a time, by file, because files share what is slow to make; the longest files first.
 test: lint ## lint, types and every test but those of test-s3 and test-containers
@@ -63,13 +71,15 @@ format: $(READY) ## let ruff fix what it can
 	$(BIN)/ruff format .
 
 clean: ## remove the environment, caches and the demo's policy; runs stay
-	rm -rf $(VENV) $(BENCH) $(MANIFESTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid *.egg-info
+	rm -rf $(VENV) $(BENCH) $(MANIFESTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid .uv *.egg-info
 
 $(MANIFESTS)/.ready: requirements/manifests.txt
-	python3 -m venv --clear --without-pip $(MANIFESTS)
-	python3 -m pip --python $(MANIFESTS)/bin/python install -qq --disable-pip-version-check --no-deps -r $<
+	$(UV) venv --quiet --clear $(MANIFESTS)
+	$(UV) pip sync --quiet --python $(MANIFESTS) $<
 	@touch $@
 
-$(READY): requirements/lock.txt requirements/install pyproject.toml
-	@requirements/install $(VENV)
+$(READY): requirements/lock.txt pyproject.toml
+	@echo "installing $$(grep -c == $<) locked packages into $(VENV) (one to two minutes)"
+	@$(UV) venv --quiet --allow-existing $(VENV)
+	@$(UV) pip install --quiet --python $(VENV) --no-deps --exact --compile-bytecode --requirements $< --editable .
 	@touch $@
