@@ -51,9 +51,9 @@ def pairs_of(kind: str) -> Pairs:
 def ours(pairs: Pairs) -> float:
     from components.contract.config import GraderSpec
     from components.reward.grader_lookup import resolve_graders
-    from components.reward.grading_pool import GraderPool, Task
+    from components.reward.grading_pool import GraderPool, GradingTask
 
-    tasks = [Task("", completion, answer, "{}") for completion, answer in pairs]
+    tasks = [GradingTask("", completion, answer, "{}") for completion, answer in pairs]
     with GraderPool(resolve_graders([GraderSpec(name="math")]), workers=0, time_limit=30.0) as pool:
         list(pool.grade(tasks[:64]))
         begin = time.perf_counter()
@@ -66,7 +66,7 @@ def ours(pairs: Pairs) -> float:
 def one_process(pairs: Pairs) -> float:
     from components.reward.graders.math import math
 
-    return _rate(lambda completion, answer: math(prompt="", completion=completion, answer=answer, metadata={}), pairs)
+    return _rate(math, pairs)
 
 
 def math_verify(pairs: Pairs) -> float:
@@ -97,11 +97,11 @@ def memory(rows: int) -> list[int]:
     import psutil
 
     from components.contract.layout import Round
-    from components.reward import shard
+    from components.reward import shard_grading
     from components.reward.stage import run_stage
 
     readings: list[int] = []
-    process, written = psutil.Process(), shard.PartWriter.append
+    process, written = psutil.Process(), shard_grading.PartWriter.append
 
     def append(writer: object, table: object) -> None:
         written(writer, table)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def memory(rows: int) -> list[int]:
 
     with tempfile.TemporaryDirectory() as scratch:
         uri = make_run(Path(scratch), rows)
-        shard.PartWriter.append = append  # type: ignore[method-assign,assignment]
+        shard_grading.PartWriter.append = append  # type: ignore[method-assign,assignment]
         facts = run_stage(uri, Round.iteration(1), 0).facts
     assert facts["ok"] == facts["rows"] == rows, facts
     return readings[:: max(1, len(readings) // READINGS)]

@@ -25,8 +25,7 @@ from components.contract.layout import Round
 from components.contract.metrics import StepMetrics
 from components.results.pass_at_k import pass_at_k
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool
-from components.reward.grading_pool import Task as Graded
+from components.reward.grading_pool import GraderPool, GradingTask
 from components.rollout.engine import Completion, GroupRequest, SamplingSpec
 from components.rollout.groups import Group, held_out_groups, training_groups
 from components.train.gradient import Terms
@@ -116,7 +115,7 @@ class Bench:
     ) -> np.ndarray:
         """Return the rewards, float32 [groups, completions of each]."""
         tasks = [
-            Graded(problem.prompt, completion.text, problem.answer, _metadata(problem, completion))
+            GradingTask(problem.prompt, completion.text, problem.answer, _metadata(problem, completion))
             for problem, completions in zip((problems[g.index] for g in groups), sampled, strict=True)
             for completion in completions
         ]

@@ -1,1 +1,1 @@
-"""Scoring of completions: graders in killable worker processes."""
+"""The reward stage: graders score completions, in processes that can be killed."""

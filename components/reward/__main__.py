@@ -18,7 +18,7 @@ def main(
 ) -> None:
     """Grade one shard's trajectories with the graders of the run's configuration.
 
-    Started again it goes on where it was stopped; a shard that is done is left alone.
+    A stopped command resumes when it is started again; a graded shard stays as it is.
     """
     with exit_on_bad_input():
         manifest = run_stage(run_uri, open_run(run_uri).round(round_), shard, unsafe)

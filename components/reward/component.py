@@ -1,13 +1,13 @@
-"""KFP face of the reward stage."""
+"""The KFP component of the reward stage."""
 
 from kfp import dsl
 
 
 @dsl.component(base_image="rapid-rl/reward:0.1.0", install_kfp_package=False)
 def reward(run_uri: str, round: str, shard: str, trajectories: str, metrics: dsl.Output[dsl.Metrics]) -> str:
-    """Score one shard of a round; returns where the rewards are.
+    """Grade one shard of a round; return the URI of its rewards.
 
-    `trajectories` is the rollout's answer; it orders the two tasks and names the input in the KFP graph.
+    `trajectories` is the rollout's result; it orders the two tasks and names the input in the KFP graph.
     """
     from components.reward.stage import run_stage
     from components.runtime.guard import exit_on_bad_input

@@ -1,46 +1,35 @@
-"""From a grader's name in the configuration to the function that grades.
+"""Lookup of graders by their names in the configuration.
 
-A grader of one's own is `package.module:function`, importable from where the stage runs, and is called as
-
-    function(prompt=..., completion=..., answer=..., metadata=..., **options) -> float
-
-with the rendered prompt, the decoded completion, the prompt's answer (None where it has none), its other columns
-as a dict to which `completion_tokens` is added, and the options of the configuration; or, where it has a parameter
-`completions`, for up to `reward.batch_size` completions at once as
-
-    function(prompts=[...], completions=[...], answers=[...], metadata=[...], **options) -> list of floats
-
-where an exception in the list fails that completion alone. Either may be `async def`; then the completions of a batch
-are awaited together. It runs in a process of its own: what it prints is discarded, and what takes longer than
-`reward.time_limit` is stopped. It is imported once per process and again after a kill.
+A grader is built in, or a function of the user's own, `package.module:function`, that can be imported from where the
+stage runs. `components.reward.graders` describes how a grader is called.
 """
 
+import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
 from components.sandbox.modes import sandbox_options
 
-BUILT_IN = {
-    "classifier": "components.reward.graders.classifier:classifier",
-    "code": "components.reward.graders.code:code",
-    "exact": "components.reward.graders.text:exact",
-    "judge": "components.reward.graders.judge:judge",
-    "lean": "components.reward.graders.lean:lean",
-    "length": "components.reward.graders.text:length",
-    "math": "components.reward.graders.math:math",
-    "numeric": "components.reward.graders.numeric:numeric",
-    "reasoning_gym": "components.reward.graders.reasoning_gym:reasoning_gym",
-    "regex": "components.reward.graders.text:regex",
-}
-
-RUN_PROGRAMS = {BUILT_IN["code"]}
-"""Graders that run what a model wrote, and get the sandbox as the option `sandbox`."""
-
+_FOLDER = Path(__file__).parent / "graders"
 _LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A built-in grader, as its source declares it."""
+
+    location: str
+    runs_programs: bool
+    options: tuple[str, ...]
+    """Names of its parameters, `sandbox` and those of a completion left out."""
+    summary: str
+    """The first paragraph of its docstring."""
 
 
 @dataclass(frozen=True)
@@ -51,33 +40,57 @@ class Grader:
     location: str
     weight: float
     options: dict[str, Any]
+    sandbox: dict[str, Any] | None = None
+    """Settings for graders that run programs."""
+
+
+@cache
+def built_in_graders() -> dict[str, BuiltIn]:
+    """Read the functions declared with `@grader` in `graders/`, without importing: some imports take a second."""
+    found = {}
+    for path in sorted(_FOLDER.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for decorator in node.decorator_list:
+                    match decorator:
+                        case ast.Call(func=ast.Name(id="grader"), keywords=keywords):
+                            found[node.name] = _built_in(f"components.reward.graders.{path.stem}", node, keywords)
+    return dict(sorted(found.items()))
 
 
 def resolve_graders(
     specs: Iterable[GraderSpec], sandbox: SandboxSection | None = None, time_limit: float = 10.0
 ) -> list[Grader]:
-    """Look names up without importing anything.
+    """Look names up without importing a grader.
 
     Raises:
-        InputError: neither a built-in grader nor of the form `package.module:function`; or a grader runs programs
-            and this machine has no sandbox for them.
+        InputError: a name is neither built in nor of the form `package.module:function`, or a grader runs programs and
+            this machine has no sandbox for them.
     """
     graders = []
     for spec in specs:
-        location = BUILT_IN.get(spec.name, spec.name)
+        built_in = built_in_graders().get(spec.name)
+        location = built_in.location if built_in else spec.name
         if not _LOCATION.fullmatch(location):
             raise InputError(
-                f"reward.graders: there is no grader {spec.name!r}; built in are {', '.join(sorted(BUILT_IN))}, "
-                "and a function of your own is written package.module:function"
+                f"reward.graders: {spec.name!r} is not a valid grader; use one of {', '.join(built_in_graders())}, "
+                "or package.module:function for a function of your own"
             )
-        options = dict(spec.options)
-        if location in RUN_PROGRAMS:
-            options["sandbox"] = sandbox_options(sandbox or SandboxSection(), time_limit)
-        graders.append(Grader(spec.component, location, spec.weight, options))
+        runs_programs = built_in is not None and built_in.runs_programs
+        options = sandbox_options(sandbox or SandboxSection(), time_limit) if runs_programs else None
+        graders.append(Grader(spec.component, location, spec.weight, dict(spec.options), options))
     return graders
 
 
 def sandbox_facts(graders: Iterable[Grader]) -> dict[str, str]:
-    """For the manifest: `sandbox`, the mode that programs ran in; nothing where no grader runs any."""
-    modes = [grader.options["sandbox"]["mode"] for grader in graders if grader.location in RUN_PROGRAMS]
+    """Return the fact `sandbox` for the manifest, the mode that programs ran in; empty where no grader runs any."""
+    modes = [grader.sandbox["mode"] for grader in graders if grader.sandbox]
     return {"sandbox": modes[0]} if modes else {}
+
+
+def _built_in(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef, keywords: list[ast.keyword]) -> BuiltIn:
+    row = {"prompt", "completion", "answer", "prompts", "completions", "answers", "metadata", "sandbox"}
+    options = tuple(a.arg for a in (*node.args.args, *node.args.kwonlyargs) if a.arg not in row)
+    runs_programs = any(word.arg == "runs_programs" and ast.literal_eval(word.value) for word in keywords)
+    summary = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    return BuiltIn(f"{module}:{node.name}", runs_programs, options, summary)

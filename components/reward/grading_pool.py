@@ -1,4 +1,4 @@
-"""Grading processes and the time limit on every completion."""
+"""The pool of grading processes, and the time limit on every completion."""
 
 import json
 import math
@@ -6,23 +6,23 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Any, NamedTuple, Self
 
 from components.contract.errors import InputError
 from components.reward.grader_lookup import Grader
 from components.reward.grading_process import START_SECONDS, GradingProcess
+from components.reward.score import Outcome
 from components.runtime.cores import usable_cores
 
 _CHUNK = 16
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _SLOW_SECONDS = 0.05
-# A process that grades several completions at once stops those that are late by itself, and is given time to say so.
+# A process that grades in batches stops late completions itself, and needs time to report them.
 _GRACE_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Task:
+class GradingTask(NamedTuple):
     """One completion to grade; `metadata` is a JSON object as text."""
 
     prompt: str
@@ -31,31 +31,20 @@ class Task:
     metadata: str
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came out for one completion; `reward` is 0 unless `status` is `ok`."""
-
-    status: str
-    reward: float
-    components: dict[str, float]
-    seconds: float
-    detail: str | None
-
-
 class GraderPool:
-    """Worker processes that pull completions in small chunks, and from each other when there are no more.
+    """Grading processes that take completions in small chunks, and from each other when none are left.
 
-    A completion that takes longer than `time_limit` seconds costs its process, which is killed together with its
-    children and replaced; one that makes its process die is an error; all others are graded as if nothing had
-    happened, those of its chunk by other processes in the meantime. Where completions are graded several at once
-    (`batch_size`) and their process hangs or dies, each of them is tried again alone. Workers die with this process.
-    Use as a context manager, from one thread.
+    A completion that takes longer than `time_limit` seconds has the status timeout, and its process is killed with its
+    children and replaced; one whose process dies has the status error. All others are graded as usual, those of the
+    same chunk by other processes. Where a process that grades up to `batch_size` completions at once hangs or dies,
+    each of them is tried again alone. The processes die with this one. Use as a context manager, from one thread.
 
     Raises, when entered:
         InputError: a grader cannot be imported or does not take its options.
     """
 
     def __init__(self, graders: Sequence[Grader], workers: int, time_limit: float, batch_size: int = _CHUNK) -> None:
+        self.graders = graders
         self.versions: list[str] = []
         self._time_limit = time_limit
         self._batch_size = batch_size
@@ -63,7 +52,7 @@ class GraderPool:
         greeting = {"graders": [asdict(grader) for grader in graders], "time_limit": time_limit}
         self._greeting = json.dumps(greeting).encode() + b"\n"
         self._selector = selectors.DefaultSelector()
-        self._workers: list[GradingProcess] = []
+        self._processes: list[GradingProcess] = []
         self._waiting: deque[int] = deque()
         self._alone: set[int] = set()
 
@@ -72,8 +61,8 @@ class GraderPool:
             for _ in range(self._count):
                 self._start()
             while not self.versions:
-                for worker in self._readable():
-                    self._receive(worker)
+                for process in self._readable():
+                    self._receive(process)
                 self._check_starts()
         except BaseException:
             self.close()
@@ -84,55 +73,54 @@ class GraderPool:
         self.close()
 
     def close(self) -> None:
-        for worker in list(self._workers):
-            self._stop(worker)
+        for process in list(self._processes):
+            self._stop(process)
         self._selector.close()
 
-    def grade(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
-        """Index and outcome of every task, in the order in which they finish."""
+    def grade(self, tasks: Sequence[GradingTask]) -> Iterator[tuple[int, Outcome]]:
+        """Yield index and outcome of every task, in the order in which they finish."""
         self._waiting = deque(range(len(tasks)))
         self._alone = set()
         unfinished = set(self._waiting)
         while unfinished:
             self._assign(tasks)
             ended = []
-            for worker in self._readable():
-                replies = self._receive(worker)
+            for process in self._readable():
+                replies = self._receive(process)
                 if replies is None:
-                    ended.append(worker)
+                    ended.append(process)
                     continue
                 for index, *outcome in replies:
-                    worker.take(index)
-                    # One that was taken back may have been begun all the same, and comes twice.
+                    process.remove(index)
+                    # A task that was recalled too late is graded twice.
                     if index in unfinished:
                         unfinished.remove(index)
                         yield index, Outcome(*outcome)
             self._check_starts()
-            for worker in [w for w in self._workers if w in ended or w.overdue()]:
-                blamed, failure = self._replace(worker, died=worker in ended or worker.exited())
+            for process in [p for p in self._processes if p in ended or p.overdue()]:
+                blamed, failure = self._replace(process, died=process in ended or process.exited())
                 if blamed in unfinished:
                     unfinished.remove(blamed)
                     yield blamed, failure
 
-    def _assign(self, tasks: Sequence[Task]) -> None:
-        idle = [w for w in self._workers if w.idle]
+    def _assign(self, tasks: Sequence[GradingTask]) -> None:
+        idle = [p for p in self._processes if p.idle]
         if idle and not self._waiting:
             self._steal()
-        for worker in idle:
-            chunk = self._chunk(worker.together)
+        for process in idle:
+            chunk = self._chunk(process.prefers_batches)
             if not chunk:
                 return
-            rows = [(i, t.prompt, t.completion, t.answer, t.metadata) for i, t in ((i, tasks[i]) for i in chunk)]
-            worker.expect(self._limit(worker))
-            if not worker.give(rows):
-                self._waiting.extendleft(reversed(worker.assigned))
-                worker.assigned.clear()
-                self._replace(worker, died=True)
+            process.set_deadline(self._limit(process))
+            if not process.give([(index, *tasks[index]) for index in chunk]):
+                self._waiting.extendleft(reversed(process.assigned))
+                process.assigned.clear()
+                self._replace(process, died=True)
 
-    def _chunk(self, together: bool) -> list[int]:
-        """The next tasks for one process; chunks shrink towards the end, so that none is kept from the others."""
+    def _chunk(self, prefers_batches: bool) -> list[int]:
+        """Take the next tasks for one process; chunks shrink towards the end, so that all processes stay busy."""
         share = len(self._waiting) / self._count
-        size = min(self._batch_size, math.ceil(share)) if together else min(_CHUNK, math.ceil(share / 2))
+        size = min(self._batch_size, math.ceil(share)) if prefers_batches else min(_CHUNK, math.ceil(share / 2))
         chunk: list[int] = []
         while self._waiting and len(chunk) < size and not (chunk and self._waiting[0] in self._alone):
             chunk.append(self._waiting.popleft())
@@ -141,70 +129,70 @@ class GraderPool:
         return chunk
 
     def _steal(self) -> None:
-        """Take back what waits behind the slowest completion."""
+        """Take back the tasks that wait behind the slowest completion."""
         moment = time.monotonic() - _SLOW_SECONDS
-        slow = [w for w in self._workers if not w.together and len(w.assigned) > 1 and w.since < moment]
+        slow = [p for p in self._processes if not p.prefers_batches and len(p.assigned) > 1 and p.since < moment]
         if slow:
-            self._waiting.extend(min(slow, key=lambda w: w.since).recall())
+            self._waiting.extend(min(slow, key=lambda p: p.since).recall())
 
-    def _receive(self, worker: GradingProcess) -> list[list[Any]] | None:
-        """Outcomes that have arrived; None where the process has ended. Extends the worker's deadline."""
-        replies = worker.receive()
+    def _receive(self, process: GradingProcess) -> list[list[Any]] | None:
+        """Return the outcomes that have arrived, and extend the deadline; None where the process has ended."""
+        replies = process.receive()
         if replies is None:
-            if not worker.ready:
-                self._refuse(f"its process ended at the import ({worker.ending()})")
+            if not process.ready:
+                self._refuse(f"the grading process ended during the import ({process.ending()})")
             return None
-        if replies and not worker.ready:
+        if replies and not process.ready:
             greeting = replies.pop(0)
             if "failed" in greeting:
                 self._refuse(greeting["failed"])
-            worker.ready = True
-            worker.together = greeting["together"]
+            process.ready = True
+            process.prefers_batches = greeting["prefers_batches"]
             self.versions = greeting["versions"]
         if replies:
-            worker.expect(self._limit(worker))
+            process.set_deadline(self._limit(process))
         outcomes = [reply for reply in replies if isinstance(reply, list)]
         if len(outcomes) < len(replies):
-            worker.recalled.clear()
+            process.recalled.clear()
         return outcomes
 
-    def _limit(self, worker: GradingProcess) -> float:
-        return self._time_limit + (_GRACE_SECONDS if worker.together else 0.0)
+    def _limit(self, process: GradingProcess) -> float:
+        return self._time_limit + (_GRACE_SECONDS if process.prefers_batches else 0.0)
 
     def _readable(self) -> list[GradingProcess]:
         now = time.monotonic()
-        patience = min([_LOOK_SECONDS, *(w.deadline - now for w in self._workers if w.busy)])
-        if not self._waiting and any(w.idle for w in self._workers):
+        patience = min([_POLL_SECONDS, *(p.deadline - now for p in self._processes if p.busy)])
+        if not self._waiting and any(p.idle for p in self._processes):
             patience = min(patience, _SLOW_SECONDS)
         return [key.data for key, _ in self._selector.select(max(0.0, patience))]
 
     def _check_starts(self) -> None:
-        if any(not w.ready and time.monotonic() > w.deadline for w in self._workers):
+        if any(not p.ready and time.monotonic() > p.deadline for p in self._processes):
             self._refuse(f"not imported after {START_SECONDS:.0f} s")
 
     def _refuse(self, reason: str) -> None:
         raise InputError(f"reward.graders cannot be loaded: {reason}")
 
     def _start(self) -> None:
-        worker = GradingProcess(self._greeting)
-        self._workers.append(worker)
-        self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
+        process = GradingProcess(self._greeting)
+        self._processes.append(process)
+        self._selector.register(process.stdout, selectors.EVENT_READ, process)
 
-    def _stop(self, worker: GradingProcess) -> None:
-        self._selector.unregister(worker.stdout)
-        self._workers.remove(worker)
-        worker.kill()
+    def _stop(self, process: GradingProcess) -> None:
+        self._selector.unregister(process.stdout)
+        self._processes.remove(process)
+        process.kill()
 
-    def _replace(self, worker: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
-        """Kill a worker and start another; the completion it was at, if that is certain, and what became of it."""
-        seconds = time.monotonic() - worker.since
-        self._stop(worker)
+    def _replace(self, process: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
+        """Kill a process and start another; return the task to blame, if that is certain, and its outcome."""
+        seconds = time.monotonic() - process.since
+        self._stop(process)
         self._start()
-        flight = worker.in_flight()
-        blamed = flight[0] if len(flight) == 1 else None
+        suspects = process.in_progress()
+        blamed = suspects[0] if len(suspects) == 1 else None
         if blamed is None:
-            self._alone.update(flight)
-        self._waiting.extendleft(i for i in reversed(worker.assigned) if i != blamed)
+            self._alone.update(suspects)
+        self._waiting.extendleft(i for i in reversed(process.assigned) if i != blamed)
         if died:
-            return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended ({worker.ending()})")
+            return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended ({process.ending()})")
         return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")

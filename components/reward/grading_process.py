@@ -1,4 +1,4 @@
-"""One grading process, as the pool sees it."""
+"""One grading process, as seen by the pool."""
 
 import json
 import os
@@ -18,15 +18,15 @@ START_SECONDS = 120.0
 
 
 class GradingProcess:
-    """A process that runs `components.reward.grading_main`, the tasks it was given in order, and when it is due.
+    """A process that runs `components.reward.grading_main`, its tasks in order, and its deadline.
 
-    `together` says that it grades all tasks of a chunk at once; else one after the other, in order. `recalled` are
-    tasks that were taken back from behind a slow one and that the process has not said it dropped.
+    With `prefers_batches` it grades all tasks of a chunk at once; else one after the other, in order. `recalled` are
+    tasks that were taken back from behind a slow one and that the process has not confirmed to have dropped.
     """
 
     def __init__(self, greeting: bytes) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-        # A session of its own, so that a kill reaches what graders have started; Ctrl-C reaches the parent alone.
+        # A session of its own: a kill reaches the processes that graders started, Ctrl-C the parent alone.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "components.reward.grading_main", str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -41,7 +41,7 @@ class GradingProcess:
         self._stdin = self._process.stdin
         self.stdout = self._process.stdout
         self.ready = False
-        self.together = False
+        self.prefers_batches = False
         self.assigned: deque[int] = deque()
         self.recalled: set[int] = set()
         self.since = time.monotonic()
@@ -57,35 +57,35 @@ class GradingProcess:
     def busy(self) -> bool:
         return bool(self.assigned or self.recalled)
 
-    def expect(self, seconds: float) -> None:
-        """Something is begun just now and is to be done within so many seconds."""
+    def set_deadline(self, seconds: float) -> None:
+        """Start the clock of the task that begins now."""
         self.since = time.monotonic()
         self.deadline = self.since + seconds
 
     def give(self, rows: Sequence[tuple[int, str, str, str | None, str]]) -> bool:
-        """Hand over tasks as (number, prompt, completion, answer, metadata); False where the process has gone."""
+        """Send tasks as (number, prompt, completion, answer, metadata); False where the process is gone."""
         self.assigned.extend(row[0] for row in rows)
         return self._send(json.dumps({"rows": rows}).encode() + b"\n")
 
     def recall(self) -> list[int]:
-        """Take back the tasks behind the one it is at."""
-        taken = list(self.assigned)[1:]
-        self.assigned = deque(list(self.assigned)[:1])
+        """Take back the tasks behind the current one."""
+        current, *taken = self.assigned
+        self.assigned = deque([current])
         self.recalled.update(taken)
         self._send(json.dumps({"drop": taken}).encode() + b"\n")
         return taken
 
-    def take(self, index: int) -> None:
-        """An outcome has come back."""
+    def remove(self, index: int) -> None:
+        """Remove a task whose outcome has arrived."""
         if index in self.assigned:
             self.assigned.remove(index)
 
-    def in_flight(self) -> list[int]:
-        """The tasks of which one is to blame when the process hangs or dies."""
-        return list(self.assigned) if self.together else list(self.assigned)[:1]
+    def in_progress(self) -> list[int]:
+        """Return the tasks of which one is to blame when the process hangs or dies."""
+        return list(self.assigned) if self.prefers_batches else list(self.assigned)[:1]
 
     def receive(self) -> list[Any] | None:
-        """Replies that have arrived; None at the end of the stream."""
+        """Return the replies that have arrived; None at the end of the stream."""
         data = os.read(self.stdout.fileno(), 1 << 16)
         if not data:
             return None
@@ -93,12 +93,12 @@ class GradingProcess:
         return [json.loads(line) for line in lines]
 
     def overdue(self) -> bool:
-        """Past its deadline with no reply waiting to be read."""
+        """Return whether its deadline has passed and no reply waits to be read."""
         late = self.busy and time.monotonic() > self.deadline
         return late and not select.select([self.stdout], [], [], 0)[0]
 
     def exited(self) -> bool:
-        """Whether the process has ended, even where its children still hold the stream open."""
+        """Return whether the process has ended, even where its children still hold the stream open."""
         return self._process.poll() is not None
 
     def ending(self) -> str:

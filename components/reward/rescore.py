@@ -1,8 +1,8 @@
-"""Stored trajectories graded again, with other graders.
+"""Re-scoring: stored trajectories are graded again, by other graders.
 
-What a run committed stays as it is: its policies were trained on those rewards, and every manifest after them names
-their digests. New scores go beside them, into a directory named after the graders that gave them, their code
-included; so the same graders find their scores there, and a killed re-scoring goes on.
+The run's own rewards never change: its policies were trained on them, and later manifests hold their digests. The new
+ones go beside them, into a directory named by a digest of the graders and their versions. The same graders find their
+rewards there, and a killed re-scoring resumes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from components.store import Run
 
 
 def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
-    """Grade every shard of these rounds with the graders of `config`; the name of the scores.
+    """Grade every shard of these rounds with the graders of `config`; return the name of the directory.
 
     Raises:
         InputError: a grader cannot be loaded, trajectories are missing or damaged, or more completions than
@@ -33,7 +33,5 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
             for shard in range(run.config.rollout.shards):
                 directory = run.directory(run.layout.rescored(name, round_, shard))
                 if directory.settled(shard_inputs(run, round_, shard), digest) is None:
-                    grade_shard(
-                        run, round_, shard, directory, graders, pool, settings.max_failed_share, digest, Clock()
-                    )
+                    grade_shard(run, config, round_, shard, directory, pool, Clock())
     return name

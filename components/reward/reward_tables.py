@@ -1,8 +1,8 @@
-"""From trajectories and prompts to grading tasks, and from outcomes to a rewards table."""
+"""Conversion of trajectories and prompts to grading tasks, and of outcomes to a table of rewards."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -11,29 +11,28 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.schemas import REWARDS
 from components.reward.grader_lookup import Grader
-from components.reward.grading_pool import Outcome, Task
+from components.reward.grading_pool import GradingTask
+from components.reward.score import Outcome
 
 ABORTED = Outcome("invalid", 0.0, {}, 0.0, "the engine aborted this completion")
 
 
 @dataclass(frozen=True)
 class PartTasks:
-    """What there is to grade in one part of trajectories."""
+    """The tasks of one part of trajectories."""
 
-    tasks: list[Task]
+    tasks: list[GradingTask]
     rows: list[list[int]]
-    """Rows of the part that share a task: completions of one prompt with the same text and token count."""
+    """For every task the rows that share it: completions of one prompt with the same text and token count."""
     aborted: list[int]
-    """Rows the engine did not finish, which are not graded."""
+    """Rows that the engine did not finish, which are not graded."""
 
 
 def part_tasks(trajectories: pa.Table, prompts: pa.Table, where: str) -> PartTasks:
-    """Tasks of one part.
-
-    Graders get the prompt's metadata with `completion_tokens` added.
+    """Build the tasks of one part; `completion_tokens` is added to the prompts' metadata.
 
     Raises:
-        InputError: a trajectory of a prompt that is not in the run.
+        InputError: the prompt of a trajectory is not in the run.
     """
     known = _by_id(prompts, trajectories["prompt_id"])
     ids = trajectories["prompt_id"].to_pylist()
@@ -52,20 +51,20 @@ def part_tasks(trajectories: pa.Table, prompts: pa.Table, where: str) -> PartTas
     tasks = []
     for prompt_id, text, count in rows:
         prompt, answer, metadata = known[prompt_id]
-        tasks.append(Task(prompt, text, answer, json.dumps({**metadata, "completion_tokens": count})))
+        tasks.append(GradingTask(prompt, text, answer, json.dumps({**metadata, "completion_tokens": count})))
     return PartTasks(tasks, list(rows.values()), aborted)
 
 
 def outcome_rows(part: PartTasks, index: int, outcome: Outcome) -> list[tuple[int, Outcome]]:
-    """The rows an outcome stands for; its seconds count once, in the first."""
+    """Return the rows of a task, each with its outcome; the seconds count once, in the first row."""
     first, *others = part.rows[index]
-    return [(first, outcome), *((row, replace(outcome, seconds=0.0)) for row in others)]
+    return [(first, outcome), *((row, outcome._replace(seconds=0.0)) for row in others)]
 
 
 def rewards_table(
     trajectories: pa.Table, outcomes: list[Outcome], graders: Sequence[Grader], versions: Sequence[str]
 ) -> pa.Table:
-    """Outcomes in the order of the trajectories, as rewards."""
+    """Build the rewards of one part from outcomes in the order of its trajectories."""
     rows = len(outcomes)
     assert rows == trajectories.num_rows
     columns = {

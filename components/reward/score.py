@@ -1,10 +1,14 @@
-"""What a grader may return when one number does not say enough."""
+"""Values that pass between graders and the stage: a grader's score, and the outcome for a completion."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 
 class Score(float):
-    """A score with figures that join the row's components unweighted, and a line for its detail."""
+    """A score that a grader returns together with more components and a detail.
+
+    `parts` join the row's components with their own names and no weight; `detail` becomes the row's detail.
+    """
 
     parts: Mapping[str, float]
     detail: str | None
@@ -13,3 +17,14 @@ class Score(float):
         score = super().__new__(cls, value)
         score.parts, score.detail = parts, detail
         return score
+
+
+class Outcome(NamedTuple):
+    """The outcome of grading one completion; `reward` is 0 unless `status` is `ok`."""
+
+    status: str
+    """`ok`, `timeout`, `error` or `invalid`."""
+    reward: float
+    components: dict[str, float]
+    seconds: float
+    detail: str | None

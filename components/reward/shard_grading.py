@@ -1,16 +1,17 @@
-"""Grades the trajectories of one shard of one round into a directory of rewards."""
-
-from collections.abc import Sequence
+"""Grading of the trajectories of one shard of one round."""
 
 import pyarrow as pa
 
+from components.contract.config import RunConfig
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
+from components.contract.resolve import stage_digest
 from components.contract.schemas import REWARDS, validate, with_metadata
-from components.reward.grader_lookup import Grader, sandbox_facts
-from components.reward.grading_pool import GraderPool, Outcome
+from components.reward.grader_lookup import sandbox_facts
+from components.reward.grading_pool import GraderPool
 from components.reward.reward_tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
-from components.reward.shard_summary import Tally, TooManyFailed
+from components.reward.score import Outcome
+from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
 from components.store import OutputDirectory, Run
@@ -18,7 +19,7 @@ from components.store.parts import PartWriter, decode
 
 
 def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
-    """Name and digest of what a shard's rewards are made from.
+    """Return name and digest of the inputs of a shard's rewards.
 
     Raises:
         InputError: prompts or trajectories are not committed yet.
@@ -29,56 +30,58 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
 
 def grade_shard(
     run: Run,
+    config: RunConfig,
     round_: Round,
     shard: int,
     into: OutputDirectory,
-    graders: Sequence[Grader],
     pool: GraderPool,
-    max_failed_share: float,
-    config_digest: str,
     clock: Clock,
 ) -> Manifest:
-    """Grade a shard part by part, going on after the last whole part that an earlier start with the same graders left.
+    """Grade a shard part by part, resuming after the last whole part that an earlier start with the same graders left.
 
-    Where too many completions fail, the parts written so far are removed: they hold what a broken grader said, and
-    the next start shall not build on them.
+    Where too many completions fail, the parts written so far are removed: the next start must not build on what a
+    broken grader returned.
+
+    Args:
+        config: the run's, or another one to re-score with.
 
     Raises:
-        InputError: trajectories are missing or damaged, or more completions than `max_failed_share` could not be
+        InputError: trajectories are missing or damaged, or more completions than `reward.max_failed_share` could not be
             graded.
     """
+    config_digest = stage_digest(config, "reward")
     rollout, prompts = (run.directory(key) for key in (run.layout.rollout(round_, shard), run.layout.prompts))
     trajectories, inputs = rollout.require(), shard_inputs(run, round_, shard)
     with clock.measure("store"):
         known = pa.concat_tables(
             _read(prompts, output.path, "prompts") for output in prompts.require().outputs if _is_table(output.path)
         )
-    tally = Tally(sum(output.rows or 0 for output in trajectories.outputs), max_failed_share)
+    summary = ShardSummary(sum(output.rows or 0 for output in trajectories.outputs), config.reward.max_failed_share)
     facts = {"run": run.config.run.name, "round": str(round_), "shard": shard, "config_digest": config_digest}
     schema = with_metadata(REWARDS, {**facts, **inputs, "grader_versions": pool.versions})
     writer = PartWriter(into, "rewards", schema)
     with clock.measure("store"):
         done_parts = writer.resume()
     label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
-    with StageProgress(label, tally.total, "completions") as progress:
+    with StageProgress(label, summary.total, "completions") as progress:
         try:
             for index, output in enumerate(trajectories.outputs):
                 with clock.measure("store"):
                     table = _read(rollout, output.path, "trajectories", trajectories)
                 if index < len(done_parts):
-                    tally.add_part(done_parts[index], table)
-                    tally.check()
+                    summary.add_part(done_parts[index], table)
+                    summary.check()
                     continue
                 with clock.measure("compute"):
                     part = part_tasks(table, known, f"{rollout.uri}/{output.path}")
-                    outcomes = _grade(pool, part, table, tally, progress)
+                    outcomes = _grade(pool, part, table, summary, progress)
                 with clock.measure("store"):
-                    writer.append(rewards_table(table, outcomes, graders, pool.versions))
+                    writer.append(rewards_table(table, outcomes, pool.graders, pool.versions))
         except TooManyFailed:
             for output in writer.outputs:
                 into.store.delete(f"{into.key}/{output.path}")
             raise
-    for warning in tally.warnings():
+    for warning in summary.warnings():
         note(f"{label}: {warning}")
     return into.commit(
         "reward",
@@ -89,27 +92,29 @@ def grade_shard(
         clock.timings(),
         iteration=round_.number,
         shard=shard,
-        facts={**tally.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(graders)},
+        facts={**summary.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(pool.graders)},
     )
 
 
-def _grade(pool: GraderPool, part: PartTasks, table: pa.Table, tally: Tally, progress: StageProgress) -> list[Outcome]:
-    """Outcomes of all rows of a part, in its order."""
+def _grade(
+    pool: GraderPool, part: PartTasks, table: pa.Table, summary: ShardSummary, progress: StageProgress
+) -> list[Outcome]:
+    """Return the outcomes of all rows of a part, in order."""
     splits = table["split"].to_pylist()
     outcomes: dict[int, Outcome] = {}
 
-    def take(row: int, outcome: Outcome) -> None:
+    def add(row: int, outcome: Outcome) -> None:
         outcomes[row] = outcome
-        tally.add(outcome.status, splits[row], outcome.reward, outcome.detail)
+        summary.add(outcome.status, splits[row], outcome.reward, outcome.detail)
 
     for row in part.aborted:
-        take(row, ABORTED)
-    tally.check()
+        add(row, ABORTED)
+    summary.check()
     for index, outcome in pool.grade(part.tasks):
         for row, own in outcome_rows(part, index, outcome):
-            take(row, own)
-        tally.check()
-        progress.update(tally.seen, tally.progress())
+            add(row, own)
+        summary.check()
+        progress.update(summary.seen, summary.progress())
     return [outcomes[row] for row in range(table.num_rows)]
 
 

@@ -1,4 +1,4 @@
-"""Running counts of outcomes, and the limit on failures."""
+"""Summary of a shard's outcomes while it is graded, and the limit on failures."""
 
 import math
 import time
@@ -19,7 +19,7 @@ class TooManyFailed(InputError):
     """The graders do not fit the completions, or are broken."""
 
 
-class Tally:
+class ShardSummary:
     """Counts per status and rewards per split of one shard."""
 
     def __init__(self, total: int, max_failed_share: float) -> None:
@@ -33,12 +33,12 @@ class Tally:
         self._graded = 0
 
     def add(self, status: str, split: str, reward: float, detail: str | None) -> None:
-        """One completion graded just now."""
+        """Add a completion that was graded just now."""
         self._graded += 1
         self._add(status, split, reward, detail)
 
     def add_part(self, rewards: pa.Table, trajectories: pa.Table) -> None:
-        """A part that an earlier start has left."""
+        """Add a part that an earlier start has graded."""
         columns = (rewards["status"], trajectories["split"], rewards["reward"], rewards["detail"])
         for row in zip(*(column.to_pylist() for column in columns), strict=True):
             self._add(*row)
@@ -52,10 +52,10 @@ class Tally:
             self._first_detail.setdefault(status, detail)
 
     def check(self) -> None:
-        """Stop as soon as it is certain that too many fail, or when nothing at all can be graded.
+        """Check the limit on failures.
 
         Raises:
-            TooManyFailed: more than `reward.max_failed_share` of all rows failed, or the first 64 all did.
+            TooManyFailed: more than `reward.max_failed_share` of the shard's rows failed, or all of the first 64 rows.
         """
         failed = self.seen - self.counts["ok"]
         hopeless = self._max_failed_share < 1 and self.seen >= _ALL_FAILED_ROWS and not self.counts["ok"]
@@ -70,13 +70,13 @@ class Tally:
         )
 
     def progress(self) -> str:
-        """Rate and counts, such as `2,310/s, ok 96, timeout 4`."""
+        """Return rate and counts, such as `2,310/s, ok 96, timeout 4`."""
         rate = self._graded / max(1e-3, time.monotonic() - self._begin)
         counts = [f"{status} {self.counts[status]}" for status in STATUSES if self.counts[status]]
         return ", ".join([f"{rate:,.0f}/s", *counts])
 
     def warnings(self) -> list[str]:
-        """What a person should look at before training on these rewards."""
+        """Return reasons to look at these rewards before training on them."""
         found = []
         failed = self.seen - self.counts["ok"]
         if failed > MANY_FAILED * self.seen:
@@ -91,7 +91,7 @@ class Tally:
         return found
 
     def facts(self) -> dict[str, str | int | float | bool | None]:
-        """For the manifest: rows, rows per status, mean reward per split (null where it has no rows)."""
+        """Return facts for the manifest: rows, rows per status, mean reward per split (None without rows)."""
         return {
             "rows": self.seen,
             **{status: self.counts[status] for status in STATUSES},

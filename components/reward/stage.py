@@ -1,7 +1,7 @@
-"""The reward stage: grades one shard's trajectories of one round.
+"""The reward stage: grades the trajectories of one shard of one round.
 
-One part of rewards per part of trajectories, same rows in the same order. A completion that takes too long,
-makes its grader raise or gets no finite number has reward 0 and a status that says so; no row is ever missing.
+Every part of trajectories gives one part of rewards, with the same rows in the same order. A completion that takes too
+long, makes its grader raise or gets no finite number has reward 0 and the status that says so.
 """
 
 from contextlib import ExitStack
@@ -20,8 +20,7 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     """Grade a shard, or return the manifest of a shard that is graded already.
 
     A killed stage resumes after its last whole part, provided the graders still have the same versions. `unsafe`
-    allows programs to run without a sandbox, as `reward.sandbox.unsafe` does; the manifest's facts say what they ran
-    in.
+    allows programs to run without a sandbox, as `reward.sandbox.unsafe` does; the manifest holds the mode they ran in.
 
     Raises:
         InputError: trajectories are missing or damaged, a grader cannot be loaded, or more completions than
@@ -31,12 +30,11 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     run = open_run(run_uri)
     settings = run.config.reward
     directory = run.directory(run.layout.reward(round_, shard))
-    digest = stage_digest(run.config, "reward")
-    if done := directory.settled(shard_inputs(run, round_, shard), digest):
+    if done := directory.settled(shard_inputs(run, round_, shard), stage_digest(run.config, "reward")):
         return done
     sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
     graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with ExitStack() as stack:
         with clock.measure("load"):
             pool = stack.enter_context(GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size))
-        return grade_shard(run, round_, shard, directory, graders, pool, settings.max_failed_share, digest, clock)
+        return grade_shard(run, run.config, round_, shard, directory, pool, clock)

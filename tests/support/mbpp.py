@@ -14,7 +14,8 @@ from typing import Any
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Outcome, Task
+from components.reward.grading_pool import GraderPool, GradingTask
+from components.reward.score import Outcome
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 ROWS = SHARED / "data" / "mbpp_part.jsonl"
@@ -30,7 +31,7 @@ def grade(rows: Sequence[dict[str, Any]], programs: Sequence[str], **sandbox: An
     settings = SandboxSection(**sandbox)
     specs = [GraderSpec(name="code", options={"challenge": True})]
     tasks = [
-        Task(row["text"], f"Like this:\n```python\n{program}\n```\nDone.", None, json.dumps(row))
+        GradingTask(row["text"], f"Like this:\n```python\n{program}\n```\nDone.", None, json.dumps(row))
         for row, program in zip(rows, programs, strict=True)
     ]
     with GraderPool(resolve_graders(specs, settings, 60.0), 2, 60.0) as pool:

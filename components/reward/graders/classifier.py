@@ -1,19 +1,31 @@
-"""Reward models behind a classification server, a batch in one request."""
+"""Scores from a reward model behind a classification server, a batch in one request."""
 
 from typing import Any, Literal
 
-from components.reward.graders.http_endpoint import check_endpoint, endpoint, request_name, scores
-from components.reward.graders.judge import filled
+from components.reward.graders import grader
+from components.reward.graders.http_endpoint import cached_scores, check_endpoint, endpoint, request_digest
+from components.reward.graders.judge import fill
 
 TEMPLATE = "{prompt}{completion}"
 
 
+def _check(
+    url: str, protocol: str, key_env: str | None, template: str, timeout: float, retries: int, time_limit: float
+) -> None:
+    # The texts of a batch that is refused are sent again, one by one.
+    check_endpoint(url, key_env, timeout, 2 * retries + 1, time_limit)
+    if protocol not in ("vllm", "tei"):
+        raise ValueError(f"protocol must be vllm or tei (got {protocol!r})")
+    if "{completion}" not in template:
+        raise ValueError("template must contain {completion}")
+
+
+@grader(version="1", check=_check)
 def classifier(
-    *,
     prompts: list[str],
     completions: list[str],
     answers: list[str | None],
-    metadata: list[dict[str, Any]],  # noqa: ARG001
+    *,
     url: str,
     protocol: Literal["vllm", "tei"] = "vllm",
     model: str | None = None,
@@ -24,9 +36,9 @@ def classifier(
     retries: int = 2,
     cache: str | None = None,
 ) -> list[float | Exception]:
-    """Score of one class.
+    """Return the scores that a classification server gives to one class.
 
-    Where a batch is refused, its texts are sent one by one.
+    The texts of a batch that is refused are sent again one by one.
 
     Args:
         url: whole, such as `http://host:8000/classify` of vLLM (`vllm`) or `http://host:8080/predict` of
@@ -34,42 +46,25 @@ def classifier(
         label: the class: its position with `vllm`, its name with `tei` (0: the first, as reward models have).
         key_env, timeout, retries, cache: as for `judge`.
     """
-    kept = scores(cache)
-    texts = [filled(template, *row) for row in zip(prompts, completions, answers, strict=True)]
-    names = [request_name("classifier", url, protocol, model, label, text) for text in texts]
-    found: dict[int, float | Exception] = {
-        row: score for row, name in enumerate(names) if (score := kept.get(name)) is not None
-    }
-    asked = [row for row in range(len(texts)) if row not in found]
+    texts = [fill(template, *row) for row in zip(prompts, completions, answers, strict=True)]
     server = endpoint(url, key_env, timeout, retries)
 
-    def ask(rows: list[list[int]]) -> None:
-        bodies = [_body(protocol, model, [texts[row] for row in batch]) for batch in rows]
-        for batch, reply in zip(rows, server.post_all(bodies), strict=True):
+    def ask(batches: list[list[int]]) -> dict[int, float | Exception]:
+        bodies = [_body(protocol, model, [texts[row] for row in batch]) for batch in batches]
+        found: dict[int, float | Exception] = {}
+        for batch, reply in zip(batches, server.post_all(bodies), strict=True):
             found.update(zip(batch, _scores(reply, protocol, label, len(batch)), strict=True))
+        return found
 
-    if asked:
-        ask([asked])
-        failed = [row for row in asked if isinstance(found[row], Exception)]
-        if failed and len(asked) > 1:
-            ask([[row] for row in failed])
-    for row in asked:
-        if not isinstance(found[row], Exception):
-            kept.put(names[row], found[row])  # type: ignore[arg-type]
-    return [found[row] for row in range(len(texts))]
+    def ask_all(rows: list[int]) -> list[float | Exception]:
+        found = ask([rows])
+        failed = [row for row in rows if isinstance(found[row], Exception)]
+        if failed and len(rows) > 1:
+            found |= ask([[row] for row in failed])
+        return [found[row] for row in rows]
 
-
-def grader_version(
-    *, time_limit: float, url: str, protocol: str = "vllm", key_env: str | None = None, template: str = TEMPLATE,
-    timeout: float = 30.0, retries: int = 2, **_: Any,
-) -> str:  # fmt: skip
-    # A batch that is refused is sent again, text by text.
-    check_endpoint(url, key_env, timeout, 2 * retries + 1, time_limit)
-    if protocol not in ("vllm", "tei"):
-        raise ValueError(f"protocol is {protocol!r}; it is vllm or tei")
-    if "{completion}" not in template:
-        raise ValueError("template has no {completion}, so every completion would be scored alike")
-    return "1"
+    digests = [request_digest("classifier", url, protocol, model, label, text) for text in texts]
+    return cached_scores(cache, digests, ask_all)
 
 
 def _body(protocol: str, model: str | None, texts: list[str]) -> dict[str, Any]:
@@ -88,13 +83,13 @@ def _scores(reply: Any, protocol: str, label: str | int, count: int) -> list[flo
             ordered = sorted(reply["data"], key=lambda item: item["index"])
             found = [float(item["probs"][int(label)]) for item in ordered]
     except (LookupError, TypeError, ValueError, AttributeError):
-        return [ValueError(f"the server's reply has no score of class {label!r}: {str(reply)[:100]}")] * count
+        return [ValueError(f"the reply has no score of class {label!r}: {str(reply)[:100]}")] * count
     if len(found) != count:
         return [ValueError(f"the server returned {len(found)} scores for {count} texts")] * count
     return list(found)
 
 
 def _tei_score(classes: list[dict[str, Any]], label: str | int) -> float:
-    """By name, or by position among the names: servers give the classes in the order of their scores."""
+    """Look a class up by its name, or by its position among the sorted names: servers sort classes by score."""
     by_name = {item["label"]: float(item["score"]) for item in classes}
     return by_name[sorted(by_name)[label] if isinstance(label, int) else label]

@@ -1,11 +1,11 @@
-"""An HTTP server that grades: retries, requests side by side, replies kept, and a key that nobody sees."""
+"""Requests to an HTTP server that grades: retries, concurrency, a cache of scores, and a key that stays secret."""
 
 import hashlib
 import json
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -13,23 +13,23 @@ from typing import Any
 import urllib3
 
 _RETRIED = (408, 409, 429, 500, 502, 503, 504)
-_SHOWN_CHARACTERS = 200
-_MOST_KEPT = 50_000
+_MAX_SHOWN_CHARACTERS = 200
+_MAX_CACHED = 50_000
 
 
 class RequestFailed(Exception):
-    """A request that got no usable reply; the message names no key."""
+    """A request without a usable reply; the message never contains the key."""
 
 
 class Endpoint:
-    """One URL that JSON is posted to.
+    """One URL that JSON is posted to. Not thread-safe.
 
-    A request that fails to connect, times out or is answered with a status that may pass (429, 5xx, ...) is sent
-    again `retries` times, after a growing pause or the one that the server asks for. Not for several threads.
+    A request that fails to connect, times out or gets a temporary status (429, 5xx, ...) is retried `retries` times,
+    after a growing pause or the one that the server asks for.
 
     Args:
         key_env: environment variable that holds the key, sent as a bearer token.
-        timeout: seconds a try may take.
+        timeout: seconds for one try.
     """
 
     def __init__(self, url: str, key_env: str | None, timeout: float, retries: int) -> None:
@@ -39,7 +39,7 @@ class Endpoint:
         self._http = urllib3.PoolManager(maxsize=64)
 
     def post_all(self, bodies: Sequence[dict[str, Any]]) -> list[Any]:
-        """Replies as JSON in order, all requests at once; RequestFailed in the place of one that failed."""
+        """Send all requests at once; return their JSON replies in order, RequestFailed where a request failed."""
         if len(bodies) == 1:
             return [self._post(bodies[0])]
         with ThreadPoolExecutor(len(bodies) or 1) as threads:
@@ -68,7 +68,7 @@ class Endpoint:
         try:
             return json.loads(reply.data)
         except ValueError:
-            return RequestFailed(self._without_key(f"{self._url} answered no JSON: {_text(reply.data)}"))
+            return RequestFailed(self._without_key(f"{self._url} did not reply with JSON: {_text(reply.data)}"))
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -76,12 +76,12 @@ class Endpoint:
 
 @lru_cache(maxsize=8)
 def endpoint(url: str, key_env: str | None, timeout: float, retries: int) -> Endpoint:
-    """The endpoint of these settings, with its open connections."""
+    """Return the endpoint of these settings, with its open connections."""
     return Endpoint(url, key_env, timeout, retries)
 
 
-class Scores:
-    """Scores that were paid for already: in this process, and in an SQLite file where there is one."""
+class ScoreCache:
+    """Scores of earlier requests: those of this process, and those in an SQLite file if there is one."""
 
     def __init__(self, path: str | None) -> None:
         self._known: dict[str, float] = {}
@@ -97,7 +97,7 @@ class Scores:
         return self._known.get(request)
 
     def put(self, request: str, score: float) -> None:
-        if len(self._known) >= _MOST_KEPT:
+        if len(self._known) >= _MAX_CACHED:
             self._known.clear()
         self._known[request] = score
         if self._file:
@@ -105,27 +105,48 @@ class Scores:
 
 
 @lru_cache(maxsize=8)
-def scores(path: str | None) -> Scores:
-    return Scores(path)
+def _score_cache(path: str | None) -> ScoreCache:
+    return ScoreCache(path)
 
 
-def request_name(*parts: object) -> str:
-    """Digest that tells one request from another."""
+def cached_scores(
+    path: str | None, requests: Sequence[str], ask: Callable[[list[int]], list[float | Exception]]
+) -> list[float | Exception]:
+    """Return a score for every request, and `ask` only for those that are not in the cache at `path`.
+
+    Args:
+        requests: digests that tell requests apart.
+        ask: gets the indices of requests, returns their scores; exceptions are not cached.
+    """
+    cache = _score_cache(path)
+    found: dict[int, float | Exception] = {
+        index: score for index, request in enumerate(requests) if (score := cache.get(request)) is not None
+    }
+    if missing := [index for index in range(len(requests)) if index not in found]:
+        for index, reply in zip(missing, ask(missing), strict=True):
+            found[index] = reply
+            if not isinstance(reply, Exception):
+                cache.put(requests[index], reply)
+    return [found[index] for index in range(len(requests))]
+
+
+def request_digest(*parts: object) -> str:
+    """Return a digest that tells one request from another."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def check_endpoint(url: str, key_env: str | None, timeout: float, retries: int, time_limit: float) -> None:
-    """Raises ValueError where these settings cannot work."""
+    """Check settings of a server. Raises ValueError where they cannot work."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"url is {url!r}; it starts with http:// or https://")
+        raise ValueError(f"url must start with http:// or https:// (got {url!r})")
     if key_env and not os.environ.get(key_env):
         raise ValueError(f"the environment variable {key_env}, which key_env names, is not set")
     if timeout * (retries + 1) > time_limit:
         raise ValueError(
-            f"{retries + 1} tries of {timeout:g} s do not fit into reward.time_limit, which is {time_limit:g} s; "
+            f"{retries + 1} tries of {timeout:g} s do not fit into reward.time_limit (got {time_limit:g}): "
             f"raise it to {timeout * (retries + 1) + 5:g}, or lower timeout or retries"
         )
 
 
 def _text(data: bytes) -> str:
-    return " ".join(data[:_SHOWN_CHARACTERS].decode(errors="replace").split())
+    return " ".join(data[:_MAX_SHOWN_CHARACTERS].decode(errors="replace").split())

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from components.reward.graders import grader
 from components.reward.graders.http_endpoint import RequestFailed, check_endpoint, endpoint
 from components.reward.graders.lean_source import Refused, Source, complete
 from components.reward.score import Score
@@ -12,12 +13,42 @@ AXIOMS = frozenset({"propext", "Classical.choice", "Quot.sound"})
 _PATHS = {"check": "/api/check", "verify": "/verify"}
 
 
+def _check(
+    url: str,
+    mathlib: str,
+    key_env: str | None,
+    timeout: int,
+    request_timeout: float,
+    retries: int,
+    per_request: int,
+    protocol: str,
+    time_limit: float,
+) -> str:
+    """Check the options, and return the versions of the server's Lean and Mathlib."""
+    check_endpoint(url, key_env, request_timeout, retries, time_limit)
+    if protocol not in _PATHS:
+        raise ValueError(f"protocol must be check or verify (got {protocol!r})")
+    if timeout >= request_timeout:
+        raise ValueError(f"request_timeout must exceed timeout, {timeout} (got {request_timeout:g})")
+    if per_request < 1:
+        raise ValueError(f"per_request must be positive (got {per_request})")
+    server = endpoint(url.rstrip("/") + _PATHS[protocol], key_env, request_timeout, retries)
+    (reply,) = server.post_all([_request(protocol, [("version", "#eval Lean.versionString")], timeout)])
+    results = _results(protocol, reply)
+    if isinstance(results, Exception):
+        raise results
+    messages = (results.get("version", {}).get("response") or {}).get("messages") or []
+    found = re.search(r"\d+\.\d+\.\d+[\w.-]*", " ".join(str(m.get("data")) for m in messages))
+    if found is None:
+        raise ValueError(f"the server at {url} does not return its version of Lean: {str(results)[:200]}")
+    return f"lean-{found.group()}+mathlib-{mathlib}"
+
+
+@grader(version="1", check=_check)
 def lean(
-    *,
-    prompts: list[str],  # noqa: ARG001
     completions: list[str],
-    answers: list[str | None],  # noqa: ARG001
     metadata: list[dict[str, Any]],
+    *,
     url: str,
     mathlib: str,  # noqa: ARG001
     key_env: str | None = None,
@@ -27,18 +58,18 @@ def lean(
     per_request: int = 8,
     protocol: Literal["check", "verify"] = "check",
 ) -> list[float | Exception]:
-    """1 where Lean accepts the completion as a proof of its prompt's statement from the three standard axioms, else 0.
+    """Return 1 where Lean accepts the completion as a proof from the three standard axioms, else 0.
 
     The statement is the prompt's `formal_statement`, its imports the prompt's `header` (MiniF2F's columns).
-    Completions that are no honest proofs score 0 without being sent (`lean_source`); the detail says why.
+    Completions that cheat score 0 without being sent (`lean_source`); the detail says why.
 
     Args:
-        url: of the server.
-        mathlib: revision of Mathlib that the server has; it goes into the grader's version, with the version of Lean.
+        url: of the server, a kimina-lean-server.
+        mathlib: revision of the server's Mathlib; it goes into the grader's version, with the version of Lean.
         key_env: environment variable that holds the server's key.
         timeout: seconds Lean may take for one proof.
         request_timeout: seconds a request of up to `per_request` proofs may take, waiting in the server included.
-        protocol: `check` is the server's present one (/api/check), `verify` that of its first versions (/verify).
+        protocol: `check` is the server's current protocol (/api/check), `verify` that of its first versions (/verify).
     """
     found: dict[int, float | Exception] = {}
     sources: dict[int, Source] = {}
@@ -62,28 +93,6 @@ def lean(
     return [found[row] for row in range(len(completions))]
 
 
-def grader_version(
-    *, time_limit: float, url: str, mathlib: str, key_env: str | None = None, timeout: int = 60,
-    request_timeout: float = 120.0, retries: int = 1, per_request: int = 8, protocol: str = "check",
-) -> str:  # fmt: skip
-    """Version of this grader, of the server's Lean and of its Mathlib."""
-    check_endpoint(url, key_env, request_timeout, retries, time_limit)
-    if protocol not in _PATHS:
-        raise ValueError(f"protocol is {protocol!r}; it is check or verify")
-    if timeout >= request_timeout or per_request < 1:
-        raise ValueError("request_timeout must exceed timeout, and per_request be 1 or more")
-    server = endpoint(url.rstrip("/") + _PATHS[protocol], key_env, request_timeout, retries)
-    (reply,) = server.post_all([_request(protocol, [("version", "#eval Lean.versionString")], timeout)])
-    results = _results(protocol, reply)
-    if isinstance(results, Exception):
-        raise results
-    messages = (results.get("version", {}).get("response") or {}).get("messages") or []
-    found = re.search(r"\d+\.\d+\.\d+[\w.-]*", " ".join(str(m.get("data")) for m in messages))
-    if found is None:
-        raise ValueError(f"the server at {url} does not tell its version of Lean: {str(results)[:200]}")
-    return f"1+lean-{found.group()}+mathlib-{mathlib}"
-
-
 def _request(protocol: str, sources: Sequence[tuple[str, str]], timeout: int) -> dict[str, Any]:
     if protocol == "verify":
         return {"codes": [{"custom_id": name, "proof": code} for name, code in sources], "timeout": timeout}
@@ -96,20 +105,20 @@ def _request(protocol: str, sources: Sequence[tuple[str, str]], timeout: int) ->
 
 
 def _results(protocol: str, reply: Any) -> dict[str, dict[str, Any]] | Exception:
-    """Results by name."""
+    """Return results by name."""
     if isinstance(reply, Exception):
         return reply
     try:
         return {str(result["custom_id" if protocol == "verify" else "id"]): result for result in reply["results"]}
     except (LookupError, TypeError):
-        return RequestFailed(f"the reply is none of a kimina-lean-server: {str(reply)[:200]}")
+        return RequestFailed(f"the reply is not that of a kimina-lean-server: {str(reply)[:200]}")
 
 
 def _score(result: dict[str, Any] | Exception | None, name: str) -> float | Exception:
     if isinstance(result, Exception):
         return result
     if result is None:
-        return RequestFailed("the server left this proof out of its reply")
+        return RequestFailed("the reply has no result for this proof")
     if error := result.get("error"):
         return TimeoutError(error) if "timed out" in str(error) else RequestFailed(f"the server failed: {error}")
     response = result.get("response")
@@ -122,9 +131,9 @@ def _score(result: dict[str, Any] | Exception | None, name: str) -> float | Exce
 
 
 def is_proved(response: dict[str, Any], name: str) -> bool:
-    """Whether Lean's answer says that the theorem is proved from the standard axioms alone.
+    """Return whether, by Lean's reply, the theorem is proved from the standard axioms alone.
 
-    That the last command has printed the theorem's axioms shows that Lean came to the end.
+    The last command prints the theorem's axioms, which shows that Lean reached the end.
     """
     messages = [(m.get("severity"), str(m.get("data"))) for m in response.get("messages") or []]
     if response.get("sorries") or any(severity == "error" or "sorry" in data for severity, data in messages):

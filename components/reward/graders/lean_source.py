@@ -1,9 +1,8 @@
 """Lean 4 source to be verified: a given statement with the proof of a completion.
 
-The statement that is submitted is always the given one, and a theorem that a completion states must equal it. The rest
-is searched for everything that could make Lean accept without a proof, or accept something else; what remains is for
-the axioms that Lean reports. Comments are taken out and strings refused, so that what is searched is exactly what is
-submitted.
+The submitted statement is always the given one, and a completion may not state another. The proof is searched for
+everything that could make Lean accept without a proof, or accept something else; the axioms that Lean reports show the
+rest. Comments are removed and strings refused, so that the searched text is exactly the submitted text.
 """
 
 import re
@@ -14,7 +13,7 @@ _FENCE = re.compile(r"```[ \t]*(?:lean4?|Lean4?)?[ \t]*\n(.*?)(?:```|\Z)", re.DO
 _SORRY = re.compile(r":=\s*(?:by\s+)?sorry\s*\Z")
 _NAME = re.compile(r"\s*(?:theorem|lemma)\s+([^\s:({\[]+)")
 _WORD = re.compile(r"[^\W\d][\w.'!?\u2080-\u2089]*")
-# Limits of the elaborator, which cannot make it accept more.
+# Limits of the elaborator: raising them cannot make it accept a wrong proof.
 _LIMITS = re.compile(r"\bset_option\s+(?:maxHeartbeats|maxRecDepth|synthInstance\.maxHeartbeats)\s+\d+(?:\s+in\b)?")
 _GIVES_UP = {"sorry", "sorryAx", "admit", "stop"}
 _COMPILER_WORDS = """
@@ -34,7 +33,7 @@ FORBIDDEN = _NEVER | set(_COMMAND_WORDS.split())
 
 
 class Refused(Exception):
-    """The completion is no honest proof of the statement; the message says why."""
+    """The completion is not an honest proof of the statement; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -46,38 +45,36 @@ class Source:
 
 
 def complete(header: str, statement: str, completion: str) -> Source:
-    """The statement with the completion's proof.
+    """Complete the statement with the completion's proof.
 
-    The proof is the last fenced block, or the whole completion where there is none: the theorem with its proof, after
-    helping theorems if need be, or the proof alone.
+    The proof is the last fenced block, or the whole completion without one: the theorem with its proof, which helping
+    theorems may precede, or the proof alone.
 
     Args:
         statement: a theorem that ends in `:= sorry` or `:= by sorry`.
 
     Raises:
-        Refused: there is no proof, or it does what no proof has to do.
-        ValueError: the statement itself does not have that form.
+        Refused: there is no proof, or it contains what an honest proof does not need.
+        ValueError: the statement does not have that form.
     """
     end, named = _SORRY.search(statement), _NAME.match(statement)
     if end is None or named is None:
         raise ValueError("the formal statement is not a theorem that ends in sorry")
     name, head = named[1], statement[: end.start()].strip()
     fenced = _FENCE.findall(completion)
-    helpers, proof = _divided(
-        _without_header(_without_comments(fenced[-1] if fenced else completion), header), name, head
-    )
+    helpers, proof = _split(_remove_header(_remove_comments(fenced[-1] if fenced else completion), header), name, head)
     for part in (helpers, proof):
         _check(part)
     if helpers and not re.match(r"(?:theorem|lemma)\s", helpers):
-        raise Refused("something other than theorems stands before the statement")
+        raise Refused("only theorems may precede the statement")
     if re.search(r"^\s*(?:theorem|lemma)\s", proof, re.MULTILINE):
         raise Refused("another theorem follows the proof")
     parts = [header.strip(), helpers, f"{head} := {proof}", f"#print axioms {name}"]
     return Source(name, "\n\n".join(part for part in parts if part) + "\n")
 
 
-def _without_comments(code: str) -> str:
-    """Comments, which nest, become a space."""
+def _remove_comments(code: str) -> str:
+    """Replace comments, which nest, by spaces."""
     kept: list[str] = []
     place = 0
     while place < len(code):
@@ -88,7 +85,7 @@ def _without_comments(code: str) -> str:
             place = _comment_end(code, place)
             kept.append(" ")
         elif code[place] in '"\u00ab\u00bb':
-            raise Refused("strings and quoted names have no place in a proof")
+            raise Refused("strings and quoted names are not allowed in a proof")
         else:
             kept.append(code[place])
             place += 1
@@ -104,8 +101,8 @@ def _comment_end(code: str, place: int) -> int:
     raise Refused("a comment is never closed")
 
 
-def _without_header(code: str, header: str) -> str:
-    """Lines of the header that the completion repeats are left out."""
+def _remove_header(code: str, header: str) -> str:
+    """Remove lines of the header that the completion repeats."""
     known = {line.strip() for line in header.splitlines()} | {"import Mathlib", "import Aesop"}
     lines = code.splitlines()
     while lines and (not (line := lines[0].strip()) or line in known or _LIMITS.fullmatch(line)):
@@ -113,13 +110,13 @@ def _without_header(code: str, header: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _divided(code: str, name: str, head: str) -> tuple[str, str]:
-    """What stands before the statement, and the proof behind it."""
+def _split(code: str, name: str, head: str) -> tuple[str, str]:
+    """Return the text before the statement, and the proof after it."""
     stated = list(re.finditer(rf"\b(?:theorem|lemma)\s+{re.escape(name)}(?![\w.'])", code))
     if len(stated) > 1:
         raise Refused("the theorem is stated twice")
     if stated:
-        proof = _behind(code[stated[0].start() :], _without_comments(head))
+        proof = _after(code[stated[0].start() :], _remove_comments(head))
         helpers = code[: stated[0].start()].strip()
     elif re.match(r"\s*(?:theorem|lemma|example)\b", code):
         raise Refused("another theorem is proved")
@@ -129,13 +126,13 @@ def _divided(code: str, name: str, head: str) -> tuple[str, str]:
             proof = "by\n" + proof
     if not proof.strip():
         raise Refused("there is no proof")
-    # Indented, no line of it can begin a command.
+    # An indented line cannot begin a command.
     first, *others = proof.strip().splitlines()
     return helpers, "\n".join([first, *(f"  {line}" for line in others)])
 
 
-def _behind(text: str, head: str) -> str:
-    """What follows the statement and `:=`, white space aside."""
+def _after(text: str, head: str) -> str:
+    """Return the text after the statement and `:=`, which are matched up to white space."""
     place = 0
     for character in "".join(head.split()) + ":=":
         while place < len(text) and text[place].isspace():
@@ -150,10 +147,10 @@ def _check(code: str) -> None:
     rest = _LIMITS.sub(" ", code)
     for word in _WORD.findall(rest):
         parts = {word, *word.rstrip(".").split(".")}
-        # The parts of a longer name count only where they name what must not be used at all.
-        wrong = ({word} & FORBIDDEN) or (parts & _NEVER) or (parts & {"Lean", "IO"})
-        if wrong:
-            raise Refused(f"{min(wrong)} is not allowed in a proof")
+        # The parts of a longer name count only where they must not be used at all.
+        forbidden = ({word} & FORBIDDEN) or (parts & _NEVER) or (parts & {"Lean", "IO"})
+        if forbidden:
+            raise Refused(f"{min(forbidden)} is not allowed in a proof")
     if match := re.search(r"#[a-zA-Z]\w+", rest):
         raise Refused(f"the command {match.group()} is not allowed in a proof")
     if "@[" in rest or "`" in rest:

@@ -2,33 +2,26 @@
 
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
 
 from math_verify import parse
 
 from components.contract.answers import STYLES, Style, final_answer
+from components.reward.graders import grader
 from components.reward.graders.math_equivalence import equivalent
 
 
-def grader_version(*, time_limit: float, extract: str = "auto") -> str:  # noqa: ARG001
+def _check(extract: str) -> None:
     if extract not in STYLES:
-        raise ValueError(f"extract is {extract!r}; it is one of {', '.join(STYLES)}")
-    return f"3+math-verify-{version('math-verify')}"
+        raise ValueError(f"extract must be one of {', '.join(STYLES)} (got {extract!r})")
 
 
-def math(
-    *,
-    completion: str,
-    answer: str | None,
-    prompt: str,  # noqa: ARG001
-    metadata: dict[str, Any],  # noqa: ARG001
-    extract: Style = "auto",
-) -> float:
-    """1 where the completion's final answer is equivalent to the prompt's, else 0.
+@grader(version=f"3+math-verify-{version('math-verify')}", check=_check)
+def math(completion: str, answer: str | None, *, extract: Style = "auto") -> float:
+    """Return 1 where the completion's final answer is equivalent to the prompt's, else 0.
 
     Args:
-        extract: where the final answer stands (`components.contract.answers.final_answer`). With `auto`, a completion
-            without any of those marks is searched for its last expression by math-verify.
+        extract: where the final answer stands (`components.contract.answers.final_answer`). With `auto`, math-verify
+            searches a completion without any of those marks for its last expression.
     """
     if answer is None:
         raise ValueError("this grader compares with the prompt's answer, and the prompt has none")
@@ -41,7 +34,7 @@ def math(
 
 @lru_cache(maxsize=256)
 def _expected(answer: str) -> str:
-    """The answer alone, where it comes with its worked solution."""
+    """Return the final answer alone, where `answer` is a worked solution."""
     expected = final_answer(answer) or answer
     if not expected.strip():
         raise ValueError(f"the prompt's answer {answer!r} is empty")
@@ -49,6 +42,6 @@ def _expected(answer: str) -> str:
 
 
 def _last_expression(completion: str) -> str | None:
-    """The text of what math-verify takes for the answer of a completion that marks none."""
+    """Return the text that math-verify takes for the answer of a completion without marks."""
     found = parse(completion, parsing_timeout=None)
     return next((str(item) for item in found if isinstance(item, str)), None)

@@ -2,11 +2,9 @@
 
 import re
 from fractions import Fraction
-from typing import Any
 
 from components.contract.answers import NUMBER
-
-VERSION = "1"
+from components.reward.graders import grader
 
 _MARKER = re.compile(
     r"""\#{4}                                     # GSM8K: `#### 42`
@@ -18,29 +16,23 @@ _MARKER = re.compile(
 )
 
 
-def numeric(
-    *,
-    completion: str,
-    answer: str | None,
-    prompt: str,  # noqa: ARG001
-    metadata: dict[str, Any],  # noqa: ARG001
-    relative_tolerance: float = 0.0,
-) -> float:
-    """1 where the final numbers of completion and answer agree, else 0.
+@grader(version="1")
+def numeric(completion: str, answer: str | None, *, relative_tolerance: float = 0.0) -> float:
+    """Return 1 where the final numbers of completion and answer are equal, else 0.
 
-    The final number follows the last of `####`, `A:`, `answer:`, `answer is`, `\\boxed{`; where there is none of
-    them (or no number behind it) it is the last number. Thousands commas, signs, decimals, exponents and
-    fractions `a/b` are read exactly; with `relative_tolerance` t, |x - a| <= t |a| counts as agreement.
+    The final number follows the last of `####`, `A:`, `answer:`, `answer is`, `\\boxed{`; without any of them (or
+    without a number after it) it is the last number. Thousands commas, signs, decimals, exponents and fractions `a/b`
+    are read exactly. With `relative_tolerance` t, x and a count as equal where |x - a| <= t |a|.
     """
     expected = final_number(answer or "")
     if expected is None:
-        raise ValueError(f"the prompt's answer {answer!r} holds no number")
+        raise ValueError(f"the prompt's answer {answer!r} has no number")
     found = final_number(completion)
     return float(found is not None and abs(found - expected) <= Fraction(relative_tolerance) * abs(expected))
 
 
 def final_number(text: str) -> Fraction | None:
-    """The number a text ends up with, exact; None where there is none."""
+    """Return the final number of a text, exactly; None where there is none."""
     markers = list(_MARKER.finditer(text))
     if markers:
         line = text[markers[-1].end() :].lstrip().partition("\n")[0]

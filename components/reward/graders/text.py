@@ -4,33 +4,21 @@ import re
 from functools import lru_cache
 from typing import Any
 
-VERSION = "1"
+from components.reward.graders import grader
 
 
-def exact(
-    *,
-    completion: str,
-    answer: str | None,
-    prompt: str,  # noqa: ARG001
-    metadata: dict[str, Any],  # noqa: ARG001
-) -> float:
-    """1 where completion and answer are equal up to white space at the ends, else 0."""
+@grader(version="1")
+def exact(completion: str, answer: str | None) -> float:
+    """Return 1 where completion and answer are equal up to white space at the ends, else 0."""
     return float(completion.strip() == _needed(answer).strip())
 
 
-def regex(
-    *,
-    completion: str,
-    answer: str | None,
-    prompt: str,  # noqa: ARG001
-    metadata: dict[str, Any],  # noqa: ARG001
-    pattern: str,
-    group: int | str | None = None,
-) -> float:
-    """1 where `pattern` is found in the completion, else 0.
+@grader(version="1")
+def regex(completion: str, answer: str | None, *, pattern: str, group: int | str | None = None) -> float:
+    """Return 1 where `pattern` is found in the completion, or its last match's `group` equals the answer, else 0.
 
-    With `group` (number or name), 1 where that group of the last match equals the answer, up to white space at
-    the ends.
+    Args:
+        group: number or name of a group; compared up to white space at the ends.
     """
     matches = list(_compiled(pattern).finditer(completion))
     if not matches:
@@ -40,19 +28,19 @@ def regex(
     return float((matches[-1].group(group) or "").strip() == _needed(answer).strip())
 
 
+@grader(version="1")
 def length(
-    *,
     completion: str,
     metadata: dict[str, Any],
-    prompt: str,  # noqa: ARG001
-    answer: str | None,  # noqa: ARG001
+    *,
     max_tokens: int | None = None,
     max_characters: int | None = None,
     buffer: int | None = None,
 ) -> float:
-    """Soft overlong penalty (DAPO, arXiv 2503.14476, equation 13), in [-1, 0].
+    """Return a soft penalty for completions that are too long, from 0 to -1.
 
-    With length n, longest allowed length L (`max_tokens` or `max_characters`) and `buffer` B (default L / 5):
+    DAPO, arXiv 2503.14476, equation 13. With length n, longest allowed length L (`max_tokens` or `max_characters`) and
+    `buffer` B (default L / 5):
 
         0                   n <= L - B
         (L - B - n) / B     L - B < n <= L

@@ -215,7 +215,7 @@ def test_rescore_prints_what_changed_and_refuses_what_is_not_grading(tmp_path: P
     assert "'rollout.temperature=2' does not concern grading" in refused("rescore", where, "rollout.temperature=2")
     assert "iteration-0009 has no rewards yet" in refused("rescore", where, "--iteration", "9")
     assert "--iteration is 'some'" in refused("rescore", where, "--iteration", "some")
-    assert "there is no grader 'maths'" in refused("rescore", where, "reward=maths")
+    assert "'maths' is not a valid grader" in refused("rescore", where, "reward=maths")
 
 
 def test_rescore_finds_graders_where_it_is_started(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from components.contract.generated import pack_task, unpack_task
 from components.prepare.generated import generate_rows
 from components.prepare.stage import run_stage as prepare
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 from components.store import open_run
 from components.store.parts import decode
 
@@ -26,7 +26,7 @@ def prompts_of(run, split):
 
 
 def grade(rows, completions):
-    tasks = [Task("p", c, r["answer"], r["metadata"]) for r, c in zip(rows, completions, strict=True)]
+    tasks = [GradingTask("p", c, r["answer"], r["metadata"]) for r, c in zip(rows, completions, strict=True)]
     with GraderPool(resolve_graders([GraderSpec(name="reasoning_gym")]), 1, 30.0) as pool:
         outcomes = dict(pool.grade(tasks))
     return [outcomes[i] for i in range(len(tasks))]

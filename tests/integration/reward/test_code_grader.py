@@ -27,7 +27,7 @@ def score(program, *tests, answer=None, limits=None, fenced=True, mode=MODES[0],
     metadata = {"test_list": list(tests), **more}
     sandbox = {**sandbox_options(SandboxSection(seconds=2, **(limits or {})), 10.0), "mode": mode}
     completion = f"```python\n{program}\n```" if fenced else program
-    return code(prompt="", completion=completion, answer=answer, metadata=metadata, sandbox=sandbox, **options)
+    return code(completion=completion, answer=answer, metadata=metadata, sandbox=sandbox, **options)
 
 
 ADD = "def add(a, b):\n    return a + b"

@@ -9,7 +9,8 @@ import yaml
 from components.contract.config import RunConfig
 from components.contract.resolve import validate_config
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Outcome, Task
+from components.reward.grading_pool import GraderPool, GradingTask
+from components.reward.score import Outcome
 from tests.support.json_server import json_server
 
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
@@ -25,7 +26,7 @@ def configuration(mentioning: str) -> RunConfig:
 def outcomes(config: RunConfig, completions: list[str], answer: str | None = "42") -> list[Outcome]:
     reward = config.reward
     with GraderPool(resolve_graders(reward.graders), 1, reward.time_limit, reward.batch_size) as pool:
-        tasks = [Task("What is 6 x 7?", text, answer, '{"completion_tokens": 900}') for text in completions]
+        tasks = [GradingTask("What is 6 x 7?", text, answer, '{"completion_tokens": 900}') for text in completions]
         found = dict(pool.grade(tasks))
     return [found[i] for i in range(len(completions))]
 

@@ -9,7 +9,7 @@ from answer_variants import variants
 
 from components.contract.config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 
@@ -26,7 +26,7 @@ def rewards(pairs: list[tuple[str, str]]) -> list[float]:
     """Rewards of (completion, answer) pairs."""
     graders = resolve_graders([GraderSpec(name="math", options={"extract": "boxed"})])
     with GraderPool(graders, workers=2, time_limit=20.0) as pool:
-        outcomes = dict(pool.grade([Task("p", completion, answer, "{}") for completion, answer in pairs]))
+        outcomes = dict(pool.grade([GradingTask("p", completion, answer, "{}") for completion, answer in pairs]))
     assert {outcome.status for outcome in outcomes.values()} == {"ok"}
     return [outcomes[i].reward for i in range(len(pairs))]
 

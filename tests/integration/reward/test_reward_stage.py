@@ -212,7 +212,7 @@ def test_a_corrupted_part_of_trajectories_is_named(sampled_run):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("reward=maths", "there is no grader 'maths'"),
+        ("reward=maths", "'maths' is not a valid grader"),
         ("reward=no_such_module:f", "no_such_module:f: ModuleNotFoundError"),
         ("reward.graders=[{name: numeric, options: {tolerance: 1}}]", "unexpected keyword argument 'tolerance'"),
     ],

@@ -44,19 +44,19 @@ def test_what_is_missing_is_named_with_how_to_fix_it():
 
 @pytest.mark.usefixtures("nothing_here")
 def test_graders_that_run_nothing_need_no_sandbox():
-    assert resolve_graders([GraderSpec(name="exact")])[0].options == {}
+    assert resolve_graders([GraderSpec(name="exact")])[0].sandbox is None
 
 
 @pytest.mark.usefixtures("nothing_here")
 def test_unsafe_has_to_be_said():
     (grader,) = resolve_graders([GraderSpec(name="code")], SandboxSection(unsafe=True))
-    assert grader.options["sandbox"]["mode"] == "unsafe"
+    assert grader.sandbox["mode"] == "unsafe"
 
 
 @pytest.mark.usefixtures("mode")
 def test_the_program_has_less_time_than_its_grading_process():
     (grader,) = resolve_graders([GraderSpec(name="code")], SandboxSection(seconds=100), time_limit=5.0)
-    assert grader.options["sandbox"]["seconds"] == 4.0
+    assert grader.sandbox["seconds"] == 4.0
 
 
 def test_a_sandbox_that_was_killed_is_started_again():
@@ -65,7 +65,7 @@ def test_a_sandbox_that_was_killed_is_started_again():
 
     options = modes.sandbox_options(SandboxSection(), 10.0)
     grade = lambda: module.code(  # noqa: E731
-        prompt="", completion=FENCED.format("+"), answer=ADDED, metadata={}, sandbox=options
+        completion=FENCED.format("+"), answer=ADDED, metadata={}, sandbox=options
     )
     module._close()
     assert grade() == 1.0

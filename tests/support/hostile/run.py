@@ -22,7 +22,7 @@ import psutil
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 from components.sandbox.layers import uids_for
 from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 
@@ -136,7 +136,7 @@ def run(sandbox: dict[str, Any]) -> dict[str, Any]:
     graders = resolve_graders([GraderSpec(name="code")], settings, 10.0)
     with World() as world:
         tasks = [
-            Task("", world.fill(text), None, f'{{"test_list": {ADDED if name in CHEATING else ESCAPED}}}')
+            GradingTask("", world.fill(text), None, f'{{"test_list": {ADDED if name in CHEATING else ESCAPED}}}')
             for name, text in corpus.items()
         ]
         outcomes = {}

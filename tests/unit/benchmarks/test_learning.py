@@ -159,8 +159,8 @@ def test_half_of_the_demonstrations_are_wrong_and_their_grader_says_so(task: Tas
     if task.grader == "reasoning_gym":
         for problem, said in mistakes[:50]:
             metadata = json.loads(problem.metadata)
-            assert reasoning_gym(completion=said, answer=problem.answer, metadata=metadata, prompt="") < 1
-            right = reasoning_gym(completion=problem.answer, answer=problem.answer, metadata=metadata, prompt="")
+            assert reasoning_gym(completion=said, answer=problem.answer, metadata=metadata) < 1
+            right = reasoning_gym(completion=problem.answer, answer=problem.answer, metadata=metadata)
             assert right == 1
 
 

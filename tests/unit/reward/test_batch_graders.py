@@ -7,7 +7,7 @@ import pytest
 from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 
 GRADERS = """
 import asyncio, os, time
@@ -17,13 +17,13 @@ def log(*words):
     with open(os.environ["TRIAL_LOG"], "a") as stream:
         stream.write(" ".join(map(str, words)) + chr(10))
 
-def one(prompt, completion, answer, metadata):
+def one(completion):
     log(os.getpid(), completion)
     if completion == "hang": time.sleep(1000)
     if completion == "slow": time.sleep(1.0)
     return float(len(completion))
 
-def many(prompts, completions, answers, metadata, bonus=0):
+def many(completions, metadata, bonus=0):
     log("batch", len(completions))
     if "hang" in completions: time.sleep(1000)
     if "die" in completions: os._exit(3)
@@ -46,7 +46,8 @@ async def one_async(prompt, completion, answer, metadata):
     await asyncio.sleep(1000 if completion == "hang" else 0.3)
     return float(len(completion))
 
-async def many_async(*, prompts, completions, answers, metadata):
+async def many_async(*, completions, **others):
+    assert sorted(others) == ["answers", "metadata", "prompts"]
     await asyncio.sleep(1000 if "hang" in completions else 0.01)
     return [float(len(c)) for c in completions]
 """
@@ -64,7 +65,7 @@ def log(tmp_path, monkeypatch):
 def outcomes(function, completions, time_limit=20.0, workers=1, batch_size=16, **options):
     specs = [GraderSpec(name=f"together_graders:{function}", options=options)]
     with GraderPool(resolve_graders(specs), workers, time_limit, batch_size) as pool:
-        found = list(pool.grade([Task("p", text, "a", "{}") for text in completions]))
+        found = list(pool.grade([GradingTask("p", text, "a", "{}") for text in completions]))
     assert sorted(index for index, _ in found) == list(range(len(completions)))
     return [outcome for _, outcome in sorted(found)]
 
@@ -157,7 +158,7 @@ def test_kinds_of_graders_are_summed_together():
         GraderSpec(name="together_graders:one_async", weight=0.5),
     ]
     with GraderPool(resolve_graders(specs), 1, 20.0) as pool:
-        results = dict(pool.grade([Task("p", text, "aa", "{}") for text in ("aa", "b", "raise")]))
+        results = dict(pool.grade([GradingTask("p", text, "aa", "{}") for text in ("aa", "b", "raise")]))
     assert [results[i].reward for i in range(3)] == [15.0, 2.5, 0.0]
     assert results[1].components == {"together_graders:many": 1.0, "exact": 0.0, "together_graders:one_async": 1.0}
 
@@ -178,7 +179,7 @@ def test_a_pool_goes_on_after_tasks_were_taken_back(log):
     specs = [GraderSpec(name="together_graders:one")]
     with GraderPool(resolve_graders(specs), 2, 20.0) as pool:
         for _ in range(3):
-            results = dict(pool.grade([Task("p", text, "a", "{}") for text in ["slow", *["x"] * 40]]))
+            results = dict(pool.grade([GradingTask("p", text, "a", "{}") for text in ["slow", *["x"] * 40]]))
             assert [results[i].reward for i in range(41)] == [4.0] + [1.0] * 40
     assert len(log.read_text().splitlines()) == 123
 
@@ -187,7 +188,7 @@ def test_one_that_hangs_for_ever_among_a_thousand_costs_its_own_limit_only(log):
     specs = [GraderSpec(name="together_graders:one")]
     texts = ["x"] * 500 + ["hang"] + ["x"] * 499
     with GraderPool(resolve_graders(specs), 2, 4.0) as pool:
-        found = list(pool.grade([Task("p", text, "a", "{}") for text in texts]))
+        found = list(pool.grade([GradingTask("p", text, "a", "{}") for text in texts]))
     # All others are done, those of its own chunk too, before its time has run out.
     assert sorted(index for index, _ in found) == list(range(1000))
     last, failed = found.pop()
@@ -200,6 +201,6 @@ def test_one_that_hangs_for_ever_among_a_thousand_costs_its_own_limit_only(log):
 def test_options_of_built_in_graders_are_checked_before_anything_is_graded():
     graders = resolve_graders([GraderSpec(name="math", options={"extract": "box"})])
     with pytest.raises(
-        InputError, match=r"math: ValueError: extract is 'box'; it is one of auto, boxed, ####, A:, last"
+        InputError, match=r"math: ValueError: extract must be one of auto, boxed, ####, A:, last \(got 'box'\)"
     ):
         GraderPool(graders, 1, 1.0).__enter__()

@@ -10,7 +10,7 @@ from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.contract.resolve import validate_config
 from components.reward.grader_lookup import resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 from tests.support.json_server import json_server
 
 KEY = "planted-key-0123456789"
@@ -23,7 +23,7 @@ def chat(text):
 def outcomes(name, completions, batch_size=16, time_limit=20.0, **options):
     specs = [GraderSpec(name=name, options={"timeout": 2.0, "retries": 1, **options})]
     with GraderPool(resolve_graders(specs), 1, time_limit, batch_size) as pool:
-        found = dict(pool.grade([Task("What is 6 x 7?", text, "42", "{}") for text in completions]))
+        found = dict(pool.grade([GradingTask("What is 6 x 7?", text, "42", "{}") for text in completions]))
     return [found[i] for i in range(len(completions))]
 
 
@@ -89,10 +89,10 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error():
         (
             "answered 503",
             "answered 401",
-            "answered no JSON",
-            "holds no score",
+            "did not reply with JSON",
+            "has no score",
             "11 is not from 0 to 10",
-            "none of a chat",
+            "not that of a chat model",
         ),
         strict=True,
     ):
@@ -190,7 +190,7 @@ def test_the_protocol_of_text_embeddings_inference():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("judge", {"url": "127.0.0.1:80", "model": "m"}, "starts with http:// or https://"),
+        ("judge", {"url": "127.0.0.1:80", "model": "m"}, "must start with http:// or https://"),
         (
             "judge",
             {"url": "http://x", "model": "m", "key_env": "NOT_SET_ANYWHERE"},
@@ -201,10 +201,10 @@ def test_the_protocol_of_text_embeddings_inference():
             {"url": "http://x", "model": "m", "timeout": 30},
             "2 tries of 30 s do not fit into reward.time_limit",
         ),
-        ("judge", {"url": "http://x", "model": "m", "template": "?"}, "template has no {completion}"),
-        ("judge", {"url": "http://x", "model": "m", "pattern": "Score"}, "has no group that holds the score"),
+        ("judge", {"url": "http://x", "model": "m", "template": "?"}, "template must contain {completion}"),
+        ("judge", {"url": "http://x", "model": "m", "pattern": "Score"}, "must have a group for the score"),
         ("judge", {"url": "http://x"}, "missing a required argument: 'model'"),
-        ("classifier", {"url": "http://x", "protocol": "grpc"}, "protocol is 'grpc'; it is vllm or tei"),
+        ("classifier", {"url": "http://x", "protocol": "grpc"}, "protocol must be vllm or tei (got 'grpc')"),
     ],
 )
 def test_settings_that_cannot_work_are_told_before_anything_is_asked(name, options, message):

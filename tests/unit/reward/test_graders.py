@@ -15,8 +15,8 @@ from components.reward.graders.text import exact, length, regex
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
-def score(grader, completion, answer=None, metadata=None, **options):
-    return grader(prompt="", completion=completion, answer=answer, metadata=metadata or {}, **options)
+def score(grader, completion, answer=None, **options):
+    return grader(completion, answer, **options)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_numeric_compares_exactly_unless_told():
 
 
 def test_numeric_without_a_number_to_compare_with():
-    with pytest.raises(ValueError, match="holds no number"):
+    with pytest.raises(ValueError, match="has no number"):
         score(numeric, "3", "three")
 
 
@@ -91,14 +91,14 @@ def test_regex_searches_or_compares_the_last_match():
 
 @pytest.mark.parametrize(("tokens", "expected"), [(80, 0.0), (90, -0.5), (100, -1.0), (101, -1.0), (1, 0.0)])
 def test_length_penalty_falls_over_the_buffer(tokens, expected):
-    assert score(length, "", metadata={"completion_tokens": tokens}, max_tokens=100) == pytest.approx(expected)
+    assert length("", {"completion_tokens": tokens}, max_tokens=100) == pytest.approx(expected)
 
 
 def test_length_counts_characters_too():
-    assert score(length, "x" * 95, max_characters=100, buffer=10) == pytest.approx(-0.5)
-    assert score(length, "x" * 100, max_characters=100, buffer=0) == 0.0
+    assert length("x" * 95, {}, max_characters=100, buffer=10) == pytest.approx(-0.5)
+    assert length("x" * 100, {}, max_characters=100, buffer=0) == 0.0
     with pytest.raises(ValueError, match="one of the options"):
-        score(length, "x")
+        length("x", {})
 
 
 @pytest.mark.parametrize(

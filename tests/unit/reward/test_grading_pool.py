@@ -12,8 +12,8 @@ import pytest
 
 from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
-from components.reward.grader_lookup import BUILT_IN, resolve_graders
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grader_lookup import built_in_graders, resolve_graders
+from components.reward.grading_pool import GraderPool, GradingTask
 
 GRADER = """
 import ctypes, os, sys, time
@@ -27,7 +27,7 @@ class Hostile:
 PARTS = {"no parts": None, "list": [1.0], "name": {1: 1.0}, "half": {"\\ud800": 1.0}, "text part": {"a": "b"},
          "nan part": {"a": float("nan")}, "hostile part": {"a": Hostile()}}
 
-def grade(prompt, completion, answer, metadata, bonus=0.0):
+def grade(completion, metadata, bonus=0.0):
     what = completion
     if what == "hang": time.sleep(1000)
     if what == "nap": time.sleep(0.01)
@@ -63,7 +63,7 @@ def specs(tmp_path, monkeypatch):
 
 def outcomes(specs, completions, time_limit=20.0, workers=2, metadata="{}"):
     with GraderPool(resolve_graders(specs), workers, time_limit) as pool:
-        found = list(pool.grade([Task("p", text, "a", metadata) for text in completions]))
+        found = list(pool.grade([GradingTask("p", text, "a", metadata) for text in completions]))
     assert sorted(index for index, _ in found) == list(range(len(completions)))
     return [outcome for _, outcome in sorted(found)]
 
@@ -124,7 +124,7 @@ def test_rows_that_outlast_the_reader_are_not_timeouts(specs):
     """Whoever takes the outcomes may be slow; that is not the completions' time."""
     with GraderPool(resolve_graders(specs), 1, time_limit=0.5) as pool:
         found = []
-        for _, outcome in pool.grade([Task("p", "nap", None, "{}")] * 20):
+        for _, outcome in pool.grade([GradingTask("p", "nap", None, "{}")] * 20):
             if not found:
                 begin = time.monotonic()
                 while time.monotonic() - begin < 1.0:
@@ -169,7 +169,7 @@ def test_versions_change_with_the_file(specs, tmp_path):
         ("numeric", {"tolerance": 1}, "unexpected keyword argument 'tolerance'"),
         ("regex", {}, "missing a required argument: 'pattern'"),
         ("broken_grader:grade", {}, "broken_grader:grade: SyntaxError"),
-        ("dying_grader:grade", {}, "its process ended at the import (exit status 7)"),
+        ("dying_grader:grade", {}, "the grading process ended during the import (exit status 7)"),
     ],
 )
 @pytest.mark.usefixtures("specs")
@@ -182,12 +182,7 @@ def test_a_grader_that_cannot_be_loaded_is_named(tmp_path, name, options, messag
     assert message in str(caught.value)
 
 
-def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"no grader 'maths'; built in are .*code, exact, .*math, numeric, .*regex"):
-        resolve_graders([GraderSpec(name="maths")])
-
-
-@pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - {"lean"}))  # it asks its server for its version
+@pytest.mark.parametrize("name", sorted(built_in_graders().keys() - {"lean"}))  # it asks its server for its version
 def test_every_built_in_grader_loads(name):
     server = {"url": "http://127.0.0.1:9", "timeout": 0.1}
     options = {"regex": {"pattern": "x"}, "judge": {"model": "m", **server}, "classifier": server}
@@ -223,10 +218,10 @@ def test_grading_processes_die_with_a_killed_parent(tmp_path):
     )
     script = textwrap.dedent("""
         from components.contract.config import GraderSpec
-        from components.reward.grading_pool import GraderPool, Task
+        from components.reward.grading_pool import GraderPool, GradingTask
         from components.reward.grader_lookup import resolve_graders
         with GraderPool(resolve_graders([GraderSpec(name="orphan_grader:grade")]), 2, 1000.0) as pool:
-            list(pool.grade([Task("p", "c", None, "{}")] * 2))
+            list(pool.grade([GradingTask("p", "c", None, "{}")] * 2))
     """)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "-c", script], env=environment)

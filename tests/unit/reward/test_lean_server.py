@@ -9,7 +9,7 @@ from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.reward.grader_lookup import resolve_graders
 from components.reward.graders.lean import is_proved
-from components.reward.grading_pool import GraderPool, Task
+from components.reward.grading_pool import GraderPool, GradingTask
 from tests.support.json_server import json_server
 
 HEADER = "import Mathlib\n"
@@ -72,7 +72,7 @@ def pool(server, **options):
 
 def outcomes(server, proofs, metadata=METADATA, **options):
     with pool(server, **options) as grading:
-        found = dict(grading.grade([Task("p", f"```lean4\n{proof}\n```", None, metadata) for proof in proofs]))
+        found = dict(grading.grade([GradingTask("p", f"```lean4\n{proof}\n```", None, metadata) for proof in proofs]))
         return [found[i] for i in range(len(proofs))], grading.versions
 
 
@@ -153,9 +153,9 @@ def test_a_prompt_that_is_none_of_lean():
     ("answer", "options", "words"),
     [
         (lambda *_: (404, {}), {}, "answered 404"),
-        (lambda *_: (200, {"status": "ok"}), {}, "none of a kimina-lean-server"),
-        (lambda *_: (200, {"results": [{"id": "version", "error": "no header"}]}), {}, "does not tell its version"),
-        (check, {"protocol": "http"}, "it is check or verify"),
+        (lambda *_: (200, {"status": "ok"}), {}, "not that of a kimina-lean-server"),
+        (lambda *_: (200, {"results": [{"id": "version", "error": "no header"}]}), {}, "does not return its version"),
+        (check, {"protocol": "http"}, "must be check or verify"),
         (check, {"request_timeout": 150}, "do not fit into reward.time_limit"),
         (check, {"timeout": 70}, "request_timeout must exceed timeout"),
     ],
