@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from components.runtime.exits import describe_exit
+from components.sandbox.exits import describe_exit
 
 START_SECONDS = 120.0
 

@@ -29,13 +29,7 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
 
 
 def grade_shard(
-    run: Run,
-    config: RunConfig,
-    round_: Round,
-    shard: int,
-    into: OutputDirectory,
-    pool: GraderPool,
-    clock: Clock,
+    run: Run, config: RunConfig, round_: Round, shard: int, into: OutputDirectory, pool: GraderPool, clock: Clock
 ) -> Manifest:
     """Grade a shard part by part, resuming after the last whole part that an earlier start with the same graders left.
 
@@ -49,19 +43,15 @@ def grade_shard(
         InputError: trajectories are missing or damaged, or more completions than `reward.max_failed_share` could not be
             graded.
     """
-    config_digest = stage_digest(config, "reward")
-    rollout, prompts = (run.directory(key) for key in (run.layout.rollout(round_, shard), run.layout.prompts))
+    rollout, config_digest = run.directory(run.layout.rollout(round_, shard)), stage_digest(config, "reward")
     trajectories, inputs = rollout.require(), shard_inputs(run, round_, shard)
-    with clock.measure("store"):
-        known = pa.concat_tables(
-            _read(prompts, output.path, "prompts") for output in prompts.require().outputs if _is_table(output.path)
-        )
-    summary = ShardSummary(sum(output.rows or 0 for output in trajectories.outputs), config.reward.max_failed_share)
     facts = {"run": run.config.run.name, "round": str(round_), "shard": shard, "config_digest": config_digest}
     schema = with_metadata(REWARDS, {**facts, **inputs, "grader_versions": pool.versions})
     writer = PartWriter(into, "rewards", schema)
     with clock.measure("store"):
+        prompts = _read_prompts(run)
         done_parts = writer.resume()
+    summary = ShardSummary(sum(output.rows or 0 for output in trajectories.outputs), config.reward.max_failed_share)
     label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
     with StageProgress(label, summary.total, "completions") as progress:
         try:
@@ -73,7 +63,7 @@ def grade_shard(
                     summary.check()
                     continue
                 with clock.measure("compute"):
-                    part = part_tasks(table, known, f"{rollout.uri}/{output.path}")
+                    part = part_tasks(table, prompts, f"{rollout.uri}/{output.path}")
                     outcomes = _grade(pool, part, table, summary, progress)
                 with clock.measure("store"):
                     writer.append(rewards_table(table, outcomes, pool.graders, pool.versions))
@@ -118,12 +108,14 @@ def _grade(
     return [outcomes[row] for row in range(table.num_rows)]
 
 
+def _read_prompts(run: Run) -> pa.Table:
+    prompts = run.directory(run.layout.prompts)
+    paths = [output.path for output in prompts.require().outputs if output.path.endswith(".parquet")]
+    return pa.concat_tables(_read(prompts, path, "prompts") for path in paths)
+
+
 def _read(directory: OutputDirectory, path: str, kind: str, manifest: Manifest | None = None) -> pa.Table:
     where = f"{directory.uri}/{path}"
     table = decode(directory.read(path, manifest), where)
     validate(table, kind, where)
     return table
-
-
-def _is_table(path: str) -> bool:
-    return path.endswith(".parquet")

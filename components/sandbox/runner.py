@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from components.runtime.exits import describe_exit
+from components.sandbox.exits import describe_exit
 from components.sandbox.extraction import Source
 from components.sandbox.inside.wire import Closed, Malformed, decode, encode
 from components.sandbox.sandbox import Program, Sandbox, TimedOut, TooLarge

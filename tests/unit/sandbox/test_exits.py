@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.runtime.exits import describe_exit
+from components.sandbox.exits import describe_exit
 
 
 @pytest.mark.parametrize(
