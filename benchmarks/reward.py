@@ -141,7 +141,7 @@ def make_run(directory: Path, rows: int) -> str:
     )
     run = Run(open_store(str(directory)), RunLayout("bench"), config)
     run.store.write(run.layout.config, config_json(config).encode())
-    pairs, seal = pairs_of("real"), ("0" * 64, Clock().timings())
+    pairs = pairs_of("real")
     prompts = pa.table(
         {
             "prompt_id": [f"p{i}" for i in range(len(pairs))],
@@ -155,10 +155,11 @@ def make_run(directory: Path, rows: int) -> str:
     )
     sink = pa.BufferOutputStream()
     pq.write_table(prompts, sink)
-    target = run.directory(run.layout.prompts)
-    outputs = [target.write("train.parquet", sink.getvalue().to_pybytes(), rows=len(pairs))]
-    target.commit("prepare", "bench", outputs, {}, *seal)
-    rollout = run.directory(run.layout.rollout(Round.iteration(1), 0))
+    target = run.output("prepare", run.layout.prompts, {})
+    target.write("train.parquet", sink.getvalue().to_pybytes(), rows=len(pairs))
+    target.commit(Clock().timings())
+    round_ = Round.iteration(1)
+    rollout = run.output("rollout", run.layout.rollout(round_, 0), {}, round_, 0)
     writer = PartWriter(rollout, "trajectories", with_metadata(TRAJECTORIES, {}))
     for begin in range(0, rows, PART_ROWS):
         numbers = range(begin, min(begin + PART_ROWS, rows))
@@ -174,7 +175,7 @@ def make_run(directory: Path, rows: int) -> str:
             "text": [f"{n}: {pairs[n % len(pairs)][0]}" for n in numbers],
         }
         writer.append(pa.table(columns, schema=TRAJECTORIES))
-    rollout.commit("rollout", "bench", writer.outputs, {}, *seal, iteration=1, shard=0)
+    rollout.commit(Clock().timings())
     return run.uri
 
 

@@ -1,5 +1,6 @@
 """The manifest that commits an output directory of a stage."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -9,6 +10,9 @@ from components.contract.errors import InputError, explain_validation
 from components.contract.section import StageName
 
 MANIFEST_VERSION = 1
+
+Facts = dict[str, str | int | float | bool | None]
+"""Small results that readers need without opening outputs."""
 
 
 class Output(BaseModel):
@@ -55,9 +59,7 @@ class Manifest(BaseModel):
     outputs: tuple[Output, ...]
     code_version: str
     timings: Timings
-    facts: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, description="small results that readers need without opening outputs"
-    )
+    facts: Facts = Field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -94,7 +96,7 @@ class Manifest(BaseModel):
         except ValidationError as error:
             raise explain_validation(error, f"{where} is not a manifest of this program") from None
 
-    def mismatch(self, inputs: dict[str, str], config_digest: str) -> str | None:
+    def mismatch(self, inputs: Mapping[str, str], config_digest: str) -> str | None:
         """Why this manifest does not stand for the given inputs and configuration; None if it does."""
         if self.config_digest != config_digest:
             return "another configuration"

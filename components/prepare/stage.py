@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
-from components.contract.manifest import Manifest, Output, policy_digests
-from components.contract.resolve import binding_differences, config_json, parse_config, stage_digest
+from components.contract.manifest import Facts, Manifest, policy_digests
+from components.contract.resolve import binding_differences, config_json, parse_config
 from components.prepare.origin import Origin, find_origin, is_elsewhere
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
 from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
-from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, open_store
+from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, StageOutput, open_store
 from components.store.files import is_directory
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def run_stage(config: RunConfig) -> PrepareResult:
 def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:
     from components.prepare.table import build_tables, read_data
 
-    config, digest = run.config, stage_digest(run.config, "prepare")
-    policies = run.directory(run.layout.policy_commit(0))
-    policy = policies.settled({}, digest)
+    config = run.config
+    output = run.output("prepare", run.layout.policy_commit(0), {})
+    policy = output.committed()
     with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         with clock.measure("store"):
             origin = find_origin(run, Path(scratch)) if policy is None else None
@@ -82,37 +82,35 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
         with clock.measure("compute"):
             sets = read_data(config, sources)
         with clock.measure("load"):
-            tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(policies, Path(scratch)))
+            tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(output, Path(scratch)))
         if base:
             base.check_tokenizer(tokenizer)
         with clock.measure("compute"):
             tables = build_tables(config, sets, tokenizer)
         if base and origin:
-            policy = _commit_policy(run, policies, base, origin, digest, clock)
+            policy = _commit_policy(output, base, origin, clock)
     assert policy is not None
     _store_config(run)
-    inputs = _prompt_inputs(data, policy)
+    prompts = _prompts_output(run, data, policy)
     # Only the policy was missing where its directory was deleted because a file of it was corrupted.
-    if run.directory(run.layout.prompts).settled(inputs, digest) is None:
-        _commit_prompts(run, tables, sources, inputs, digest, clock)
+    if prompts.committed() is None:
+        _commit_prompts(prompts, tables, sources, clock)
 
 
-def _commit_policy(
-    run: Run, policies: OutputDirectory, base: BasePolicy, origin: Origin, digest: str, clock: Clock
-) -> Manifest:
+def _commit_policy(output: StageOutput, base: BasePolicy, origin: Origin, clock: Clock) -> Manifest:
     with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         for name in base.files:
             link = Path(scratch) / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to((base.directory / name).resolve())
-        outputs = policies.upload(Path(scratch))
+        output.upload(Path(scratch))
         # What a killed start with another model left would be loaded together with this one.
-        for info in run.store.list(policies.key):
-            if info.key.removeprefix(f"{policies.key}/") not in {*base.files, MANIFEST}:
-                run.store.delete(info.key)
-    digests = policy_digests(outputs)
+        for info in output.store.list(output.key):
+            if info.key.removeprefix(f"{output.key}/") not in {*base.files, MANIFEST}:
+                output.store.delete(info.key)
+    digests = policy_digests(output.files)
     origin.check_weights(digests["weights_digest"])
-    facts: dict[str, str | int | float | bool | None] = {
+    facts: Facts = {
         **origin.facts,
         **digests,
         "model_type": base.model_type,
@@ -120,36 +118,27 @@ def _commit_policy(
         "parameters": base.parameters,
         "dtype": base.dtype,
     }
-    return policies.commit("prepare", run.layout.run, outputs, {}, digest, clock.timings(), facts=facts)
+    return output.commit(clock.timings(), facts)
 
 
-def _commit_prompts(
-    run: Run,
-    tables: "PromptTables",
-    sources: list[DataSource],
-    inputs: dict[str, str],
-    digest: str,
-    clock: Clock,
-) -> None:
+def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[DataSource], clock: Clock) -> None:
     from components.prepare.rows import describe_bad
     from components.prepare.table import encode
 
-    directory = run.directory(run.layout.prompts)
-    outputs: list[Output] = []
     with clock.measure("store"):
         for name, table in (("train", tables.train), ("eval", tables.held_out)):
-            outputs.append(directory.write(f"{name}.parquet", encode(table), rows=table.num_rows))
+            output.write(f"{name}.parquet", encode(table), rows=table.num_rows)
         if lines := tables.bad_rows_json():
-            outputs.append(directory.write(_BAD_ROWS, lines))
+            output.write(_BAD_ROWS, lines)
         if chosen := {source.key: source.listing() for source in sources if source.is_selection}:
-            outputs.append(directory.write(DATA_FILES, (json.dumps(chosen, indent=2) + "\n").encode()))
+            output.write(DATA_FILES, (json.dumps(chosen, indent=2) + "\n").encode())
     for key, files in chosen.items():
         note(f"{key}: {len(files)} files, from {files[0]['file']} to {files[-1]['file']}")
     facts = tables.facts()
-    directory.commit("prepare", run.layout.run, outputs, inputs, digest, clock.timings(), facts=facts)
+    output.commit(clock.timings(), facts)
     for key, bad in tables.bad.items():
         if bad:
-            note(f"{key}: {len(bad)} bad rows left out, all in {directory.uri}/{_BAD_ROWS}: {describe_bad(bad)}")
+            note(f"{key}: {len(bad)} bad rows left out, all in {output.uri}/{_BAD_ROWS}: {describe_bad(bad)}")
     note(f"{facts['train_prompts']} prompts to train on, {facts['eval_prompts']} held out")
 
 
@@ -158,12 +147,12 @@ def is_prepared(run: Run, data: dict[str, str]) -> bool:
     policy = run.directory(run.layout.policy_commit(0)).manifest()
     if policy is None:
         return False
-    prompts = run.directory(run.layout.prompts)
-    return prompts.settled(_prompt_inputs(data, policy), stage_digest(run.config, "prepare")) is not None
+    return _prompts_output(run, data, policy).committed() is not None
 
 
-def _prompt_inputs(data: dict[str, str], policy: Manifest) -> dict[str, str]:
-    return {**data, "tokenizer": str(policy.facts["tokenizer_digest"])}
+def _prompts_output(run: Run, data: dict[str, str], policy: Manifest) -> StageOutput:
+    inputs = {**data, "tokenizer": str(policy.facts["tokenizer_digest"])}
+    return run.output("prepare", run.layout.prompts, inputs)
 
 
 def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.contract.manifest import Facts
 from components.contract.schemas import PROMPTS, validate, with_metadata
 from components.prepare.generated import generate_rows
 from components.prepare.prompts import Prompt, parse_prompts
@@ -33,7 +34,7 @@ class PromptTables:
     overlapping: int
     """Rows of data.train with the text of a held-out prompt."""
 
-    def facts(self) -> dict[str, str | int | float | bool | None]:
+    def facts(self) -> Facts:
         lengths = [len(ids) for table in (self.train, self.held_out) for ids in table["prompt_token_ids"].to_pylist()]
         return {
             "train_prompts": self.train.num_rows,

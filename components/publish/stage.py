@@ -2,12 +2,10 @@
 
 from components.contract.digests import json_digest
 from components.contract.errors import InputError
-from components.contract.layout import manifest_key
-from components.contract.manifest import Manifest
-from components.contract.resolve import stage_digest
+from components.contract.manifest import Facts, Manifest
 from components.results import RoundResult, evaluation_of, round_manifests
 from components.runtime.clock import Clock
-from components.store import Run, open_run
+from components.store import Run, StageOutput, open_run
 from components.tracking import Registration, read_state, register, sync
 
 
@@ -32,11 +30,10 @@ def run_stage(run_uri: str) -> Manifest:
     with clock.measure("store"):
         registration = _registration(run, version, inputs["policy"])
     inputs["registration"] = json_digest(registration.model_dump() if registration else None)
-    directory = run.directory(run.layout.report)
-    digest = stage_digest(run.config, "publish")
-    manifest = directory.manifest()
-    if manifest is None or manifest.mismatch(inputs, digest):
-        manifest = _write(run, clock, manifest, inputs, digest, registration)
+    output = run.output("publish", run.layout.report, inputs)
+    manifest = output.manifest()
+    if manifest is None or output.mismatch(manifest):
+        manifest = _write(run, output, manifest is not None, registration, clock)
     sync(run)
     return manifest
 
@@ -63,32 +60,21 @@ def _registration(run: Run, version: int, weights_digest: str) -> Registration |
     return register(run, version, evaluation_of(run, version))
 
 
-def _write(
-    run: Run,
-    clock: Clock,
-    outdated: Manifest | None,
-    inputs: dict[str, str],
-    config_digest: str,
-    registration: Registration | None,
-) -> Manifest:
+def _write(run: Run, output: StageOutput, outdated: bool, registration: Registration | None, clock: Clock) -> Manifest:
     # matplotlib and Jinja are wanted only where there is a report to write.
     with clock.measure("load"):
         from components.publish.report import render_report
     with clock.measure("compute"):
         page = render_report(run).encode()
-    directory = run.directory(run.layout.report)
     with clock.measure("store"):
         if outdated:
-            run.store.delete(manifest_key(directory.key))
-        output = directory.write("index.html", page)
+            output.retract()
+        output.write("index.html", page)
     version = run.policy_version()
-    facts = _facts(version, evaluation_of(run, version), registration)
-    return directory.commit("publish", run.layout.run, [output], inputs, config_digest, clock.timings(), facts=facts)
+    return output.commit(clock.timings(), _facts(version, evaluation_of(run, version), registration))
 
 
-def _facts(
-    version: int, evaluation: RoundResult | None, registration: Registration | None
-) -> dict[str, str | int | float | bool | None]:
+def _facts(version: int, evaluation: RoundResult | None, registration: Registration | None) -> Facts:
     return {
         "policy_version": version,
         "eval_reward": evaluation.eval_reward if evaluation else None,

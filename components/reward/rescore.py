@@ -6,6 +6,7 @@ rewards there, and a killed re-scoring resumes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from components.contract.config import RunConfig
 from components.contract.digests import json_digest
@@ -31,7 +32,8 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
         name = json_digest([digest, pool.versions])[:12]
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
-                directory = run.directory(run.layout.rescored(name, round_, shard))
-                if directory.settled(shard_inputs(run, round_, shard), digest) is None:
-                    grade_shard(run, config, round_, shard, directory, pool, Clock())
+                key, inputs = run.layout.rescored(name, round_, shard), shard_inputs(run, round_, shard)
+                output = replace(run, config=config).output("reward", key, inputs, round_, shard)
+                if output.committed() is None:
+                    grade_shard(run, config, round_, shard, output, pool, Clock())
     return name

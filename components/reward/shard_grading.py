@@ -4,8 +4,7 @@ import pyarrow as pa
 
 from components.contract.config import RunConfig
 from components.contract.layout import Round
-from components.contract.manifest import Manifest
-from components.contract.resolve import stage_digest
+from components.contract.manifest import Facts, Manifest
 from components.contract.schemas import REWARDS, validate, with_metadata
 from components.reward.grader_lookup import sandbox_facts
 from components.reward.grading_pool import GraderPool
@@ -14,7 +13,7 @@ from components.reward.score import Outcome
 from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
-from components.store import OutputDirectory, Run
+from components.store import OutputDirectory, Run, StageOutput
 from components.store.parts import PartWriter, decode
 
 
@@ -29,7 +28,7 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
 
 
 def grade_shard(
-    run: Run, config: RunConfig, round_: Round, shard: int, into: OutputDirectory, pool: GraderPool, clock: Clock
+    run: Run, config: RunConfig, round_: Round, shard: int, output: StageOutput, pool: GraderPool, clock: Clock
 ) -> Manifest:
     """Grade a shard part by part, resuming after the last whole part that an earlier start with the same graders left.
 
@@ -43,47 +42,38 @@ def grade_shard(
         InputError: trajectories are missing or damaged, or more completions than `reward.max_failed_share` could not be
             graded.
     """
-    rollout, config_digest = run.directory(run.layout.rollout(round_, shard)), stage_digest(config, "reward")
-    trajectories, inputs = rollout.require(), shard_inputs(run, round_, shard)
-    facts = {"run": run.config.run.name, "round": str(round_), "shard": shard, "config_digest": config_digest}
-    schema = with_metadata(REWARDS, {**facts, **inputs, "grader_versions": pool.versions})
-    writer = PartWriter(into, "rewards", schema)
+    rollout = run.directory(run.layout.rollout(round_, shard))
+    trajectories = rollout.require()
+    facts = {"run": run.config.run.name, "round": str(round_), "shard": shard, "config_digest": output.config_digest}
+    schema = with_metadata(REWARDS, {**facts, **output.inputs, "grader_versions": pool.versions})
+    writer = PartWriter(output, "rewards", schema)
     with clock.measure("store"):
         prompts = _read_prompts(run)
         done_parts = writer.resume()
-    summary = ShardSummary(sum(output.rows or 0 for output in trajectories.outputs), config.reward.max_failed_share)
+    summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), config.reward.max_failed_share)
     label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
     with StageProgress(label, summary.total, "completions") as progress:
         try:
-            for index, output in enumerate(trajectories.outputs):
+            for index, file in enumerate(trajectories.outputs):
                 with clock.measure("store"):
-                    table = _read(rollout, output.path, "trajectories", trajectories)
+                    table = _read(rollout, file.path, "trajectories", trajectories)
                 if index < len(done_parts):
                     summary.add_part(done_parts[index], table)
                     summary.check()
                     continue
                 with clock.measure("compute"):
-                    part = part_tasks(table, prompts, f"{rollout.uri}/{output.path}")
+                    part = part_tasks(table, prompts, f"{rollout.uri}/{file.path}")
                     outcomes = _grade(pool, part, table, summary, progress)
                 with clock.measure("store"):
                     writer.append(rewards_table(table, outcomes, pool.graders, pool.versions))
         except TooManyFailed:
-            for output in writer.outputs:
-                into.store.delete(f"{into.key}/{output.path}")
+            for file in output.files:
+                output.store.delete(f"{output.key}/{file.path}")
             raise
     for warning in summary.warnings():
         note(f"{label}: {warning}")
-    return into.commit(
-        "reward",
-        run.config.run.name,
-        writer.outputs,
-        inputs,
-        config_digest,
-        clock.timings(),
-        iteration=round_.number,
-        shard=shard,
-        facts={**summary.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(pool.graders)},
-    )
+    totals: Facts = {**summary.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(pool.graders)}
+    return output.commit(clock.timings(), totals)
 
 
 def _grade(

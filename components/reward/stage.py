@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.resolve import stage_digest
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs
@@ -29,12 +28,12 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     clock = Clock()
     run = open_run(run_uri)
     settings = run.config.reward
-    directory = run.directory(run.layout.reward(round_, shard))
-    if done := directory.settled(shard_inputs(run, round_, shard), stage_digest(run.config, "reward")):
-        return done
+    output = run.output("reward", run.layout.reward(round_, shard), shard_inputs(run, round_, shard), round_, shard)
+    if manifest := output.committed():
+        return manifest
     sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
     graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with ExitStack() as stack:
         with clock.measure("load"):
             pool = stack.enter_context(GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size))
-        return grade_shard(run, run.config, round_, shard, directory, pool, clock)
+        return grade_shard(run, run.config, round_, shard, output, pool, clock)

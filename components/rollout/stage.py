@@ -9,14 +9,13 @@ import pyarrow as pa
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.manifest import Manifest
-from components.contract.resolve import stage_digest
+from components.contract.manifest import Facts, Manifest
 from components.contract.schemas import TRAJECTORIES, with_metadata
 from components.rollout.engine import LOGPROBS_MODE, Completion, Engine, GroupRequest, SamplingSpec, engine_version
 from components.rollout.groups import Group, held_out_groups, training_groups
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
-from components.store import OutputDirectory, Run, open_run
+from components.store import OutputDirectory, Run, StageOutput, open_run
 from components.store.parts import PartWriter, decode
 
 
@@ -50,10 +49,9 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
         "policy": str(policy.facts["weights_digest"]),
         "tokenizer": str(policy.facts["tokenizer_digest"]),
     }
-    digest = stage_digest(config, "rollout")
-    directory = run.directory(run.layout.rollout(round_, shard))
-    if done := directory.settled(inputs, digest):
-        return done
+    output = run.output("rollout", run.layout.rollout(round_, shard), inputs, round_, shard)
+    if manifest := output.committed():
+        return manifest
 
     with clock.measure("store"):
         tables = {
@@ -63,8 +61,8 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
             for split in ("train", "eval")
         }
     groups = _groups(config, round_, shard, {split: table.num_rows for split, table in tables.items()})
-    facts = _facts(run, round_, shard, inputs, digest)
-    writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, facts))
+    schema = with_metadata(TRAJECTORIES, _facts(run, round_, output))
+    writer = PartWriter(output, "trajectories", schema)
     with clock.measure("store"):
         resumed = writer.resume()
     finished = {group_id for table in resumed for group_id in table["group_id"].to_pylist()}
@@ -73,24 +71,15 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     if todo:
         tokens += _sample(run, clock, round_, shard, policy_directory, tables, todo, writer)
     compute = clock.seconds("compute")
-    return directory.commit(
-        stage="rollout",
-        run=run.layout.run,
-        iteration=round_.number,
-        shard=shard,
-        outputs=writer.outputs,
-        inputs=inputs,
-        config_digest=digest,
-        timings=clock.timings(),
-        facts={
-            "round": str(round_),
-            "policy_version": version,
-            "rows": sum(output.rows or 0 for output in writer.outputs),
-            "completion_tokens": tokens,
-            "tokens_per_second": tokens / compute if compute and not finished else None,
-            "groups_resumed": len(finished),
-        },
-    )
+    facts: Facts = {
+        "round": str(round_),
+        "policy_version": version,
+        "rows": sum(file.rows or 0 for file in output.files),
+        "completion_tokens": tokens,
+        "tokens_per_second": tokens / compute if compute and not finished else None,
+        "groups_resumed": len(finished),
+    }
+    return output.commit(clock.timings(), facts)
 
 
 def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int]) -> list[Group]:
@@ -200,12 +189,12 @@ def _table(rows: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
 
 
-def _facts(run: Run, round_: Round, shard: int, inputs: dict[str, str], digest: str) -> dict[str, object]:
-    config = run.config
+def _facts(run: Run, round_: Round, output: StageOutput) -> dict[str, object]:
+    config, inputs = run.config, output.inputs
     return {
         "run": run.layout.run,
         "round": str(round_),
-        "shard": shard,
+        "shard": output.shard,
         "policy_uri": run.store.locate(run.layout.policy(run.sampled_policy(round_))),
         "prompts_digest": inputs["prompts"],
         "weights_digest": inputs["policy"],
@@ -220,5 +209,5 @@ def _facts(run: Run, round_: Round, shard: int, inputs: dict[str, str], digest: 
         "eval_top_p": config.evaluate.top_p,
         "seed": config.run.seed,
         "logprob_mode": LOGPROBS_MODE,
-        "config_digest": digest,
+        "config_digest": output.config_digest,
     }

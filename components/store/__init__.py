@@ -1,7 +1,7 @@
 """Object storage behind one small interface, and what is kept in it."""
 
 from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
-from components.store.commit import OutputDirectory
+from components.store.commit import OutputDirectory, StageOutput
 from components.store.open import open_store
 from components.store.run import Run, open_run, run_uri, split_run_uri
 
@@ -11,6 +11,7 @@ __all__ = [
     "ObjectMissing",
     "OutputDirectory",
     "Run",
+    "StageOutput",
     "Store",
     "open_run",
     "open_store",

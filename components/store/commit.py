@@ -1,34 +1,29 @@
-"""Output directories that a manifest commits."""
+"""Output directories that a manifest commits: as readers see them, and as the stage that writes them does."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components import CODE_VERSION
 from components.contract.digests import bytes_digest, file_digest
 from components.contract.errors import InputError
 from components.contract.layout import manifest_key
-from components.contract.manifest import Manifest, Output, Timings
+from components.contract.manifest import Facts, Manifest, Output, Timings
 from components.contract.section import StageName
 from components.store.base import ObjectExists, ObjectMissing, Store
 from components.store.files import reading
 
 
+@dataclass(frozen=True)
 class OutputDirectory:
-    """One directory of a stage's outputs, done when its manifest exists.
+    """One directory of a stage's outputs, which exists for readers once its manifest does.
 
-    Readers go through `read` and `fetch`, which look only at files that the manifest names and compare
-    their digests.
-
-    `upload` and `write` look for a manifest before each file, so a process that comes late leaves a committed
-    directory alone. Stores offer no lock, so what remains is two processes that write at the same time: one may
-    replace a file in the moment between its look and the other's commit. Where their bytes differ, readers then
-    find a digest that is not the manifest's and refuse the file.
+    `read` and `fetch` look only at files that the manifest names, and compare their digests.
     """
 
-    def __init__(self, store: Store, key: str) -> None:
-        self.store = store
-        self.key = key
+    store: Store
+    key: str
 
     @property
     def uri(self) -> str:
@@ -47,21 +42,6 @@ class OutputDirectory:
         manifest = self.manifest()
         if manifest is None:
             raise InputError(f"{self.uri} has no manifest: the stage that writes it has not finished")
-        return manifest
-
-    def settled(self, inputs: dict[str, str], config_digest: str) -> Manifest | None:
-        """The manifest if this very work is already committed, None if it is still to do.
-
-        Raises:
-            InputError: something else is committed here.
-        """
-        manifest = self.manifest()
-        if manifest is None:
-            return None
-        if reason := manifest.mismatch(inputs, config_digest):
-            raise InputError(
-                f"{self.uri} was committed from {reason}; use another run.name, or restore what was changed"
-            )
         return manifest
 
     def has_policy(self) -> bool:
@@ -98,51 +78,96 @@ class OutputDirectory:
             _verify(digest, output, self.store.locate(key))
         return local or into
 
-    def upload(self, directory: Path, below: str = "") -> list[Output]:
-        """Store every file of a local directory under `below`; they count once a manifest names them.
+    @contextmanager
+    def _named(self, path: str) -> Iterator[None]:
+        """Say of a missing file that it should be there."""
+        try:
+            yield
+        except ObjectMissing:
+            raise ObjectMissing(
+                f"{self.uri}/{path} is gone, though the manifest beside it names it; "
+                "restore it, or delete its directory and start the run again to make it anew"
+            ) from None
+
+
+@dataclass(frozen=True)
+class StageOutput(OutputDirectory):
+    """A directory as the stage that writes it sees it; `Run.output` makes one.
+
+    Files that are written count once `commit` has named them in the manifest. `upload` and `write` look for a
+    manifest before each file, so a process that comes late leaves a committed directory alone. Stores offer no
+    lock, so what remains is two processes that write at the same time: one may replace a file in the moment between
+    its look and the other's commit. Where their bytes differ, readers then find a digest that is not the manifest's
+    and refuse the file.
+
+    Attributes:
+        inputs: name -> digest of what the outputs are made from.
+        config_digest: digest of the settings they depend on.
+        files: what has been written so far. Where several processes upload, the one that commits extends its own
+            list by theirs.
+    """
+
+    stage: StageName
+    run: str
+    inputs: Mapping[str, str]
+    config_digest: str
+    iteration: int | None = None
+    shard: int | None = None
+    files: list[Output] = field(default_factory=list, init=False)
+
+    def committed(self) -> Manifest | None:
+        """Return the manifest where this very output is committed already, None where it is still to be made.
+
+        Raises:
+            InputError: the directory was committed from other inputs or settings.
+        """
+        manifest = self.manifest()
+        if manifest is not None and (reason := self.mismatch(manifest)):
+            raise InputError(
+                f"{self.uri} was committed from {reason}; use another run.name, or restore what was changed"
+            )
+        return manifest
+
+    def mismatch(self, manifest: Manifest) -> str | None:
+        """Return why a manifest stands for other inputs or settings than these, None where it does not."""
+        return manifest.mismatch(self.inputs, self.config_digest)
+
+    def upload(self, directory: Path, below: str = "") -> None:
+        """Store every file of a local directory under the sub-directory `below`.
 
         Raises:
             InputError: another process has committed the directory meanwhile.
         """
-        outputs = []
         for path in sorted(p for p in directory.rglob("*") if p.is_file()):
             name = "/".join(filter(None, [below, path.relative_to(directory).as_posix()]))
             self._refuse_committed()
             self.store.upload(path, f"{self.key}/{name}")
-            outputs.append(Output(path=name, size=path.stat().st_size, sha256=file_digest(path)))
-        return outputs
+            self.files.append(Output(path=name, size=path.stat().st_size, sha256=file_digest(path)))
 
-    def write(self, path: str, data: bytes, rows: int | None = None) -> Output:
-        """Store one file; it counts once a manifest names it. Raises InputError as `upload` does."""
+    def write(self, path: str, data: bytes, rows: int | None = None) -> None:
+        """Store one file. Raises InputError as `upload` does."""
         self._refuse_committed()
         self.store.write(f"{self.key}/{path}", data)
-        return Output(path=path, size=len(data), sha256=bytes_digest(data), rows=rows)
+        self.record(path, data, rows)
 
-    def commit(
-        self,
-        stage: StageName,
-        run: str,
-        outputs: Iterable[Output],
-        inputs: dict[str, str],
-        config_digest: str,
-        timings: Timings,
-        iteration: int | None = None,
-        shard: int | None = None,
-        facts: dict[str, str | int | float | bool | None] | None = None,
-    ) -> Manifest:
-        """Write the manifest, create-only.
+    def record(self, path: str, data: bytes, rows: int | None = None) -> None:
+        """Count a file that is stored already."""
+        self.files.append(Output(path=path, size=len(data), sha256=bytes_digest(data), rows=rows))
+
+    def commit(self, timings: Timings, facts: Facts | None = None) -> Manifest:
+        """Write the manifest of all `files`, create-only.
 
         Raises:
             InputError: another process committed something else here meanwhile.
         """
         manifest = Manifest(
-            stage=stage,
-            run=run,
-            iteration=iteration,
-            shard=shard,
-            inputs=inputs,
-            config_digest=config_digest,
-            outputs=tuple(outputs),
+            stage=self.stage,
+            run=self.run,
+            iteration=self.iteration,
+            shard=self.shard,
+            inputs=dict(self.inputs),
+            config_digest=self.config_digest,
+            outputs=tuple(self.files),
             code_version=CODE_VERSION,
             timings=timings,
             facts=facts or {},
@@ -156,23 +181,16 @@ class OutputDirectory:
             return other
         return manifest
 
+    def retract(self) -> None:
+        """Delete the manifest, so that the directory can be written and committed again."""
+        self.store.delete(manifest_key(self.key))
+
     def _refuse_committed(self) -> None:
         if self.store.exists(manifest_key(self.key)):
             raise self._committed_meanwhile()
 
     def _committed_meanwhile(self) -> InputError:
         return InputError(f"{self.uri} was committed by another process meanwhile: two copies of this run are at work")
-
-    @contextmanager
-    def _named(self, path: str) -> Iterator[None]:
-        """Say of a missing file that it should be there."""
-        try:
-            yield
-        except ObjectMissing:
-            raise ObjectMissing(
-                f"{self.uri}/{path} is gone, though the manifest beside it names it; "
-                "restore it, or delete its directory and start the run again to make it anew"
-            ) from None
 
 
 def _find(manifest: Manifest, path: str, uri: str) -> Output:

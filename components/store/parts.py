@@ -6,37 +6,34 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contract.digests import bytes_digest
 from components.contract.errors import InputError
 from components.contract.layout import part_index, part_name
-from components.contract.manifest import Manifest, Output
+from components.contract.manifest import Manifest
 from components.contract.schemas import read_facts, validate
 from components.store.base import ObjectExists, ObjectMissing
-from components.store.commit import OutputDirectory
+from components.store.commit import OutputDirectory, StageOutput
 from components.store.parquet import read_parquet
 
 ROW_GROUP_ROWS = 4096
 
 
 class PartWriter:
-    """Appends whole parts to an uncommitted directory.
+    """Appends whole parts to a stage's output.
 
     Args:
-        directory: where the parts go.
+        output: where the parts go.
         kind: `trajectories` or `rewards`.
         schema: the kind's schema with file metadata; parts left by a killed process are kept only if
             their metadata is the same.
         group_rows: about how many rows a Parquet row group holds; it ends where a prompt group ends.
     """
 
-    def __init__(
-        self, directory: OutputDirectory, kind: str, schema: pa.Schema, group_rows: int = ROW_GROUP_ROWS
-    ) -> None:
-        self.directory = directory
+    def __init__(self, output: StageOutput, kind: str, schema: pa.Schema, group_rows: int = ROW_GROUP_ROWS) -> None:
+        self.output = output
         self.kind = kind
         self.schema = schema
         self.group_rows = group_rows
-        self.outputs: list[Output] = []
+        self._count = 0
 
     def resume(self) -> list[pa.Table]:
         """Parts that an earlier, killed process left whole; parts of other work are deleted.
@@ -59,28 +56,28 @@ class PartWriter:
             InputError: another process writes the same directory.
         """
         table = table.cast(self.schema.remove_metadata()).replace_schema_metadata(self.schema.metadata)
-        name = part_name(len(self.outputs))
-        validate(table, self.kind, f"{self.directory.uri}/{name}")
+        name = part_name(self._count)
+        validate(table, self.kind, f"{self.output.uri}/{name}")
         data = encode(table, self.group_rows)
         try:
-            self.directory.store.create(f"{self.directory.key}/{name}", data)
+            self.output.store.create(f"{self.output.key}/{name}", data)
         except ObjectExists:
             raise InputError(
-                f"{self.directory.uri}/{name} appeared while this process was about to write it: "
+                f"{self.output.uri}/{name} appeared while this process was about to write it: "
                 "two copies of this run are at work, stop one of them"
             ) from None
         self._record(data, table.num_rows)
 
     def _record(self, data: bytes, rows: int) -> None:
-        name = part_name(len(self.outputs))
-        self.outputs.append(Output(path=name, size=len(data), sha256=bytes_digest(data), rows=rows))
+        self.output.record(part_name(self._count), data, rows)
+        self._count += 1
 
     def _left(self, index: int) -> pa.Table | None:
         """The part of that number if it is there, whole and of this work."""
-        key = f"{self.directory.key}/{part_name(index)}"
-        where = self.directory.store.locate(key)
+        key = f"{self.output.key}/{part_name(index)}"
+        where = self.output.store.locate(key)
         try:
-            data = self.directory.store.read(key)
+            data = self.output.store.read(key)
         except ObjectMissing:
             return None
         try:
@@ -95,18 +92,18 @@ class PartWriter:
 
     def _discard_from(self, first: int) -> None:
         """Delete the parts from that number on, so that their names are free."""
-        listed = (info.key.rsplit("/", 1)[-1] for info in self.directory.store.list(self.directory.key))
+        listed = (info.key.rsplit("/", 1)[-1] for info in self.output.store.list(self.output.key))
         indices = [index for name in listed if (index := part_index(name)) is not None and index >= first]
         if not indices:
             return
         # A part that is ours after all was written since `resume` looked for it.
-        if self.directory.manifest() is not None or (first in indices and self._left(first) is not None):
+        if self.output.manifest() is not None or (first in indices and self._left(first) is not None):
             raise InputError(
-                f"another process writes {self.directory.uri}: two copies of this run are at work, stop one of them"
+                f"another process writes {self.output.uri}: two copies of this run are at work, stop one of them"
             )
         # From the end: killed half-way, this leaves no gap behind which parts would be overlooked.
         for index in sorted(indices, reverse=True):
-            self.directory.store.delete(f"{self.directory.key}/{part_name(index)}")
+            self.output.store.delete(f"{self.output.key}/{part_name(index)}")
 
 
 def encode(table: pa.Table, group_rows: int = ROW_GROUP_ROWS) -> bytes:

@@ -1,13 +1,15 @@
 """A run: its store, layout and configuration, opened from one URI."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, Round, RunLayout
-from components.contract.resolve import parse_config
+from components.contract.resolve import parse_config, stage_digest
+from components.contract.section import StageName
 from components.store.base import ObjectMissing, Store
-from components.store.commit import OutputDirectory
+from components.store.commit import OutputDirectory, StageOutput
 from components.store.open import open_store
 
 
@@ -25,6 +27,22 @@ class Run:
 
     def directory(self, key: str) -> OutputDirectory:
         return OutputDirectory(self.store, key)
+
+    def output(
+        self,
+        stage: StageName,
+        key: str,
+        inputs: Mapping[str, str],
+        round_: Round | None = None,
+        shard: int | None = None,
+    ) -> StageOutput:
+        """Return the directory `key` for a stage to write, with this run's settings for it.
+
+        Args:
+            inputs: name -> digest of what is written is made from.
+        """
+        digest, number = stage_digest(self.config, stage), round_.number if round_ else None
+        return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard)
 
     def policy_version(self) -> int:
         """Version of the newest committed policy; 0 is the base policy."""

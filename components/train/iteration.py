@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from components.contract.digests import derive_seed
-from components.contract.layout import Round, manifest_key
-from components.contract.manifest import Manifest, Output, policy_digests
+from components.contract.layout import Round
+from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.train.checkpoint import load_state, save_state
@@ -26,7 +26,7 @@ from components.train.provenance import behaviour_gap, check_gap
 from components.train.sharding import full_state, shard
 from components.train.trajectories import Trajectories, read_trajectories
 from components.train.update import Pass, run_pass
-from components.train.work import Facts, Work, commit
+from components.train.work import Work, commit
 
 POLICY = "policy"
 OPTIMIZER = "optimizer"
@@ -45,13 +45,13 @@ def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
         stack.callback(processes.leave)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rapid-train-")))
         if replaces and processes.first:
-            work.run.store.delete(manifest_key(work.directory.key))
+            work.output.retract()
         trainer = _Trainer(work, clock, processes, scratch)
         result = trainer.run()
-        outputs = trainer.save(result)
+        trainer.save(result)
         manifest = None
         if processes.first:
-            manifest = commit(work, trainer.metrics(result), outputs, trainer.facts(result, outputs), clock)
+            manifest = commit(work, trainer.metrics(result), trainer.facts(result), clock)
             clear_checkpoints(work.run, work.iteration)
         return processes.from_first(manifest)
 
@@ -63,7 +63,7 @@ class _Trainer:
         self._work, self._clock, self._processes, self._scratch = work, clock, processes, scratch
         self._config = work.run.config
         train = self._config.train
-        self.checkpoints = Checkpoints(work.run, work.iteration, work.inputs, work.digest, processes)
+        self.checkpoints = Checkpoints(work.run, work.iteration, work.output.inputs, processes)
         self._below = POLICY if work.iteration > 1 else ""
         carried = adapter = None
         with clock.measure("store"):
@@ -111,8 +111,8 @@ class _Trainer:
                 saver if self._config.train.checkpoint_every else None,
             )
 
-    def save(self, result: Pass) -> list[Output]:
-        """Upload the next policy and what continues from it; what of it this and all other processes have made."""
+    def save(self, result: Pass) -> None:
+        """Upload the next policy and what continues from it."""
         lora, made = self._config.train.lora, self._scratch / "made"
         with self._clock.measure("store"):
             # A float32 policy is its own master copy; adapters are kept beside what they were merged into.
@@ -125,7 +125,7 @@ class _Trainer:
                 prefix = f"{self._below}/" if self._below else ""
                 names = [o.path.removeprefix(prefix) for o in self._work.policy.outputs if o.path.startswith(prefix)]
                 export_policy(state, self._incoming, names, made / POLICY, self._config.model)
-            return upload_all(self._work.directory, made, "", self._processes)
+            upload_all(self._work.output, made, "", self._processes)
 
     def metrics(self, result: Pass) -> TrainMetrics:
         return TrainMetrics(
@@ -144,12 +144,12 @@ class _Trainer:
             ended_early=result.ended_early,
         )
 
-    def facts(self, result: Pass, outputs: list[Output]) -> Facts:
+    def facts(self, result: Pass) -> Facts:
         return {
             "step": result.step,
             "updates": len(result.steps),
             "skipped": result.skipped,
-            **policy_digests(outputs, POLICY),
+            **policy_digests(self._work.output.files, POLICY),
         }
 
     def _read_trajectories(self, size: int) -> Trajectories:

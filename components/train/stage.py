@@ -35,7 +35,7 @@ def run_stage(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | 
     """
     clock = Clock()
     work = Work.of(run_uri, iteration)
-    done = work.directory.settled(work.inputs, work.digest)
+    done = work.output.committed()
     if done and done.facts["outcome"] == "trained":
         clear_checkpoints(work.run, iteration)  # where a kill has come between the commit and this
         return done
@@ -55,11 +55,11 @@ def run_stage(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | 
     if reached:
         metrics = TrainMetrics(iteration=iteration, outcome="target_reached", policy_version=iteration - 1)
         if not together:
-            return commit(work, metrics, [], {}, clock)
-        return processes.from_first(commit(work, metrics, [], {}, clock) if processes.first else None)
+            return commit(work, metrics, {}, clock)
+        return processes.from_first(commit(work, metrics, {}, clock) if processes.first else None)
     if elsewhere is not None:
         elsewhere(work)
-        return work.directory.require()
+        return work.output.require()
     if work.run.config.train.nodes > 1 and not together:
         raise InputError(
             f"train.nodes = {work.run.config.train.nodes}, but this is one process on one machine; start the stage "
@@ -67,7 +67,7 @@ def run_stage(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | 
         )
     if work.run.config.train.processes > 1 and not together:
         spawn(run_uri, iteration, work.run.config.train.processes)
-        return work.directory.require()
+        return work.output.require()
     with clock.measure("load"):
         from components.train.iteration import train_iteration
 

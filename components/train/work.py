@@ -4,16 +4,13 @@ from dataclasses import dataclass
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.manifest import Manifest, Output
+from components.contract.manifest import Facts, Manifest
 from components.contract.metrics import TrainMetrics
-from components.contract.resolve import stage_digest
 from components.runtime.clock import Clock
-from components.store import OutputDirectory, Run, open_run
+from components.store import OutputDirectory, Run, StageOutput, open_run
 from components.train.trajectories import shard_directories
 
 METRICS = "metrics.json"
-
-Facts = dict[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,7 @@ class Work:
         incoming: directory whose manifest commits the policy to be trained; `policy` is that manifest.
         sampled: directory whose manifest commits the behaviour policy, which made the trajectories: the same, but for
             pipelined iterations. `behaviour` is that manifest.
-        directory: where the next policy goes.
-        inputs, digest: what the outputs depend on.
+        output: where the next policy goes.
     """
 
     run: Run
@@ -34,9 +30,7 @@ class Work:
     policy: Manifest
     sampled: OutputDirectory
     behaviour: Manifest
-    directory: OutputDirectory
-    inputs: dict[str, str]
-    digest: str
+    output: StageOutput
 
     @classmethod
     def of(cls, run_uri: str, iteration: int) -> "Work":
@@ -62,9 +56,7 @@ class Work:
             policy=policy,
             sampled=sampled,
             behaviour=sampled.require(),
-            directory=run.directory(run.layout.train(iteration)),
-            inputs=inputs,
-            digest=stage_digest(run.config, "train"),
+            output=run.output("train", run.layout.train(iteration), inputs, Round.iteration(iteration)),
         )
 
     @property
@@ -76,22 +68,15 @@ class Work:
 def commit(
     work: Work,
     metrics: TrainMetrics,
-    outputs: list[Output],
     facts: Facts,
     clock: Clock,
 ) -> Manifest:
     """Write metrics and manifest."""
     with clock.measure("store"):
-        metrics_file = work.directory.write(METRICS, (metrics.model_dump_json(indent=2) + "\n").encode())
-    return work.directory.commit(
-        stage="train",
-        run=work.run.layout.run,
-        iteration=work.iteration,
-        outputs=[*outputs, metrics_file],
-        inputs=work.inputs,
-        config_digest=work.digest,
-        timings=clock.timings(),
-        facts={
+        work.output.write(METRICS, (metrics.model_dump_json(indent=2) + "\n").encode())
+    return work.output.commit(
+        clock.timings(),
+        {
             "outcome": metrics.outcome,
             "policy_version": metrics.policy_version,
             "target_reached": metrics.outcome == "target_reached",

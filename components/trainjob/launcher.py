@@ -72,7 +72,7 @@ def _ensure(cluster: Cluster, name: str, work: Work, settings: JobSettings) -> N
 
 
 def _report(cluster: Cluster, name: str, ended: Job | None, work: Work) -> None:
-    manifest = work.directory.manifest()
+    manifest = work.output.manifest()
     committed = manifest is not None and manifest.facts["outcome"] == "trained"
     if ended is None:
         if committed:

@@ -23,7 +23,7 @@ def order_of(work: Work, settings: JobSettings) -> str:
     """Digest of what a job is to train, and with what, as the value of a label: 16 hexadecimal digits."""
     train = work.run.config.train
     asked = settings.model_dump(mode="json")
-    return json_digest([work.inputs, work.digest, train.nodes, train.processes, asked])[:16]
+    return json_digest([work.output.inputs, work.output.config_digest, train.nodes, train.processes, asked])[:16]
 
 
 def label_value(run: str) -> str:

@@ -14,7 +14,7 @@ from components.contract.config import RunConfig
 from components.contract.layout import Round, RunLayout
 from components.contract.manifest import Manifest, Timings, policy_digests
 from components.contract.metrics import StepMetrics, TrainMetrics
-from components.contract.resolve import config_json, stage_digest, validate_config
+from components.contract.resolve import config_json, validate_config
 from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES, with_metadata
 from components.store import Run, open_store
 from components.store.parts import PartWriter
@@ -46,8 +46,7 @@ class FakeRun:
     def prepare(self, eval_prompts: int) -> None:
         run, config = self.run, self.run.config
         run.store.write(run.layout.config, config_json(config).encode())
-        directory = run.directory(run.layout.prompts)
-        outputs = []
+        output = run.output("prepare", run.layout.prompts, {"data": "d" * 64})
         for split, count in (("train", 6), ("eval", eval_prompts)):
             rows = [
                 {
@@ -62,36 +61,23 @@ class FakeRun:
             ]
             sink = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(rows, with_metadata(PROMPTS, {"split": split})), sink)
-            outputs.append(directory.write(f"{split}.parquet", sink.getvalue(), len(rows)))
+            output.write(f"{split}.parquet", sink.getvalue(), len(rows))
         timings = self.spend(10.0, start=1.0, load=2.0, compute=5.0, store=1.0)
-        directory.commit("prepare", config.run.name, outputs, {"data": "d" * 64}, self._digest("prepare"), timings)
+        output.commit(timings)
         self.policy(0, timings)
 
     def policy(self, version: int, timings: Timings | None = None, **facts: str | int) -> Manifest:
         run = self.run
-        directory = run.directory(run.layout.policy_commit(version))
+        key = run.layout.policy_commit(version)
+        output = run.output("train", key, {}, Round.iteration(version)) if version else run.output("prepare", key, {})
         below = "policy/" if version else ""
-        outputs = [
-            directory.write(
-                f"{below}model.safetensors",
-                self.weights.get(version, f"weights {run.config.run.name} {version}".encode()),
-            ),
-            directory.write(f"{below}tokenizer.json", b"{}"),
-        ]
+        weights = self.weights.get(version, f"weights {run.config.run.name} {version}".encode())
+        output.write(f"{below}model.safetensors", weights)
+        output.write(f"{below}tokenizer.json", b"{}")
         if version:
-            outputs.append(
-                directory.write("metrics.json", self._metrics(version, "trained").model_dump_json().encode())
-            )
-        return directory.commit(
-            "train" if version else "prepare",
-            run.config.run.name,
-            outputs,
-            {},
-            self._digest("train" if version else "prepare"),
-            timings or self.spend(1.0),
-            iteration=version or None,
-            facts={**facts, **policy_digests(outputs, "policy" if version else "")},
-        )
+            output.write("metrics.json", self._metrics(version, "trained").model_dump_json().encode())
+        digests = policy_digests(output.files, "policy" if version else "")
+        return output.commit(timings or self.spend(1.0), {**facts, **digests})
 
     def round(self, round_: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
         """Commit a round in which a share `pass_rate` of completions gets reward 1, the rest 0.
@@ -106,44 +92,26 @@ class FakeRun:
         self.now += timedelta(seconds=1)
 
     def _shard(self, round_: Round, shard: int, rate: float, status: str) -> None:
-        run, config = self.run, self.run.config
+        run = self.run
         rows = self._trajectories(round_, shard)
-        directory = run.directory(run.layout.rollout(round_, shard))
-        writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {"round": str(round_)}))
+        output = run.output("rollout", run.layout.rollout(round_, shard), {}, round_, shard)
+        writer = PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {"round": str(round_)}))
         half = len(rows) // 2 // SAMPLES * SAMPLES
         for part in (rows[:half], rows[half:]):
             if part:
                 writer.append(pa.Table.from_pylist(part, TRAJECTORIES))
         timings = self.spend(20.0 - shard, start=2.0, load=6.0, compute=12.0 - shard, store=0.5)
-        rollout = directory.commit(
-            "rollout",
-            config.run.name,
-            writer.outputs,
-            {},
-            self._digest("rollout"),
-            timings,
-            iteration=round_.number,
-            shard=shard,
-        )
+        rollout = output.commit(timings)
         self.now += timedelta(seconds=1)
 
-        directory = run.directory(run.layout.reward(round_, shard))
-        scores = PartWriter(directory, "rewards", with_metadata(REWARDS, {"round": str(round_)}))
+        inputs = {"trajectories": rollout.digest}
+        output = run.output("reward", run.layout.reward(round_, shard), inputs, round_, shard)
+        scores = PartWriter(output, "rewards", with_metadata(REWARDS, {"round": str(round_)}))
         for part in (rows[:half], rows[half:]):
             if part:
                 scores.append(pa.Table.from_pylist([self._reward(row, rate, status) for row in part], REWARDS))
         timings = self.spend(4.0, start=0.5, load=1.0, compute=2.0, store=0.25)
-        inputs = {"trajectories": rollout.digest}
-        directory.commit(
-            "reward",
-            config.run.name,
-            scores.outputs,
-            inputs,
-            self._digest("reward"),
-            timings,
-            iteration=round_.number,
-            shard=shard,
-        )
+        output.commit(timings)
 
     def _trajectories(self, round_: Round, shard: int) -> list[dict[str, object]]:
         shards = self.run.config.rollout.shards
@@ -189,13 +157,9 @@ class FakeRun:
             self.policy(iteration, timings, outcome=outcome, policy_version=iteration)
             return
         run = self.run
-        directory = run.directory(run.layout.train(iteration))
-        metrics = self._metrics(iteration, outcome).model_dump_json().encode()
-        outputs = [directory.write("metrics.json", metrics)]
-        directory.commit(
-            "train", run.config.run.name, outputs, {}, self._digest("train"), timings, iteration=iteration,
-            facts={"outcome": outcome, "policy_version": iteration - 1},
-        )  # fmt: skip
+        output = run.output("train", run.layout.train(iteration), {}, Round.iteration(iteration))
+        output.write("metrics.json", self._metrics(iteration, outcome).model_dump_json().encode())
+        output.commit(timings, {"outcome": outcome, "policy_version": iteration - 1})
 
     def _metrics(self, iteration: int, outcome: str) -> TrainMetrics:
         if outcome == "target_reached":
@@ -237,9 +201,6 @@ class FakeRun:
     def iteration(self, number: int, **round_options: object) -> None:
         self.round(Round.iteration(number), **round_options)  # type: ignore[arg-type]
         self.train(number)
-
-    def _digest(self, stage: str) -> str:
-        return stage_digest(self.run.config, stage)  # type: ignore[arg-type]
 
 
 def make_config(root: Path | str, name: str = "demo", eval_prompts: int = 5, **sections: dict[str, Any]) -> RunConfig:

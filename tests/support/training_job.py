@@ -91,10 +91,10 @@ class Ready:
     def commit(self) -> Manifest:
         """Commit a policy as the training pods do."""
         work = Work.of(self.run.uri, 1)
-        outputs = [work.directory.write("policy/model.safetensors", b"weights")]
-        facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(outputs, "policy")}
+        work.output.write("policy/model.safetensors", b"weights")
+        facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(work.output.files, "policy")}
         metrics = TrainMetrics(iteration=1, outcome="trained", policy_version=1)
-        return commit(work, metrics, outputs, facts, Clock())
+        return commit(work, metrics, facts, Clock())
 
     def train(self, state: Kubernetes, job: int = 1) -> None:
         """Play job number `job` to its end: pods, log lines of the first node, the committed policy, completion."""

@@ -264,8 +264,8 @@ def test_a_finished_run_is_told(config: Path, prepared: FakeRun) -> None:
     for number in (1, 2):
         prepared.iteration(number)
     prepared.round(Round.evaluation(2))
-    directory = prepared.run.directory(prepared.run.layout.report)
-    directory.commit("publish", "small", [], {}, "", Clock().timings(), facts={"policy_version": 2})
+    report = prepared.run.output("publish", prepared.run.layout.report, {})
+    report.commit(Clock().timings(), {"policy_version": 2})
     assert found(plan(config), "committed").startswith(
         "ok all of it: 2 iterations and the report; a start would do nothing"
     )
@@ -275,9 +275,9 @@ def test_a_finished_run_is_told(config: Path, prepared: FakeRun) -> None:
 
 
 def test_lengths_of_what_was_sampled_give_expectations(config: Path, prepared: FakeRun) -> None:
-    directory = prepared.run.directory(prepared.run.layout.rollout(Round.iteration(1), 0))
-    facts = {"rows": 96, "completion_tokens": 288}
-    directory.commit("rollout", "small", [], {}, "", Clock().timings(), iteration=1, shard=0, facts=facts)
+    round_ = Round.iteration(1)
+    output = prepared.run.output("rollout", prepared.run.layout.rollout(round_, 0), {}, round_, 0)
+    output.commit(Clock().timings(), {"rows": 96, "completion_tokens": 288})
     judged = plan(config)
     assert judged.work.tokens_per_completion == 3.0
     done = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["run", str(config), "--dry-run"])

@@ -10,7 +10,6 @@ import pytest
 from components.contract.digests import file_digest
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.resolve import stage_digest
 from components.contract.schemas import validate
 from components.prepare.stage import run_stage as prepare
 from components.runtime.clock import Clock
@@ -153,8 +152,7 @@ def test_other_non_binding_values_are_taken_over(config):
 
 def commit(run: Run, key: str, stage: str) -> None:
     """An empty output directory of a later stage."""
-    digest = stage_digest(run.config, stage)
-    run.directory(key).commit(stage, run.layout.run, [], {}, digest, Clock().timings())
+    run.output(stage, key, {}).commit(Clock().timings())
 
 
 def test_a_value_binds_once_something_made_with_it_is_committed(config):

@@ -22,9 +22,8 @@ GROUP = 4
 
 def _commit_prompts(run: Run, prompts: Sequence[tuple[str, str | None]]) -> None:
     """Prompts p0, p1, ... as (prompt, answer) to train on, and e0 held out."""
-    directory = run.directory(run.layout.prompts)
+    output = run.output("prepare", run.layout.prompts, {})
     tables = {"train": [(f"p{i}", *prompt) for i, prompt in enumerate(prompts)], "eval": [("e0", "held out", "1")]}
-    outputs = []
     for split, rows in tables.items():
         columns = {
             "prompt_id": [row[0] for row in rows],
@@ -36,8 +35,8 @@ def _commit_prompts(run: Run, prompts: Sequence[tuple[str, str | None]]) -> None
         }
         sink = io.BytesIO()
         pq.write_table(pa.table(columns, schema=with_metadata(PROMPTS, {})), sink)
-        outputs.append(directory.write(f"{split}.parquet", sink.getvalue(), rows=len(rows)))
-    directory.commit("prepare", run.layout.run, outputs, {}, "0" * 64, Clock().timings())
+        output.write(f"{split}.parquet", sink.getvalue(), rows=len(rows))
+    output.commit(Clock().timings())
 
 
 def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: str | None = None) -> None:
@@ -45,8 +44,8 @@ def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: st
 
     A completion that begins with `held out:` is one of e0, one that is `abort` was aborted.
     """
-    directory = run.directory(run.layout.rollout(AT, 0))
-    writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {"run": run.layout.run}))
+    output = run.output("rollout", run.layout.rollout(AT, 0), {}, AT, 0)
+    writer = PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {"run": run.layout.run}))
     row = 0
     for texts in parts:
         rows = []
@@ -68,7 +67,7 @@ def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: st
             )
             row += 1
         writer.append(pa.Table.from_pylist(rows, schema=TRAJECTORIES))
-    directory.commit("rollout", run.layout.run, writer.outputs, {}, "0" * 64, Clock().timings())
+    output.commit(Clock().timings())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def disagreements(make_run, commit_prompts, name: str, grader: str) -> list[dict
     labelled = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     run = make_run(f"reward={grader}")
     commit_prompts(run, [("question", row["answer"]) for row in labelled])
-    directory = run.directory(run.layout.rollout(AT, 0))
+    output = run.output("rollout", run.layout.rollout(AT, 0), {}, AT, 0)
     columns = {
         "prompt_id": [f"p{i}" for i in range(len(labelled))],
         "group_id": [f"{i:05d}" for i in range(len(labelled))],
@@ -36,9 +36,9 @@ def disagreements(make_run, commit_prompts, name: str, grader: str) -> list[dict
         "finish_reason": ["stop"] * len(labelled),
         "text": [row["completion"] for row in labelled],
     }
-    writer = PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {}))
+    writer = PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {}))
     writer.append(pa.table(columns, schema=TRAJECTORIES))
-    directory.commit("rollout", run.layout.run, writer.outputs, {}, "0" * 64, Clock().timings())
+    output.commit(Clock().timings())
     assert grade_shard(run.uri, AT, 0).facts["ok"] == len(labelled)
     (table,) = read_parts(run.directory(run.layout.reward(AT, 0)), "rewards")
     rewards = table["reward"].to_pylist()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from components.contract.errors import InputError
 from components.contract.layout import manifest_key
 from components.contract.manifest import Manifest, policy_digests
 from components.runtime.clock import Clock
-from components.store import ObjectMissing, OutputDirectory, Run, Store
+from components.store import ObjectMissing, OutputDirectory, Run, StageOutput, Store
 from components.store.local import LocalStore
 
 KEY = "runs/demo/iterations/0001/train"
@@ -22,38 +21,38 @@ def directory(store: Store) -> OutputDirectory:
     return OutputDirectory(store, KEY)
 
 
-def commit(directory: OutputDirectory, **changes: Any) -> Manifest:
+def output_of(directory: OutputDirectory, inputs: dict[str, str] | None = None, digest: str = "c1") -> StageOutput:
+    """The directory as a process of the train stage writes it."""
+    given = {"policy": "p1"} if inputs is None else inputs
+    return StageOutput(directory.store, directory.key, "train", "demo", given, digest, 1, 2)
+
+
+FACTS = {"outcome": "trained", "gap": 1e-7, "early": None}
+
+
+def commit(directory: OutputDirectory) -> Manifest:
     """Two files and the manifest that names them."""
-    if "outputs" not in changes:
-        changes["outputs"] = [directory.write("a.txt", b"alpha", rows=3), directory.write("deep/b.txt", b"beta")]
-    return directory.commit(
-        **{
-            "stage": "train",
-            "run": "demo",
-            "inputs": {"policy": "p1"},
-            "config_digest": "c1",
-            "timings": Clock().timings(),
-            "iteration": 1,
-            "facts": {"outcome": "trained", "gap": 1e-7, "early": None},
-            **changes,
-        }
-    )
+    output = output_of(directory)
+    output.write("a.txt", b"alpha", rows=3)
+    output.write("deep/b.txt", b"beta")
+    return output.commit(Clock().timings(), FACTS)
 
 
-def test_nothing_is_done_before_the_manifest(directory: OutputDirectory) -> None:
-    directory.write("a.txt", b"alpha")
+def test_nothing_is_committed_before_the_manifest(directory: OutputDirectory) -> None:
+    output = output_of(directory)
+    output.write("a.txt", b"alpha")
     assert directory.manifest() is None
-    assert directory.settled({"policy": "p1"}, "c1") is None
+    assert output.committed() is None
     assert not directory.has_policy()
     for use in (directory.require, lambda: directory.read("a.txt"), lambda: directory.fetch(Path("never"))):
         with pytest.raises(InputError, match=r"train has no manifest: the stage that writes it has not finished"):
             use()
 
 
-def test_a_committed_directory_is_settled_and_reads_back(directory: OutputDirectory) -> None:
+def test_a_committed_directory_is_found_and_reads_back(directory: OutputDirectory) -> None:
     manifest = commit(directory)
     assert directory.manifest() == manifest
-    assert directory.settled({"policy": "p1"}, "c1") == manifest
+    assert output_of(directory).committed() == manifest
     assert directory.read("a.txt") == b"alpha"
     assert directory.read("deep/b.txt", manifest) == b"beta"
     assert manifest.outputs[0].rows == 3
@@ -69,29 +68,42 @@ def test_a_committed_directory_is_settled_and_reads_back(directory: OutputDirect
         ({}, "c1", r"other inputs \(policy\)"),
     ],
 )
-def test_work_of_another_kind_is_not_taken_for_ours(
+def test_what_was_made_of_something_else_is_not_taken_for_ours(
     directory: OutputDirectory, inputs: dict[str, str], digest: str, reason: str
 ) -> None:
     before = commit(directory)
     with pytest.raises(InputError, match=rf"train was committed from {reason}; use another run.name, or restore"):
-        directory.settled(inputs, digest)
+        output_of(directory, inputs, digest).committed()
     assert directory.require() == before
 
 
 def test_committing_the_same_twice_keeps_the_first(directory: OutputDirectory) -> None:
-    first = commit(directory)
-    assert commit(directory, outputs=first.outputs) == first
+    output, late = output_of(directory), output_of(directory)
+    for one in (output, late):
+        one.write("a.txt", b"alpha")
+    first = output.commit(Clock().timings())
+    assert late.commit(Clock().timings()) == first
     assert directory.require() == first
+
+
+def test_a_retracted_directory_can_be_committed_again(directory: OutputDirectory) -> None:
+    commit(directory)
+    output = output_of(directory, {"policy": "p2"})
+    output.retract()
+    output.write("a.txt", b"new")
+    assert output.commit(Clock().timings()) == directory.require()
+    assert directory.read("a.txt") == b"new"
 
 
 MEANWHILE = "train was committed by another process meanwhile: two copies of this run are at work"
 
 
 def test_two_processes_that_commit_different_things_are_told(directory: OutputDirectory) -> None:
-    other = directory.write("other.txt", b"other")
+    other = output_of(directory)
+    other.write("other.txt", b"other")
     first = commit(directory)
     with pytest.raises(InputError, match=MEANWHILE):
-        commit(directory, outputs=[other])
+        other.commit(Clock().timings())
     assert directory.require() == first
     assert directory.read("a.txt") == b"alpha"
 
@@ -102,12 +114,13 @@ def test_a_committed_directory_is_not_written_again(directory: OutputDirectory, 
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "a.txt").write_bytes(b"of the late process")
     (tmp_path / "made" / "new.txt").write_bytes(b"of the late process")
-    late: list[Callable[[], object]] = [
-        lambda: directory.upload(tmp_path / "made"),
-        lambda: directory.write("a.txt", b"of the late process"),
-        lambda: directory.write("new.txt", b"of the late process"),
+    late = output_of(directory)
+    writes: list[Callable[[], None]] = [
+        lambda: late.upload(tmp_path / "made"),
+        lambda: late.write("a.txt", b"of the late process"),
+        lambda: late.write("new.txt", b"of the late process"),
     ]
-    for write in late:
+    for write in writes:
         with pytest.raises(InputError, match=MEANWHILE):
             write()
     assert {info.key: directory.store.read(info.key) for info in directory.store.list(directory.key)} == before
@@ -124,17 +137,17 @@ def test_an_upload_stops_where_another_process_commits(
     def upload_and_lose(path: Path, key: str) -> None:
         upload(path, key)
         monkeypatch.undo()
-        commit(OutputDirectory(directory.store, KEY))
+        commit(directory)
 
     monkeypatch.setattr(directory.store, "upload", upload_and_lose)
     with pytest.raises(InputError, match=MEANWHILE):
-        directory.upload(tmp_path / "made")
+        output_of(directory).upload(tmp_path / "made")
     assert directory.read("a.txt") == b"alpha"
     assert not directory.store.exists(f"{KEY}/z.txt")
 
 
 def test_files_that_no_manifest_names_are_not_read(directory: OutputDirectory, tmp_path: Path) -> None:
-    directory.write("stray.txt", b"left by a killed process")
+    output_of(directory).write("stray.txt", b"left by a killed process")
     commit(directory)
     with pytest.raises(InputError, match=r"the manifest of .*/train names no stray.txt"):
         directory.read("stray.txt")
@@ -190,13 +203,15 @@ def test_upload_keeps_the_tree_and_its_digests(directory: OutputDirectory, tmp_p
     (policy / "sub" / "tokenizer.json").write_bytes(b"{}")
     # A Hugging Face cache holds links to its blobs.
     (policy / "config.json").symlink_to(policy / "sub" / "tokenizer.json")
-    outputs = directory.upload(policy, below="policy")
-    assert [output.path for output in outputs] == [
+    output = output_of(directory)
+    output.upload(policy, below="policy")
+    assert [file.path for file in output.files] == [
         "policy/config.json",
         "policy/model.safetensors",
         "policy/sub/tokenizer.json",
     ]
-    manifest = commit(directory, outputs=[*outputs, directory.write("metrics.json", b"{}")])
+    output.write("metrics.json", b"{}")
+    manifest = output.commit(Clock().timings())
     assert directory.has_policy()
     assert policy_digests(manifest.outputs, below="policy") != policy_digests(manifest.outputs)
 
@@ -213,15 +228,17 @@ def test_upload_keeps_the_tree_and_its_digests(directory: OutputDirectory, tmp_p
 
 
 def test_fetch_takes_a_whole_folder_name(directory: OutputDirectory, tmp_path: Path) -> None:
-    outputs = [directory.write("policy/a", b"1"), directory.write("policy-old/a", b"2")]
-    commit(directory, outputs=outputs)
+    output = output_of(directory)
+    output.write("policy/a", b"1")
+    output.write("policy-old/a", b"2")
+    output.commit(Clock().timings())
     directory.store.delete(f"{KEY}/policy-old/a")
     fetched = directory.fetch(tmp_path / "into", below="policy")
     assert (fetched / "a").read_bytes() == b"1"
 
 
 def test_a_manifest_is_readable_json_with_its_provenance(directory: OutputDirectory) -> None:
-    commit(directory, shard=2)
+    commit(directory)
     stored = json.loads(directory.store.read(manifest_key(KEY)))
     assert stored["stage"] == "train"
     assert (stored["run"], stored["iteration"], stored["shard"]) == ("demo", 1, 2)
@@ -235,9 +252,10 @@ def test_newest_policy_of_a_run(make_run: Callable[..., Run]) -> None:
     run = make_run()
     assert run.policy_version() == 0
     for version in (1, 2):
-        trained = run.directory(run.layout.train(version))
-        commit(trained, outputs=[trained.write("policy/model.safetensors", b"w")])
+        trained = run.output("train", run.layout.train(version), {})
+        trained.write("policy/model.safetensors", b"w")
+        trained.commit(Clock().timings())
     assert run.policy_version() == 2
     # A stage that found the target reached commits no policy.
-    commit(run.directory(run.layout.train(3)), facts={"outcome": "target_reached"})
+    run.output("train", run.layout.train(3), {}).commit(Clock().timings(), {"outcome": "target_reached"})
     assert run.policy_version() == 2

@@ -11,7 +11,7 @@ from components.contract.errors import InputError
 from components.contract.layout import manifest_key, part_name
 from components.contract.schemas import REWARDS, TRAJECTORIES, read_facts, validate, with_metadata
 from components.runtime.clock import Clock
-from components.store import OutputDirectory, Store
+from components.store import OutputDirectory, StageOutput, Store
 from components.store.parts import PartWriter, decode, encode, read_parts
 
 KEY = "runs/demo/iterations/0001/rollout/shard-000"
@@ -24,7 +24,9 @@ def directory(store: Store) -> OutputDirectory:
 
 
 def writer(directory: OutputDirectory, **facts: object) -> PartWriter:
-    return PartWriter(directory, "trajectories", with_metadata(TRAJECTORIES, {**FACTS, **facts}))
+    """A process of the rollout stage that begins to write the directory."""
+    output = StageOutput(directory.store, directory.key, "rollout", "demo", {}, "c1", iteration=1, shard=0)
+    return PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {**FACTS, **facts}))
 
 
 def trajectories(*groups: int, samples: int = 2) -> pa.Table:
@@ -46,8 +48,8 @@ def trajectories(*groups: int, samples: int = 2) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
 
 
-def commit(directory: OutputDirectory, parts: PartWriter) -> None:
-    directory.commit("rollout", "demo", parts.outputs, {}, "c1", Clock().timings(), iteration=1, shard=0)
+def commit(parts: PartWriter) -> None:
+    parts.output.commit(Clock().timings())
 
 
 def names(directory: OutputDirectory) -> list[str]:
@@ -59,11 +61,11 @@ def test_parts_are_written_and_read_back_in_order(directory: OutputDirectory) ->
     assert parts.resume() == []
     parts.append(trajectories(1, 2))
     parts.append(trajectories(3))
-    assert [(output.path, output.rows) for output in parts.outputs] == [
+    assert [(file.path, file.rows) for file in parts.output.files] == [
         ("part-00000.parquet", 4),
         ("part-00001.parquet", 2),
     ]
-    commit(directory, parts)
+    commit(parts)
     first, second = read_parts(directory, "trajectories")
     assert first.replace_schema_metadata(None).equals(trajectories(1, 2))
     assert second.replace_schema_metadata(None).equals(trajectories(3))
@@ -83,7 +85,7 @@ def test_a_second_process_goes_on_after_the_last_whole_part(directory: OutputDir
     uninterrupted = writer(OutputDirectory(directory.store, "other"))
     for group in (1, 2, 3):
         uninterrupted.append(trajectories(group))
-    assert second.outputs == uninterrupted.outputs, "a resumed run writes the same bytes"
+    assert second.output.files == uninterrupted.output.files, "a resumed run writes the same bytes"
 
 
 def truncated(data: bytes) -> bytes:
@@ -120,14 +122,14 @@ def test_parts_that_are_not_whole_or_not_ours_are_discarded(
         killed.append(trajectories(group))
     key = f"{KEY}/{part_name(1)}"
     directory.store.write(key, spoil(directory.store.read(key)))
-    directory.write("notes.txt", b"not a part")
+    directory.store.write(f"{KEY}/notes.txt", b"not a part")
 
     second = writer(directory)
     assert len(second.resume()) == 1
     assert names(directory) == ["notes.txt", "part-00000.parquet"]
     second.append(trajectories(2))
     second.append(trajectories(3))
-    assert second.outputs == killed.outputs
+    assert second.output.files == killed.output.files
 
 
 def test_parts_behind_a_gap_are_discarded(directory: OutputDirectory) -> None:
@@ -168,7 +170,7 @@ def test_discarding_never_touches_what_a_manifest_names(directory: OutputDirecto
     done = writer(directory)
     done.append(trajectories(1))
     done.append(trajectories(2))
-    commit(directory, done)
+    commit(done)
     late = writer(directory, seed=8)
     with pytest.raises(InputError, match=r"another process writes .*: two copies of this run are at work"):
         late.resume()
@@ -215,7 +217,7 @@ def test_a_bad_row_is_refused_before_it_is_written(directory: OutputDirectory) -
 def test_a_committed_part_that_changed_is_refused(directory: OutputDirectory) -> None:
     parts = writer(directory)
     parts.append(trajectories(1))
-    commit(directory, parts)
+    commit(parts)
     directory.store.write(f"{KEY}/{part_name(0)}", foreign(b""))
     with pytest.raises(InputError, match=r"part-00000.parquet is corrupted: SHA-256"):
         read_parts(directory, "trajectories")
@@ -225,7 +227,7 @@ def test_a_committed_part_that_changed_is_refused(directory: OutputDirectory) ->
 def test_reading_as_another_kind_is_refused(directory: OutputDirectory) -> None:
     parts = writer(directory)
     parts.append(trajectories(1))
-    commit(directory, parts)
+    commit(parts)
     with pytest.raises(InputError, match=r"part-00000.parquet is not a rewards table: columns missing: reward, comp"):
         read_parts(directory, "rewards")
 

@@ -71,8 +71,9 @@ def test_the_newest_policy_is_sent_although_the_one_before_was_never_evaluated(c
         fake.iteration(number)
         assert sync(fake.run)
     fake.round(Round.evaluation(3))
-    report = fake.run.directory(fake.run.layout.report)
-    report.commit("publish", "demo", [report.write("index.html", b"<p>")], {}, "0" * 64, fake.spend(1.0))
+    report = fake.run.output("publish", fake.run.layout.report, {})
+    report.write("index.html", b"<p>")
+    report.commit(fake.spend(1.0))
     assert sync(fake.run)
     assert [step for step, _, _ in history(client, fake.run)["iteration/pass_at_1"]] == [0, 1, 3]
     # With another iteration the gap is filled, and nothing is there twice.

@@ -11,8 +11,8 @@ import torch
 
 from components.contract.layout import Round, part_name
 from components.contract.manifest import Manifest, policy_digests
-from components.contract.resolve import stage_digest
 from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
+from components.contract.section import StageName
 from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parts import encode
@@ -31,10 +31,10 @@ class TrainingRun:
     scratch: Path
 
     def base(self) -> None:
-        directory = self.run.directory(self.run.layout.policy_commit(0))
+        output = self.run.output("prepare", self.run.layout.policy_commit(0), {})
         save_tiny_policy(self.scratch, dtype=self.run.config.model.dtype)
-        outputs = directory.upload(self.scratch)
-        self._commit("prepare", directory, outputs, {}, facts=policy_digests(outputs))
+        output.upload(self.scratch)
+        output.commit(Clock().timings(), dict(policy_digests(output.files)))
 
     def sample(
         self,
@@ -118,22 +118,16 @@ class TrainingRun:
         return path
 
     def _parts(
-        self, stage: str, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
+        self, stage: StageName, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
     ) -> Manifest:
         """Two parts. Written without the stages' own checks, so that a test can spoil them."""
-        directory = self.run.directory(key)
+        output = self.run.output(stage, key, inputs)
         chosen = [row for row in rows if row["group_id"] in groups]
         half = len(chosen) // 2
-        outputs = []
         for index, part in enumerate((chosen[:half], chosen[half:])):
             table = pa.Table.from_pylist(part, with_metadata(schema, facts))
-            outputs.append(directory.write(part_name(index), encode(table), rows=len(part)))
-        return self._commit(stage, directory, outputs, inputs)
-
-    def _commit(self, stage: Any, directory: Any, outputs: Any, inputs: Any, **more: Any) -> Manifest:
-        config = self.run.config
-        digest = stage_digest(config, stage)
-        return directory.commit(stage, config.run.name, outputs, inputs, digest, Clock().timings(), **more)
+            output.write(part_name(index), encode(table), rows=len(part))
+        return output.commit(Clock().timings())
 
 
 @pytest.fixture
