@@ -49,7 +49,7 @@ def pairs_of(kind: str) -> Pairs:
 
 
 def ours(pairs: Pairs) -> float:
-    from components.contract.config import GraderSpec
+    from components.contract.reward_config import GraderSpec
     from components.reward.grader_lookup import resolve_graders
     from components.reward.grading_pool import GraderPool, GradingTask
 

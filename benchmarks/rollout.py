@@ -51,7 +51,8 @@ def bare(policy: Path, prompts: list[list[int]]) -> tuple[int, float]:
 
 def ours(policy: Path, prompts: list[list[int]]) -> tuple[int, float]:
     """Return the same for the engine of the rollout stage."""
-    from components.contract.config import EngineSection, ModelSection
+    from components.contract.config import ModelSection
+    from components.contract.rollout_config import EngineSection
     from components.rollout.engine import Engine, GroupRequest, SamplingSpec
 
     engine = Engine(

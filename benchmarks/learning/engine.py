@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.contract.config import EngineSection, ModelSection
+from components.contract.config import ModelSection
+from components.contract.rollout_config import EngineSection
 from components.rollout.engine import Completion, Engine, GroupRequest
 
 

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contract.digests import json_digest
-from components.contract.errors import InputError, explain_validation
+from components.contract.errors import explain_validation
 from components.contract.section import StageName
-
-MANIFEST_VERSION = 1
+from components.contract.version import CONTRACT_VERSION, require_version
 
 Facts = dict[str, str | int | float | bool | None]
 """Small results that readers need without opening outputs."""
@@ -49,7 +48,7 @@ class Manifest(BaseModel):
     """What a stage made, from what, and how long it took. Written last, create-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    version: int = MANIFEST_VERSION
+    version: int = CONTRACT_VERSION
     stage: StageName
     run: str
     iteration: int | None = Field(default=None, description="iteration, or policy version of an evaluation")
@@ -88,10 +87,8 @@ class Manifest(BaseModel):
             InputError: not a manifest, or of a version this code does not know.
         """
         try:
-            # The version comes first: another version's fields are not this one's to judge.
-            version = _Versioned.model_validate_json(data).version
-            if version != MANIFEST_VERSION:
-                raise InputError(f"{where} has manifest version {version}, this program reads {MANIFEST_VERSION}")
+            # First, because the fields of another version differ.
+            require_version(_Versioned.model_validate_json(data).version, where)
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise explain_validation(error, f"{where} is not a manifest of this program") from None

@@ -1,7 +1,9 @@
-"""What every section of the configuration is made of."""
+"""Building blocks of the configuration: sections, common types of options, and the stages that an option affects."""
 
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class Affects:
-    """Names the stages whose outputs depend on an option; stands in the option's `Annotated` type."""
+    """The stages whose outputs depend on an option; stands in the option's `Annotated` type."""
 
     stages: tuple[StageName, ...]
 
@@ -23,8 +25,8 @@ class Affects:
 def affects(*stages: StageName) -> Affects:
     """Mark an option, or a whole section: `seed: Annotated[int, affects("prepare", "train")] = 0`.
 
-    `affects()` marks an option that may change between two starts of a run without invalidating what is committed:
-    speed, memory, limits on what is tolerated.
+    `affects()` marks an option that may change between two starts of a run without invalidating committed outputs:
+    speed, memory, tolerated errors. Data files are marked so too: their content is an input that manifests name.
     """
     return Affects(stages)
 
@@ -33,7 +35,7 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys.
 
     A section with a `shorthand` may be written as that one value: `store: s3://bucket/runs` means
-    `store: {uri: s3://bucket/runs}`. A section left empty has its defaults.
+    `store: {uri: s3://bucket/runs}`. An empty section has its defaults.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -47,3 +49,58 @@ class Section(BaseModel):
         if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
             return {cls.shorthand: value}
         return value
+
+
+def known_keys(section: type[Section], prefix: str = "") -> list[str]:
+    """List the dotted keys of all options: leaves, and below a list or an optional section the keys of its items."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        if not all(_is_section(kind) for kind in _union_members(field.annotation)):
+            keys.append(prefix + name)
+        for inner in _sections_in(field.annotation):
+            keys += known_keys(inner, f"{prefix}{name}.")
+    return list(dict.fromkeys(keys))
+
+
+def affected_stages(section: type[Section], prefix: str = "") -> dict[str, tuple[StageName, ...]]:
+    """Map the dotted key of each option, or of each section marked as a whole, to the stages it affects.
+
+    Raises:
+        TypeError: an option has no `affects`.
+    """
+    found: dict[str, tuple[StageName, ...]] = {}
+    for name, field in section.model_fields.items():
+        key = prefix + name
+        marks = [mark for mark in field.metadata if isinstance(mark, Affects)]
+        inner = list(_sections_in(field.annotation))
+        if marks:
+            found[key] = marks[0].stages
+        elif inner:
+            for part in inner:
+                found |= affected_stages(part, f"{key}.")
+        else:
+            raise TypeError(f"{key} has no affects(...): name the stages whose outputs depend on it")
+    return found
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that a field may hold, the first of a union; None for other fields and for lists."""
+    return next((kind for kind in _union_members(annotation) if _is_section(kind)), None)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    """Yield the sections of a field's type, those in unions and lists included."""
+    if _is_section(annotation):
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _sections_in(part)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _union_members(annotation: Any) -> tuple[Any, ...]:
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    return get_args(annotation) if is_union else (annotation,)

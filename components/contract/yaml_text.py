@@ -1,44 +1,72 @@
-"""YAML as people mean it: the scalars of YAML 1.2, and no key given twice."""
+"""YAML 1.2, as people write it: no key twice, and dates are text."""
 
 import json
 import re
+import textwrap
+from io import StringIO
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
+
+from components.contract.errors import InputError
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where `1e-4` is a string, `2026-01-05` a date, `1:30` a number and `no` false."""
+class _Constructor(SafeConstructor):
+    """Leaves dates as text, and integers such as `007` and `1_000` too: an option that is a number converts them."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    def construct_yaml_int(self, node: ScalarNode) -> Any:
+        return int(node.value) if re.fullmatch(r"[-+]?(0|[1-9][0-9]{0,99})", node.value) else node.value
 
 
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.nan",
-        list("-+.0123456789"),
-    ),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
 
 
-def load_yaml(text: str) -> Any:
-    """Parse one YAML or JSON document. Raises yaml.YAMLError."""
+def load_yaml(text: str, what: str) -> Any:
+    """Parse one YAML or JSON document.
+
+    Raises:
+        InputError: the text is neither; the message names `what` and the line.
+    """
     try:
-        # Nearly all JSON is YAML, but a YAML parser folds or refuses some letters inside strings (U+0085, U+007F).
+        return _load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}" if mark else ""
+        # The value of a duplicate key is of no interest.
+        problem = str(error.problem).partition(" with value ")[0]
+        reason = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+        raise InputError(f"{what}{place}: not valid YAML: {_one_line(reason)}") from None
+    except RecursionError:
+        raise InputError(f"{what}: nested too deeply") from None
+    except YAMLError as error:
+        raise InputError(f"{what}: not valid YAML: {_one_line(error)}") from None
+    except (ValueError, LookupError):
+        raise InputError(f"{what}: not valid YAML: a value does not match its tag") from None
+
+
+def dump_yaml(tree: Any) -> str:
+    """Write a tree of plain values as YAML, keys in their order."""
+    stream = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(tree, stream)
+    return stream.getvalue()
+
+
+def _load(text: str) -> Any:
+    try:
+        # YAML parsers fold or refuse some characters in strings of JSON (U+0085, U+007F).
         return json.loads(text)
     except ValueError:
-        return yaml.load(text, _Loader)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Constructor
+        return yaml.load(text)
+
+
+def _one_line(problem: object) -> str:
+    return textwrap.shorten(str(problem), 200, placeholder=" ...")

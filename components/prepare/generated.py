@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from components.contract.errors import InputError
-from components.contract.generated import pack_task, unpack_task
+from components.contract.reasoning_gym_task import pack_task, unpack_task
 from components.prepare.rows import BadRow, Row
 from components.prepare.sources import PREFIX, library
 

@@ -23,7 +23,8 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Facts, Manifest, policy_digests
-from components.contract.resolve import binding_differences, config_json, parse_config
+from components.contract.resolve import config_json, stored_config
+from components.contract.stage_digest import binding_differences
 from components.prepare.origin import Origin, find_origin, is_elsewhere
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
 from components.prepare.sources import DataSource, data_sources, is_generated
@@ -197,7 +198,7 @@ def _stored_config(run: Run) -> RunConfig | None:
         text = run.store.read(run.layout.config).decode(errors="replace")
     except ObjectMissing:
         return None
-    return parse_config(text, what=run.store.locate(run.layout.config))
+    return stored_config(text, run.store.locate(run.layout.config))
 
 
 def data_digests(run: Run, sources: list[DataSource]) -> dict[str, str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.contract.metrics import StepMetrics
+from components.contract.yaml_text import dump_yaml
 from components.publish import figures
 from components.publish.caveats import caveats
 from components.publish.figures import Series
@@ -53,7 +53,7 @@ def render_report(run: Run) -> str:
         registration=_registration(run, results.policy_version),
         policy_uri=run.store.locate(run.layout.policy(results.policy_version)),
         policy_path=run.store.local_path(run.layout.policy(results.policy_version)),
-        configuration=yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False),
+        configuration=dump_yaml(run.config.model_dump(mode="json")),
     )
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contract.answers import NUMBER, final_answer
-from components.contract.config import EvaluateSection
 from components.contract.errors import InputError
+from components.contract.rollout_config import EvaluateSection
 from components.results.majority import majority_at_k
 from components.results.pass_at_k import pass_at_k
 

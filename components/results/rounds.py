@@ -12,8 +12,8 @@ from components.contract.digests import json_digest
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest, Timings
-from components.contract.resolve import stage_digest
 from components.contract.schemas import PROMPTS, REWARDS, STATUSES, TRAJECTORIES
+from components.contract.stage_digest import stage_digest
 from components.results.pass_at_k import pass_at_k
 from components.store import OutputDirectory, Run
 from components.store.parts import decode, read_parts

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import GraderSpec, SandboxSection
 from components.sandbox.modes import sandbox_options
 
 _FOLDER = Path(__file__).parent / "graders"

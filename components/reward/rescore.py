@@ -11,7 +11,7 @@ from dataclasses import replace
 from components.contract.config import RunConfig
 from components.contract.digests import json_digest
 from components.contract.layout import Round
-from components.contract.resolve import stage_digest
+from components.contract.stage_digest import stage_digest
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs

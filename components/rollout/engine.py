@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from components.contract.config import EngineSection, ModelSection
+from components.contract.config import ModelSection
 from components.contract.errors import InputError
+from components.contract.rollout_config import EngineSection
 
 if TYPE_CHECKING:
     from vllm import CompletionOutput, SamplingParams

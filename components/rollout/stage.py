@@ -93,7 +93,7 @@ def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int
 def _specs(config: RunConfig) -> dict[str, SamplingSpec]:
     rollout, evaluate = config.rollout, config.evaluate
     return {
-        "train": SamplingSpec(rollout.group_size, rollout.temperature, rollout.top_p, rollout.max_tokens, rollout.stop),
+        "train": SamplingSpec(rollout.group_size, rollout.temperature, 1.0, rollout.max_tokens, rollout.stop),
         "eval": SamplingSpec(
             evaluate.samples,
             evaluate.temperature,
@@ -203,8 +203,8 @@ def _facts(run: Run, round_: Round, output: StageOutput) -> dict[str, object]:
         "engine_version": engine_version(),
         "dtype": config.model.dtype,
         "temperature": config.rollout.temperature,
-        "top_p": config.rollout.top_p,
-        "top_k": config.rollout.top_k,
+        "top_p": 1.0,
+        "top_k": 0,
         "eval_temperature": config.evaluate.temperature,
         "eval_top_p": config.evaluate.top_p,
         "seed": config.run.seed,

@@ -4,8 +4,8 @@ import time
 from functools import cache
 from typing import Any
 
-from components.contract.config import SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.inside.wire import Closed
 from components.sandbox.layers import Layer, bubblewrap, own_uid, seccomp

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, Round, RunLayout
-from components.contract.resolve import parse_config, stage_digest
+from components.contract.resolve import stored_config
 from components.contract.section import StageName
+from components.contract.stage_digest import stage_digest
 from components.store.base import ObjectMissing, Store
 from components.store.commit import OutputDirectory, StageOutput
 from components.store.open import open_store
@@ -116,4 +117,4 @@ def open_run(uri: str) -> Run:
         text = store.read(layout.config).decode(errors="replace")
     except ObjectMissing:
         raise ObjectMissing(f"there is no run at {uri}: {store.locate(layout.config)} does not exist") from None
-    return Run(store, layout, parse_config(text, what=store.locate(layout.config)))
+    return Run(store, layout, stored_config(text, store.locate(layout.config)))

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section
+from components.contract.section import Section, known_keys
 from components.contract.yaml_text import load_yaml
 
 RUNTIME = "rapid-train"
@@ -40,14 +39,12 @@ def load_settings(path: Path) -> JobSettings:
         InputError: the file cannot be read, or a key is unknown or its value impossible.
     """
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return job_settings(tree, str(path))
+    return job_settings(load_yaml(text, str(path)), str(path))
 
 
 def job_settings(tree: Any, what: str) -> JobSettings:
@@ -55,4 +52,4 @@ def job_settings(tree: Any, what: str) -> JobSettings:
     try:
         return JobSettings.model_validate(tree)
     except ValidationError as error:
-        raise explain_validation(error, what) from None
+        raise explain_validation(error, what, known_keys(JobSettings)) from None

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.contract.config import RewardSection, RunConfig
+from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
 from components.contract.resolve import load_config
+from components.contract.reward_config import RewardSection
 from components.prepare.data_files import is_selection, read_files
 from components.prepare.origin import is_elsewhere
 from components.prepare.policy import is_hub_name

@@ -8,8 +8,8 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from components.contract.config import SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
 from components.sandbox.layers import Layer, own_uids
 from components.sandbox.modes import choose_mode, layers
 from pipelines.checks.findings import Finding, Level

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from yaml import YAMLError
 
 from components.contract.config import LoopSection, RunConfig
 from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section, StageName
+from components.contract.section import Section, StageName, known_keys
 from components.contract.yaml_text import load_yaml
 from pipelines.cluster.parameters import (
     STAGES,
@@ -139,17 +138,15 @@ def load_cluster(path: Path | None, **replaced: Any) -> ClusterConfig:
     tree: Any = {}
     try:
         if path is not None:
-            tree = load_yaml(path.read_text(encoding="utf-8"))
+            tree = load_yaml(path.read_text(encoding="utf-8"), str(path))
             if not isinstance(tree, dict):
                 raise InputError(f"{path} must be a mapping with keys such as images, rollout and train")
         given = {key: value for key, value in replaced.items() if value is not None}
         return ClusterConfig.model_validate({**tree, **given})
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    except YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise explain_validation(error, str(path) if path else "cluster settings") from None
+        raise explain_validation(error, str(path) if path else "cluster settings", known_keys(ClusterConfig)) from None
 
 
 def local_cluster(loop: LoopSection) -> ClusterConfig:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.contract.config import GraderSpec, SandboxSection
+from components.contract.reward_config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.reward.score import Outcome

@@ -7,7 +7,7 @@ from typing import Any
 
 from reasoning_gym import get_score_answer_fn
 
-from components.contract.generated import unpack_task
+from components.contract.reasoning_gym_task import unpack_task
 from components.reward.graders import grader
 
 _score_of = lru_cache(maxsize=None)(get_score_answer_fn)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from components.contract.config import GraderSpec
 from components.contract.errors import InputError
-from components.contract.generated import pack_task, unpack_task
+from components.contract.reasoning_gym_task import pack_task, unpack_task
+from components.contract.reward_config import GraderSpec
 from components.prepare.generated import generate_rows
 from components.prepare.stage import run_stage as prepare
 from components.reward.grader_lookup import resolve_graders

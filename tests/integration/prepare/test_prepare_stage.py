@@ -244,7 +244,7 @@ def outgrow_the_vocabulary(model, data):  # noqa: ARG001
         (outgrow_the_vocabulary, (), "does not fit the model: its ids go up to 97, and vocab_size is 50"),
         (spoil_nothing, ("data.train=absent.jsonl",), "absent.jsonl does not exist"),
         (spoil_nothing, ("store=prompts.jsonl",), "prompts.jsonl"),
-        (spoil_nothing, ("rollout.temprature=1",), "rollout.temprature: unknown key"),
+        (spoil_nothing, ("rollout.temprature=1",), "rollout.temprature is not an option"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(config, model, data, tmp_path, spoil, words, message):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from components.contract.config import SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
 from components.reward.graders.code import code
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi

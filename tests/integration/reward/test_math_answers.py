@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from answer_variants import variants
 
-from components.contract.config import GraderSpec
+from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 

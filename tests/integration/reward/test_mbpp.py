@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.contract.config import SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
 from components.sandbox.modes import sandbox_options
 from components.sandbox.sandbox import Limits, Sandbox
 from tests.support.mbpp import MISSING, ROWS, failed_references, grade, mbpp_rows

@@ -5,9 +5,9 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
 from components.contract.layout import Round
+from components.contract.reward_config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import resolve_graders
 from components.reward.stage import run_stage as grade_shard
 from components.sandbox import modes

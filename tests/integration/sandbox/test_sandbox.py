@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.contract.config import SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.layers import Layer

@@ -182,8 +182,8 @@ def test_a_file_that_is_gone_is_named(directory: OutputDirectory, tmp_path: Path
     [
         (b"", "is not a manifest of this program"),
         (b"{", "is not a manifest of this program"),
-        (b'{"version": 1}', r"stage: Field required"),
-        (b'{"version": 99, "anything": 1}', r"has manifest version 99, this program reads 1"),
+        (b'{"version": 2}', r"stage is required"),
+        (b'{"version": 99, "anything": 1}', r"was written by another version of RAPID \(format 99, this one reads 2\)"),
         (b"\xff\xfe" * 1_000, "is not a manifest of this program"),
     ],
 )

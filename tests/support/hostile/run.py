@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from components.contract.config import GraderSpec, SandboxSection
+from components.contract.reward_config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.sandbox.layers import uids_for

@@ -24,7 +24,7 @@ def test_the_layout_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../a", "a b", "a\n", "x" * 64])
 def test_what_is_no_name_of_a_run(name: str) -> None:
-    with pytest.raises(InputError, match=r"^run: name: String should match pattern"):
+    with pytest.raises(InputError, match=r"^run: name must match "):
         RunLayout(name)
 
 

@@ -61,15 +61,15 @@ def test_why_a_manifest_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "xyz"}, "String should match pattern"),
-        ({"sha256": "A" * 64}, "String should match pattern"),
-        ({"size": -1}, "greater than or equal to 0"),
+        ({"sha256": "xyz"}, "must match "),
+        ({"sha256": "A" * 64}, "must match "),
+        ({"size": -1}, "must be at least 0"),
     ],
 )
 def test_impossible_outputs(change: dict[str, object], message: str) -> None:
     text = manifest(output("a")).model_dump(mode="json")
     text["outputs"][0] |= change
-    with pytest.raises(InputError, match=rf"^it is not a manifest of this program: outputs.0.\w+: .*{message}"):
+    with pytest.raises(InputError, match=rf"^it is not a manifest of this program: outputs.0.\w+ {message}"):
         Manifest.from_json(json.dumps(text).encode(), "it")
 
 

@@ -1,12 +1,15 @@
 """Which keys of the configuration the outputs of which stage depend on."""
 
+from typing import Annotated
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.contract.config import RunConfig
-from components.contract.resolve import binding_differences, known_keys, parse_config, stage_digest
-from components.contract.section import StageName
+from components.contract.resolve import parse_config
+from components.contract.section import Section, StageName, affected_stages, affects, known_keys
+from components.contract.stage_digest import binding_differences, stage_digest
 
 STAGES: tuple[StageName, ...] = ("prepare", "rollout", "reward", "train", "publish")
 BASE = """
@@ -35,8 +38,6 @@ CHANGES: dict[str, tuple[str, str]] = {
     "rollout.group_size": ("4", "rollout"),
     "rollout.max_tokens": ("100", "prepare rollout"),
     "rollout.temperature": ("0.7", "rollout train"),
-    "rollout.top_p": ("1.0", ""),  # one value only
-    "rollout.top_k": ("-1", ""),
     "rollout.stop": ("[x]", "rollout"),
     "rollout.oversampling": ("1.5", "rollout"),
     "rollout.shards": ("2", "rollout"),
@@ -117,6 +118,27 @@ CHANGES: dict[str, tuple[str, str]] = {
     "loop.staleness": ("1", "rollout"),
 }
 
+# All that stage_digest covers, so that a digest keeps its meaning.
+AFFECTING: dict[StageName, str] = {
+    "prepare": "run.seed model.path model.revision model.max_length data.eval_prompts data.chat data.system_prompt "
+    "rollout.max_tokens evaluate.max_tokens",
+    "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
+    "rollout.stop rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
+    "evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
+    "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
+    "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",
+    "train": "run.seed model.dtype rollout.temperature train.objective train.cloning train.kl_coefficient "
+    "train.entropy_coefficient train.overlong train.zero_signal_groups train.updates train.mini_batch_prompts "
+    "train.learning_rate train.schedule train.schedule_steps train.warmup_steps train.min_learning_rate train.betas "
+    "train.weight_decay train.max_grad_norm train.compute_dtype train.min_effective_sample_share train.max_kl "
+    "train.max_bad_group_share train.lora",
+    "publish": "evaluate.pass_k evaluate.pass_threshold",
+}
+
+
+class _Limits(Section):
+    seconds: float = 1.0
+
 
 def touched(before: RunConfig, after: RunConfig) -> set[str]:
     return {stage for stage in STAGES if stage_digest(before, stage) != stage_digest(after, stage)}
@@ -135,8 +157,27 @@ def test_a_key_changes_the_digests_of_the_stages_it_matters_to(key: str) -> None
 
 
 def test_no_key_is_forgotten() -> None:
-    leaves = {key for key in known_keys() if not key.startswith("reward.graders.")}
-    assert leaves == CHANGES.keys(), "say of a new key which stages' outputs it changes"
+    leaves = {key for key in known_keys(RunConfig) if not key.startswith("reward.graders.")}
+    assert leaves == CHANGES.keys()
+
+
+def test_an_option_names_the_stages_it_affects() -> None:
+    class Complete(Section):
+        share: Annotated[float, affects("train")] = 0.0
+        limits: Annotated[_Limits, affects("reward")] = _Limits()
+
+    class Incomplete(Section):
+        limits: _Limits = _Limits()
+
+    assert affected_stages(Complete) == {"share": ("train",), "limits": ("reward",)}
+    with pytest.raises(TypeError, match=r"^limits.seconds has no affects\(...\): name the stages"):
+        affected_stages(Incomplete)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_options_that_affect_a_stage(stage: StageName) -> None:
+    declared = {key for key, stages in affected_stages(RunConfig).items() if stage in stages}
+    assert declared == set(AFFECTING[stage].split())
 
 
 def test_a_run_with_a_constant_rate_may_be_prolonged() -> None:
@@ -184,7 +225,6 @@ def test_only_keys_of_the_given_stages_bind() -> None:
         ["evaluate.max_tokens=512"],  # as in training, the default
         ["train.learning_rate=0.000001"],
         ["reward=math"],
-        ["rollout.top_k=-1"],
     ],
 )
 def test_spelling_out_a_default_changes_nothing(words: list[str]) -> None:

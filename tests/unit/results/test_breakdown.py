@@ -3,8 +3,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from components.contract.config import EvaluateSection
 from components.contract.errors import InputError
+from components.contract.rollout_config import EvaluateSection
 from components.results import breakdown, subject_column
 
 EVALUATE = EvaluateSection(samples=4, pass_k=(1, 4))

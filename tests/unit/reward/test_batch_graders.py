@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from components.contract.config import GraderSpec
 from components.contract.errors import InputError
+from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 

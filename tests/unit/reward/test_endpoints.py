@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.contract.config import GraderSpec
 from components.contract.errors import InputError
 from components.contract.resolve import validate_config
+from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from tests.support.json_server import json_server
@@ -220,5 +220,5 @@ def test_a_credential_in_the_configuration_is_refused_and_not_repeated(options):
     graders = [{"name": "judge", "options": options}]
     with pytest.raises(InputError) as caught:
         validate_config({"run": "r", "model": "m", "data": "d", "reward": graders})
-    assert "must not hold a credential" in str(caught.value)
+    assert "must not contain a credential" in str(caught.value)
     assert KEY not in str(caught.value)

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from components.contract.config import GraderSpec
 from components.contract.errors import InputError
+from components.contract.reward_config import GraderSpec
 from components.reward.grader_calls import load_grader
 from components.reward.grader_lookup import built_in_graders, resolve_graders
 from components.reward.graders import grader

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.contract.config import GraderSpec, SandboxSection
 from components.contract.errors import InputError
+from components.contract.reward_config import GraderSpec, SandboxSection
 from components.reward.grader_lookup import built_in_graders, resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 
@@ -217,7 +217,7 @@ def test_grading_processes_die_with_a_killed_parent(tmp_path):
         """)
     )
     script = textwrap.dedent("""
-        from components.contract.config import GraderSpec
+        from components.contract.reward_config import GraderSpec
         from components.reward.grading_pool import GraderPool, GradingTask
         from components.reward.grader_lookup import resolve_graders
         with GraderPool(resolve_graders([GraderSpec(name="orphan_grader:grade")]), 2, 1000.0) as pool:

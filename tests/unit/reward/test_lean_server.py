@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from components.contract.config import GraderSpec
 from components.contract.errors import InputError
+from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.graders.lean import is_proved
 from components.reward.grading_pool import GraderPool, GradingTask

@@ -87,7 +87,7 @@ def test_what_is_no_run(uri: str) -> None:
 
 @pytest.mark.parametrize("name", ["..", ".", "a b", "-x"])
 def test_what_is_no_name_of_a_run_is_bad_input(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^run: name: String should match pattern .* \(got"):
+    with pytest.raises(InputError, match=r"^run: name must match .* \(got"):
         open_run(f"{tmp_path}/runs/{name}")
 
 

@@ -1,0 +1,83 @@
+"""Configuration of sampling: training completions and held-out prompts."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from components.contract.section import Count, Positive, Section, affects
+
+
+class EngineSection(Section):
+    """Engine settings for speed and memory; none changes the sampling distribution."""
+
+    max_num_seqs: Count = Field(default=256, description="sequences decoded at the same time")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    cpu_kv_cache_gib: Count = Field(default=1, description="size of the KV cache on a machine without GPU")
+    enforce_eager: bool | None = Field(
+        default=None, description="run without CUDA graphs and compilation; null: only without GPU"
+    )
+    tensor_parallel_size: Count = 1
+
+
+class RolloutSection(Section):
+    """Sampling of training completions."""
+
+    group_size: Annotated[int, affects("rollout")] = Field(
+        default=8, ge=2, description="completions per prompt, which share a baseline"
+    )
+    max_tokens: Annotated[Count, affects("prepare", "rollout")] = Field(
+        default=512, description="length limit of a completion"
+    )
+    temperature: Annotated[Positive, affects("rollout", "train")] = 1.0
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], affects("rollout")] = Field(
+        default=(), description="strings that end a completion"
+    )
+    oversampling: Annotated[float, affects("rollout")] = Field(
+        default=1.0,
+        ge=1.0,
+        description="prompts sampled per prompt trained on, to replace dropped groups without signal",
+    )
+    shards: Annotated[int, Field(ge=1, le=256), affects("rollout")] = Field(
+        default=1, description="parallel rollout tasks"
+    )
+    part_groups: Annotated[Count, affects()] = Field(
+        default=256, description="groups per Parquet part, which is the unit of resuming"
+    )
+    engine: Annotated[EngineSection, affects()] = EngineSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truncated_sampling(cls, value: Any) -> Any:
+        for name in ("top_p", "top_k"):
+            if isinstance(value, dict) and name in value:
+                raise ValueError(
+                    f"{name} is not an option: truncated sampling renormalises the behaviour distribution, which makes "
+                    "importance weights wrong; lower rollout.temperature instead"
+                )
+        return value
+
+
+class EvaluateSection(Section):
+    """Sampling of held-out prompts, by the engine that samples training completions."""
+
+    samples: Annotated[Count, affects("rollout")] = Field(default=8, description="completions per held-out prompt")
+    temperature: Annotated[Positive, affects("rollout")] = 1.0
+    top_p: Annotated[float, affects("rollout")] = Field(default=1.0, gt=0.0, le=1.0)
+    max_tokens: Annotated[Count | None, affects("prepare", "rollout")] = Field(
+        default=None, description="length limit; null: rollout.max_tokens"
+    )
+    pass_k: Annotated[tuple[Count, ...], affects("publish")] = Field(
+        default=(1, 8), min_length=1, description="values of k of the reported pass@k"
+    )
+    pass_threshold: Annotated[float, affects("publish")] = Field(
+        default=1.0, description="smallest reward of a completion that passes"
+    )
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if max(self.pass_k) > self.samples:
+            raise ValueError(
+                f"pass_k={max(self.pass_k)} needs at least as many samples (got samples={self.samples}); "
+                "raise evaluate.samples or lower evaluate.pass_k"
+            )
+        return self
