@@ -15,6 +15,7 @@ import boto3
 import hypothesis
 import pytest
 import yaml
+from pytest_httpserver import HTTPServer
 
 from components.contract.config import RunConfig
 from components.contract.layout import RunLayout
@@ -65,6 +66,13 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]
             monkeypatch.setenv(name, value)
 
     return use
+
+
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """Start the server of the fixture `httpserver`, with a thread per request."""
+    with HTTPServer("127.0.0.1", threaded=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Where the final answer stands in a text: the conventions that data sets and models share."""
+"""Extraction of the final answer from a text, by the conventions that data sets and models share."""
 
 import re
 from typing import Literal, get_args
@@ -22,11 +22,11 @@ _BETWEEN_BOXES = re.compile(r"[\s$.,;]*(?:\\text\s*\{)?\s*(?:and|or|,|;|\$)?\s*\
 
 
 def final_answer(text: str, style: Style = "auto") -> str | None:
-    """The final answer of a worked solution, as it is written; None where there is none in that style.
+    r"""Return the final answer of a worked solution, as it is written; None where there is none in that style.
 
     | style   | what it is                                                                  |
     |---------|-----------------------------------------------------------------------------|
-    | `boxed` | the content of the last `\\boxed{}`; boxes joined by commas or `and` are a list |
+    | `boxed` | the content of the last `\boxed{}`; boxes joined by commas or `and` are a list |
     | `####`  | the rest of the line after the last `####` (GSM8K)                            |
     | `A:`    | the rest of the line after the last `A:`, `Answer:` or `answer is`             |
     | `last`  | the last number                                                             |
@@ -47,7 +47,7 @@ def final_answer(text: str, style: Style = "auto") -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    """The content of the last `\\boxed{...}`, with those before it that one list joins to it; None without one.
+    r"""Return the content of the last `\boxed{...}`, with the boxes before it in the same list; None without one.
 
     A box that is never closed reaches to the end of its line.
     """
@@ -61,7 +61,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def _content(text: str, begin: int) -> tuple[str, int]:
-    """What a box that opens at `begin` holds, and where it ends; `\\boxed 5` holds one word."""
+    r"""Return the content of a box that opens at `begin`, and its end; `\boxed 5` has one word."""
     if not text.startswith("{", begin):
         word = re.compile(r"[^\s$\\]*").match(text, begin)
         assert word is not None

@@ -1,8 +1,7 @@
-"""Whether two mathematical answers mean the same.
+"""Equivalence of two mathematical answers.
 
-What can be decided by its form is decided here, exactly and in microseconds: numbers, units, words, numerals of
-another base, lists, tuples and sets, intervals and the inequalities that describe them. Everything else goes to
-math-verify.
+Answers whose form decides are compared here, exactly and in microseconds: numbers, units, words, numerals of another
+base, lists, tuples and sets, intervals and the inequalities that describe them. Everything else goes to math-verify.
 """
 
 import logging
@@ -15,7 +14,7 @@ from math_verify import parse, verify
 
 from components.reward.graders.math_notation import Written, conversion, number, plain
 
-# It warns once that its time limit is off; the grading process itself is what gets stopped here.
+# It warns once that its time limit is off; here the grading process enforces the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
@@ -36,7 +35,7 @@ _AND = re.compile(r"\s*,?\s+(?:and|or)\s+|\s*,?\s*\\text\s*\{\s*,?\s*(?:and|or)\
 
 
 def equivalent(found: str, expected: str) -> bool:
-    """Whether the answer `found` means the same as `expected`, both as they were written."""
+    """Return whether the answer `found` means the same as `expected`, both as they were written."""
     return not _contradicts(found) and _same(plain(found), plain(expected))
 
 
@@ -68,7 +67,7 @@ def _same(found: Written, expected: Written) -> bool:
 
 
 def _by_parts(found: str, expected: str) -> bool | None:
-    """Compares matrices, unions, and lists of any kind of brackets; None where that is for math-verify to say."""
+    """Compare matrices, unions, and lists in any brackets; return None where math-verify has to decide."""
     rows, other_rows = _matrix(found), _matrix(expected)
     if rows and other_rows:
         return [len(row) for row in rows] == [len(row) for row in other_rows] and all(
@@ -76,7 +75,7 @@ def _by_parts(found: str, expected: str) -> bool | None:
         )
     unions = _split(found, "\\cup"), _split(expected, "\\cup")
     if max(map(len, unions)) > 1:
-        # The same set may be divided otherwise.
+        # The same set may be split in another way.
         return _any_order(*unions) if len(unions[0]) == len(unions[1]) else None
     (opened, closed, items), (other_opened, other_closed, others) = _listed(found), _listed(expected)
     if max(len(items), len(others)) == 1 and not (opened and other_opened):
@@ -105,14 +104,14 @@ def _any_order(items: list[str], others: list[str]) -> bool:
 
 
 def _same_number(found: Fraction, expected: Fraction, found_percent: bool, expected_percent: bool) -> bool:
-    """A percent sign on one side only may be that of the question, or mean hundredths."""
+    """Compare numbers; a percent sign on one side only may come from the question, or mean hundredths."""
     if found == expected:
         return True
     return found_percent != expected_percent and (found / 100 == expected if found_percent else found == expected / 100)
 
 
 def _interval(text: str) -> str:
-    """`x > 2`, `2 < x \\le 4`, `x \\in (2, 4]` and `\\{x : x > 2\\}` as the interval they describe."""
+    r"""Rewrite `x > 2`, `2 < x \le 4`, `x \in (2, 4]` and `\{x : x > 2\}` as the interval they describe."""
     choices = [side.strip() for side in _OR.split(text)]
     if len(choices) > 1 and all(_interval(choice) != choice for choice in choices):
         return " \\cup ".join(map(_interval, choices))
@@ -139,7 +138,7 @@ def _interval(text: str) -> str:
 
 
 def _matrix(text: str) -> list[list[str]] | None:
-    """Rows of cells."""
+    """Return the rows of a matrix, as cells."""
     match = _MATRIX.fullmatch(text)
     if match is None:
         return None
@@ -148,7 +147,7 @@ def _matrix(text: str) -> list[list[str]] | None:
 
 
 def _listed(text: str) -> tuple[str, str, list[str]]:
-    """Opening and closing bracket (empty where there is none) and the items between."""
+    """Return opening and closing bracket (empty where there is none) and the items between."""
     for opening in _BRACKETS:
         for closing in _BRACKETS.values():
             if text.startswith(opening) and text.endswith(closing) and (opening == "\\{") == (closing == "\\}"):
@@ -168,7 +167,7 @@ def _balanced(text: str) -> bool:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The parts of a text at a separator that stands outside every bracket."""
+    """Split a text at a separator outside every bracket."""
     parts, depth, begin = [], 0, 0
     for place, character in enumerate(text):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)
@@ -179,13 +178,13 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _assigned(text: str) -> tuple[str, str]:
-    """Variable and value of `x = 5`; no variable where it is nothing of the kind."""
+    """Return variable and value of `x = 5`; an empty variable for any other text."""
     match = _ASSIGNMENT.fullmatch(text)
     return (match["left"].replace(" ", ""), match["right"].strip()) if match else ("", text)
 
 
 def _contradicts(text: str) -> bool:
-    """Whether one chain of equations, as it was written, holds two numbers that differ, as in `x = 43 = 42`."""
+    """Return whether a chain of equations, as it was written, has two different numbers, as in `x = 43 = 42`."""
     if "=" not in text or len(_listed(plain(text).text)[2]) > 1:
         return False
     numbers = [side for side in map(plain, _split(text, "=")) if number(side.text) is not None]
@@ -193,7 +192,7 @@ def _contradicts(text: str) -> bool:
 
 
 def _numeral(text: str) -> tuple[str, int] | None:
-    """Digits and base of `204_5`."""
+    """Return digits and base of `204_5`."""
     match = _BASE.fullmatch(text)
     base = _BASES.get(match["base"]) or (int(match["base"]) if match["base"].isdecimal() else 0) if match else 0
     if match is None or not 2 <= base <= 36:
@@ -210,7 +209,7 @@ def _letters(answer: Written) -> str:
 
 
 def _verified(found: str, expected: str) -> bool:
-    # math-verify's own limit is an alarm signal, which works in main threads only.
+    # math-verify's own limit is an alarm signal, which works in the main thread only.
     return bool(verify(_parsed(expected), _parsed(found), timeout_seconds=None))
 
 

@@ -1,4 +1,4 @@
-"""Mathematical answers brought into one spelling: wrappers, spacing, units and money taken away."""
+"""Normalisation of mathematical answers to one spelling, without wrappers, spacing, units and currency."""
 
 import re
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ _SPACING = re.compile(
 )
 _WIDE = {"\\", "\\,", "\\;", "\\:", "\\>", "\\quad", "\\qquad"}
 _POWER = r"\s*(?:\^\s*\{?(?P<power>\d)\}?)?\s*"
-# `8 \text{ or nine}` is no unit but another answer.
+# `8 \text{ or nine}` is another answer, not a unit.
 _NAME = rf"(?!(?:[^{{}}]*[\s(])?(?:or|and|not)\b)(?P<unit>{_WORD}[^{{}}\d]*)"
 _UNIT_TEXT = re.compile(rf"(?P<value>.*\S)\s*\\text\{{[\s(]*{_NAME}\}}{_POWER}", re.DOTALL)
-# Behind a bare number alone: in `6 + 9 i` the letter is no unit.
+# After a bare number only: in `6 + 9 i` the letter is not a unit.
 _UNIT_WORD = re.compile(rf"(?P<value>[-+]?[\d./]*\d)\s+(?!.*\b(?:or|and|not)\b)(?P<unit>{_WORD}(?:\s{_WORD})*){_POWER}")
 _RESPELLED = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\bigcup": "\\cup", "\\leqslant": "\\le",
     "\\geqslant": "\\ge", "\u2212": "-", "\u221e": "\\infty", "\u00a2": "\\text{cent}", ";": ",", "~": " ",
-    # A space behind braces that are written, so that they stay apart from what follows.
+    # A space after written braces keeps them apart from what follows.
     "\\{": "\\lbrace ", "\\}": "\\rbrace ",
 }  # fmt: skip
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\u00b0)")
@@ -42,20 +42,20 @@ _NUMBER = re.compile(
     r"([-+]?)(?:(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}|\s+(\d+)/(\d+))|\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}|"
     rf"\(?({_DECIMAL})\)?(?:/\(?({_DECIMAL})\)?)?)"
 )
-# Around signs, slashes, brackets and commands; a space between digits makes two numbers of them.
+# Around signs, slashes, brackets and commands only: a space between digits separates two numbers.
 _LOOSE_SPACE = re.compile(r"(?<![\w.])\s+|\s+(?![\w.])")
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|,\\!|\\,)\d{3})+(?!\d)(?!,\d)")
 
 
 @dataclass(frozen=True)
 class Written:
-    """An answer in plain spelling: `text` without its unit, sign of money or percent sign."""
+    """An answer in plain spelling: `text` without its unit, currency or percent sign."""
 
     text: str
     unit: str | None
     percent: bool
     is_words: bool
-    """Whether it is words, as in `\\text{even}` or `\\text{(C)}`, and no mathematics."""
+    """Whether it consists of words, as in `\\text{even}` or `\\text{(C)}`, without mathematics."""
 
 
 def plain(answer: str) -> Written:
@@ -81,7 +81,7 @@ def plain(answer: str) -> Written:
 
 
 def _spelled(answer: str) -> str:
-    """Without the marks of formulas, and with one command for each thing."""
+    """Remove formula delimiters, and replace synonymous commands by one."""
     text = _THOUSANDS.sub(lambda match: re.sub(r"[^\d]", "", match.group()), answer.strip().strip("$").strip())
     text = text.removeprefix("\\[").removesuffix("\\]").removeprefix("\\(").removesuffix("\\)").rstrip(".").strip()
     text = re.sub(r"\\\\\[[\w.]+\]", r"\\\\", text)
@@ -98,7 +98,7 @@ def _space(match: re.Match[str]) -> str:
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of an integer, decimal, fraction or mixed number; None for anything else."""
+    """Return the exact value of an integer, decimal, fraction or mixed number; None for anything else."""
     match = _NUMBER.fullmatch(_LOOSE_SPACE.sub("", text))
     if match is None:
         return None
@@ -116,9 +116,9 @@ def number(text: str) -> Fraction | None:
 
 
 def conversion(found: str | None, expected: str | None) -> Fraction | None:
-    """What a value in the unit `found` is multiplied by to be in `expected`; None where they measure different things.
+    """Return the factor from the unit `found` to `expected`; None where they measure different quantities.
 
-    A unit that is missing or not known is taken to be the other one.
+    A missing or unknown unit is assumed to be the other one.
     """
     if found is None or expected is None or found == expected:
         return Fraction(1)
@@ -133,7 +133,7 @@ def conversion(found: str | None, expected: str | None) -> Fraction | None:
 
 
 def _as_words(text: str) -> str | None:
-    """Words in lower case without wrappers; None where there is mathematics."""
+    """Return words in lower case without wrappers; None where there is mathematics."""
     inner = _TEXT.sub(lambda m: m.group(1), text)
     wrapped = inner != text
     bare = re.sub(r"[\s.'\"]+", " ", inner.replace("\\", "")).strip()
@@ -151,7 +151,7 @@ def _singular(words: str) -> str:
 
 
 def _braced(text: str) -> str:
-    """`\\frac12` and `\\sqrt5` with their braces."""
+    r"""Add the braces to `\frac12` and `\sqrt5`."""
     token = r"(\d|[a-z]|\\[a-z]+|\{(?:[^{}]|\{[^{}]*\})*\})"
     bare = re.compile(rf"\\frac\s*{token}\s*{token}")
     text = bare.sub(lambda m: "\\frac" + "".join(p if p.startswith("{") else f"{{{p}}}" for p in m.groups()), text)

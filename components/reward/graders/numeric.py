@@ -18,9 +18,9 @@ _MARKER = re.compile(
 
 @grader(version="1")
 def numeric(completion: str, answer: str | None, *, relative_tolerance: float = 0.0) -> float:
-    """Return 1 where the final numbers of completion and answer are equal, else 0.
+    r"""Return 1 where the final numbers of completion and answer are equal, else 0.
 
-    The final number follows the last of `####`, `A:`, `answer:`, `answer is`, `\\boxed{`; without any of them (or
+    The final number follows the last of `####`, `A:`, `answer:`, `answer is`, `\boxed{`; without any of them (or
     without a number after it) it is the last number. Thousands commas, signs, decimals, exponents and fractions `a/b`
     are read exactly. With `relative_tolerance` t, x and a count as equal where |x - a| <= t |a|.
     """

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
 from components.contract.resolve import load_config
 from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
-from tests.support.json_server import json_server
+from tests.support.json_replies import reply_with
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 PAPER = Path(__file__).parents[3] / "configs" / "paper"
@@ -27,8 +28,8 @@ MODELS: dict[str, str] = TABLE["MODELS"]
 VERSION = {"messages": [{"severity": "info", "data": '"4.9.0"'}]}
 
 
-def lean(_: str, body: Any) -> tuple[int, Any]:
-    """A kimina-lean-server that tells its version."""
+def lean(body: Any) -> tuple[int, Any]:
+    """Reply as a kimina-lean-server that returns its version."""
     return 200, {"results": [{"id": snippet["id"], "response": VERSION} for snippet in body["snippets"]]}
 
 
@@ -97,20 +98,22 @@ def wrong(plan: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_configuration_could_start_where_its_data_are(task: str, with_data: Callable[[str], list[str]]) -> None:
+def test_a_configuration_could_start_where_its_data_are(
+    httpserver: HTTPServer, task: str, with_data: Callable[[str], list[str]]
+) -> None:
     words = with_data(task)
-    with json_server(lean) as server:
-        if task == "minif2f":
-            options = f"{{url: '{server.url}', mathlib: v4.9.0, timeout: 60, request_timeout: 120}}"
-            words.append(f"reward.graders=[{{name: lean, options: {options}}}]")
-        for model in MODELS:
-            judged = plan(task, *words, f"model.path={model}")
-            assert wrong(judged) == []
-            warnings = [finding.what for finding in judged.findings if finding.level is Level.warning]
-            # Some of MATH's problems come with long programs for a drawing.
-            assert set(warnings) <= {"model.path", "disk", *(["prompt lengths"] if task == "math" else [])}
-            assert judged.shape is not None
-            assert judged.work.iteration.prompt_tokens
+    url = reply_with(httpserver, lean, "/api/check")
+    if task == "minif2f":
+        options = f"{{url: '{url}', mathlib: v4.9.0, timeout: 60, request_timeout: 120}}"
+        words.append(f"reward.graders=[{{name: lean, options: {options}}}]")
+    for model in MODELS:
+        judged = plan(task, *words, f"model.path={model}")
+        assert wrong(judged) == []
+        warnings = [finding.what for finding in judged.findings if finding.level is Level.warning]
+        # Some of MATH's problems come with long programs for a drawing.
+        assert set(warnings) <= {"model.path", "disk", *(["prompt lengths"] if task == "math" else [])}
+        assert judged.shape is not None
+        assert judged.work.iteration.prompt_tokens
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -11,7 +11,7 @@ from components.contract.resolve import validate_config
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.reward.score import Outcome
-from tests.support.json_server import json_server
+from tests.support.json_replies import reply_with
 
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
@@ -69,27 +69,25 @@ def served(config: RunConfig, url: str) -> RunConfig:
     return config.model_copy(update={"reward": reward})
 
 
-def test_a_judge(monkeypatch):
+def test_a_judge(httpserver, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", "planted")
 
-    def answer(path, body):
-        assert path == "/v1/chat/completions"
+    def answer(body):
         right = "graded:\n42" in body["messages"][0]["content"]
         return 200, {"choices": [{"message": {"content": f"Well.\nScore: {10 if right else 3}"}}]}
 
-    with json_server(answer) as server:
-        results = outcomes(served(configuration("name: judge"), f"{server.url}/v1"), ["42", "43"])
+    url = reply_with(httpserver, answer, "/v1/chat/completions")
+    results = outcomes(served(configuration("name: judge"), f"{url}/v1"), ["42", "43"])
     assert [result.reward for result in results] == [1.0, 0.3]
-    assert server.requests[0][1]["Authorization"] == "Bearer planted"
+    assert httpserver.log[0][0].headers["Authorization"] == "Bearer planted"
 
 
-def test_a_classifier():
-    def answer(path, body):
-        assert path == "/predict"
+def test_a_classifier(httpserver):
+    def answer(body):
         return 200, [[{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}] for _ in body["inputs"]]
 
-    with json_server(answer) as server:
-        (result,) = outcomes(served(configuration("name: classifier"), f"{server.url}/predict"), ["42"])
+    url = reply_with(httpserver, answer, "/predict")
+    (result,) = outcomes(served(configuration("name: classifier"), f"{url}/predict"), ["42"])
     assert result.reward == 0.75
 
 

@@ -11,7 +11,7 @@ from components.contract.resolve import validate_config
 from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
-from tests.support.json_server import json_server
+from tests.support.json_replies import bodies, reply_with
 
 KEY = "planted-key-0123456789"
 
@@ -27,39 +27,38 @@ def outcomes(name, completions, batch_size=16, time_limit=20.0, **options):
     return [found[i] for i in range(len(completions))]
 
 
-def by_content(path, body):
+def by_content(body):
     content = body["messages"][0]["content"]
-    assert path == "/v1/chat/completions"
     return 200, chat("Right. Score: 3\nno: **Score: 10**" if "forty-two" in content else "Wrong.\nScore: 2.5")
 
 
-def test_a_judge_scores_every_completion():
-    with json_server(by_content) as server:
-        results = outcomes("judge", ["forty-two", "{answer} or {prompt}"], url=f"{server.url}/v1", model="m")
+def test_a_judge_scores_every_completion(httpserver):
+    url = reply_with(httpserver, by_content, "/v1/chat/completions")
+    results = outcomes("judge", ["forty-two", "{answer} or {prompt}"], url=f"{url}/v1", model="m")
     assert [r.reward for r in results] == [1.0, 0.25]
-    body = next(b for b in server.bodies if "forty-two" in b["messages"][0]["content"])
+    body = next(b for b in bodies(httpserver) if "forty-two" in b["messages"][0]["content"])
     assert (body["model"], body["temperature"]) == ("m", 0)
     for part in ("What is 6 x 7?", "Reference answer:\n42", "Answer to be graded:\nforty-two"):
         assert part in body["messages"][0]["content"]
-    assert any("\n{answer} or {prompt}\n" in b["messages"][0]["content"] for b in server.bodies)
+    assert any("\n{answer} or {prompt}\n" in b["messages"][0]["content"] for b in bodies(httpserver))
 
 
-def test_the_requests_of_a_batch_are_open_side_by_side():
+def test_the_requests_of_a_batch_are_open_side_by_side(httpserver):
     meeting = threading.Barrier(8, timeout=10)
 
-    def answer(path, body):  # noqa: ARG001
+    def answer(_):
         meeting.wait()
         return 200, chat("Score: 10")
 
-    with json_server(answer) as server:
-        results = outcomes("judge", [f"text {i}" for i in range(16)], batch_size=8, url=server.url, model="m")
+    url = reply_with(httpserver, answer)
+    results = outcomes("judge", [f"text {i}" for i in range(16)], batch_size=8, url=url, model="m")
     assert {r.reward for r in results} == {1.0}
 
 
-def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error():
+def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error(httpserver):
     tries: dict[str, int] = {}
 
-    def answer(path, body):  # noqa: ARG001
+    def answer(body):
         content = body["messages"][0]["content"].split("graded:\n")[1].split("\n")[0]
         tries[content] = tries.get(content, 0) + 1
         match content:
@@ -80,8 +79,8 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error():
         return 200, chat("Score: 5")
 
     asked = ["fine", "busy", "down", "refused", "garbled", "silent", "beyond", "other"]
-    with json_server(answer) as server:
-        results = outcomes("judge", asked, url=server.url, model="m")
+    url = reply_with(httpserver, answer)
+    results = outcomes("judge", asked, url=url, model="m")
     assert [r.status for r in results] == ["ok", "ok"] + ["error"] * 6
     assert tries == {**dict.fromkeys(asked, 1), "busy": 2, "down": 2}
     for result, words in zip(
@@ -105,85 +104,83 @@ def test_a_server_that_is_not_there_costs_errors_not_the_stage():
     assert "no reply from http://127.0.0.1:9" in results[0].detail
 
 
-def test_a_server_that_never_answers_costs_its_timeout():
+def test_a_server_that_never_answers_costs_its_timeout(httpserver):
     release = threading.Event()
 
-    def answer(path, body):  # noqa: ARG001
+    def answer(body):
         if "hang" in body["messages"][0]["content"]:
             release.wait(20)
         return 200, chat("Score: 10")
 
     begin = time.monotonic()
-    with json_server(answer) as server:
-        results = outcomes("judge", ["a", "hang", "b"], url=server.url, model="m", timeout=0.5, retries=0)
-        release.set()
+    url = reply_with(httpserver, answer)
+    results = outcomes("judge", ["a", "hang", "b"], url=url, model="m", timeout=0.5, retries=0)
+    release.set()
     assert [r.status for r in results] == ["ok", "error", "ok"]
     assert time.monotonic() - begin < 8
 
 
-def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch):
+def test_the_key_goes_to_the_server_and_nowhere_else(httpserver, monkeypatch):
     monkeypatch.setenv("TRIAL_KEY", KEY)
 
-    def answer(path, body):  # noqa: ARG001
+    def answer(_):
         return 401, {"error": f"invalid key {KEY}"}
 
-    with json_server(answer) as server:
-        (result,) = outcomes("judge", ["a"], url=server.url, model="m", key_env="TRIAL_KEY")
-    (_, headers, body) = server.requests[0]
-    assert headers["Authorization"] == f"Bearer {KEY}"
-    assert KEY not in str(body)
+    url = reply_with(httpserver, answer)
+    (result,) = outcomes("judge", ["a"], url=url, model="m", key_env="TRIAL_KEY")
+    request, _ = httpserver.log[0]
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in str(request.json)
     assert "invalid key ***" in result.detail
     assert KEY not in str(result)
 
 
-def test_scores_are_kept_for_other_processes(tmp_path: Path):
-    with json_server(by_content) as server:
-        options = {"url": f"{server.url}/v1", "model": "m", "cache": str(tmp_path / "scores.sqlite")}
-        first = outcomes("judge", ["forty-two", "41"], **options)
-        assert [r.reward for r in outcomes("judge", ["forty-two", "41"], **options)] == [r.reward for r in first]
-        assert len(server.requests) == 2
-        outcomes("judge", ["forty-two"], **{**options, "model": "other"})
-        assert len(server.requests) == 3
+def test_scores_are_kept_for_other_processes(httpserver, tmp_path: Path):
+    url = reply_with(httpserver, by_content, "/v1/chat/completions")
+    options = {"url": f"{url}/v1", "model": "m", "cache": str(tmp_path / "scores.sqlite")}
+    first = outcomes("judge", ["forty-two", "41"], **options)
+    assert [r.reward for r in outcomes("judge", ["forty-two", "41"], **options)] == [r.reward for r in first]
+    assert len(httpserver.log) == 2
+    outcomes("judge", ["forty-two"], **{**options, "model": "other"})
+    assert len(httpserver.log) == 3
     assert KEY.encode() not in (tmp_path / "scores.sqlite").read_bytes()
 
 
-def vllm(path, body):  # noqa: ARG001
+def vllm(body):
     if any("too long" in text for text in body["input"]):
         return 400, {"error": "too long"}
     data = [{"index": i, "label": "good", "probs": [len(text) / 100, 0.5]} for i, text in enumerate(body["input"])]
     return 200, {"data": data[::-1]}
 
 
-def test_a_classifier_takes_a_batch_in_one_request():
-    with json_server(vllm) as server:
-        results = outcomes(
-            "classifier", ["a" * i for i in range(4)], batch_size=4, url=server.url, template="{completion}"
-        )
-        assert [r.reward for r in results] == [0.0, 0.01, 0.02, 0.03]
-        second = outcomes("classifier", ["abc"], url=server.url, template="{prompt}|{completion}", label=1)
-        assert second[0].reward == 0.5
-    assert server.bodies[-1] == {"input": ["What is 6 x 7?|abc"]}
-    assert sum(len(body["input"]) for body in server.bodies) == 5
+def test_a_classifier_takes_a_batch_in_one_request(httpserver):
+    url = reply_with(httpserver, vllm)
+    results = outcomes("classifier", ["a" * i for i in range(4)], batch_size=4, url=url, template="{completion}")
+    assert [r.reward for r in results] == [0.0, 0.01, 0.02, 0.03]
+    second = outcomes("classifier", ["abc"], url=url, template="{prompt}|{completion}", label=1)
+    assert second[0].reward == 0.5
+    assert bodies(httpserver)[-1] == {"input": ["What is 6 x 7?|abc"]}
+    assert sum(len(body["input"]) for body in bodies(httpserver)) == 5
 
 
-def test_one_text_that_is_refused_does_not_take_its_batch_with_it():
-    with json_server(vllm) as server:
-        results = outcomes("classifier", ["aa", "too long", "aaa", "a"], url=server.url, template="{completion}")
+def test_one_text_that_is_refused_does_not_take_its_batch_with_it(httpserver):
+    url = reply_with(httpserver, vllm)
+    results = outcomes("classifier", ["aa", "too long", "aaa", "a"], url=url, template="{completion}")
     assert [r.status for r in results] == ["ok", "error", "ok", "ok"]
     assert "answered 400" in results[1].detail
 
 
-def test_the_protocol_of_text_embeddings_inference():
-    def tei(path, body):  # noqa: ARG001
+def test_the_protocol_of_text_embeddings_inference(httpserver):
+    def tei(body):
         return 200, [
             [{"label": "bad", "score": 1 - len(text) / 10}, {"label": "good", "score": len(text) / 10}]
             for (text,) in body["inputs"]
         ]
 
-    with json_server(tei) as server:
-        options = {"url": server.url, "protocol": "tei", "template": "{completion}"}
-        assert [r.reward for r in outcomes("classifier", ["a", "bbbb"], label="good", **options)] == [0.1, 0.4]
-        (wrong,) = outcomes("classifier", ["a"], label="fair", **options)
+    url = reply_with(httpserver, tei)
+    options = {"url": url, "protocol": "tei", "template": "{completion}"}
+    assert [r.reward for r in outcomes("classifier", ["a", "bbbb"], label="good", **options)] == [0.1, 0.4]
+    (wrong,) = outcomes("classifier", ["a"], label="fair", **options)
     assert (wrong.status, "no score of class 'fair'" in wrong.detail) == ("error", True)
 
 

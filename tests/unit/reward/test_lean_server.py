@@ -10,7 +10,7 @@ from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.graders.lean import is_proved
 from components.reward.grading_pool import GraderPool, GradingTask
-from tests.support.json_server import json_server
+from tests.support.json_replies import bodies, reply_with
 
 HEADER = "import Mathlib\n"
 STATEMENT = "theorem two : 1 + 1 = 2 := by sorry"
@@ -44,8 +44,7 @@ def told(code):
     return {"env": 1, "messages": [message("warning", "unused variable"), message("info", f"'{name}' {axioms[word]}")]}
 
 
-def check(path, body):
-    assert path == "/api/check"
+def check(body):
     assert body["timeout"] == 60
     results = []
     for snippet in body["snippets"]:
@@ -58,25 +57,24 @@ def check(path, body):
     return 200, {"results": results[::-1]}
 
 
-def verify(path, body):
-    assert path == "/verify"
+def verify(body):
     return 200, {
         "results": [{"custom_id": c["custom_id"], "response": {**told(c["proof"]), "time": 0.1}} for c in body["codes"]]
     }
 
 
-def pool(server, **options):
-    given = {"url": server.url, "mathlib": "v4.9.0", "request_timeout": 70, "retries": 1, **options}
+def pool(url, **options):
+    given = {"url": url, "mathlib": "v4.9.0", "request_timeout": 70, "retries": 1, **options}
     return GraderPool(resolve_graders([GraderSpec(name="lean", options=given)]), 1, 200.0, 32)
 
 
-def outcomes(server, proofs, metadata=METADATA, **options):
-    with pool(server, **options) as grading:
+def outcomes(url, proofs, metadata=METADATA, **options):
+    with pool(url, **options) as grading:
         found = dict(grading.grade([GradingTask("p", f"```lean4\n{proof}\n```", None, metadata) for proof in proofs]))
         return [found[i] for i in range(len(proofs))], grading.versions
 
 
-def test_lean_decides_and_its_axioms_are_looked_at():
+def test_lean_decides_and_its_axioms_are_looked_at(httpserver):
     proofs = [
         "by plain",
         "by classical",
@@ -88,8 +86,8 @@ def test_lean_decides_and_its_axioms_are_looked_at():
         "by crash",
         "by lost",
     ]
-    with json_server(check) as server:
-        results, versions = outcomes(server, proofs)
+    url = reply_with(httpserver, check, "/api/check")
+    results, versions = outcomes(url, proofs)
     assert [(r.status, r.reward) for r in results] == [
         ("ok", 1.0), ("ok", 1.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0), ("ok", 0.0),
         ("timeout", 0.0), ("error", 0.0), ("error", 0.0),
@@ -100,52 +98,52 @@ def test_lean_decides_and_its_axioms_are_looked_at():
     ]  # fmt: skip
     assert "timed out in 60.0 seconds" in results[6].detail
     assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
-    sent = [snippet["code"] for body in server.bodies[1:] for snippet in body["snippets"]]
+    sent = [snippet["code"] for body in bodies(httpserver)[1:] for snippet in body["snippets"]]
     assert f"{HEADER}\ntheorem two : 1 + 1 = 2 := by plain\n\n#print axioms two\n" in sent
     assert not any("sorry" in code for code in sent)
 
 
-def test_proofs_go_in_batches():
-    with json_server(check) as server:
-        results, _ = outcomes(server, [f"by plain -- {i}" for i in range(20)], per_request=8)
+def test_proofs_go_in_batches(httpserver):
+    url = reply_with(httpserver, check, "/api/check")
+    results, _ = outcomes(url, [f"by plain -- {i}" for i in range(20)], per_request=8)
     assert {r.reward for r in results} == {1.0}
-    assert sorted(len(body["snippets"]) for body in server.bodies[1:]) == [4, 8, 8]
+    assert sorted(len(body["snippets"]) for body in bodies(httpserver)[1:]) == [4, 8, 8]
 
 
-def test_the_first_versions_protocol():
-    with json_server(verify) as server:
-        results, versions = outcomes(server, ["by plain", "by wrong"], protocol="verify")
+def test_the_first_versions_protocol(httpserver):
+    url = reply_with(httpserver, verify, "/verify")
+    results, versions = outcomes(url, ["by plain", "by wrong"], protocol="verify")
     assert [r.reward for r in results] == [1.0, 0.0]
     assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
 
 
-def test_a_busy_server_is_asked_again():
+def test_a_busy_server_is_asked_again(httpserver):
     busy = []
 
-    def answer(path, body):
+    def answer(body):
         if "plain" in str(body) and not busy:
             busy.append(1)
             return 429, {"detail": "No available REPLs"}
-        return check(path, body)
+        return check(body)
 
-    with json_server(answer) as server:
-        results, _ = outcomes(server, ["by plain"])
+    url = reply_with(httpserver, answer, "/api/check")
+    results, _ = outcomes(url, ["by plain"])
     assert [r.reward for r in results] == [1.0]
 
 
-def test_a_broken_server_is_an_error_of_its_own_batch():
-    def answer(path, body):
-        return (500, {"detail": "broken"}) if "break" in str(body) else check(path, body)
+def test_a_broken_server_is_an_error_of_its_own_batch(httpserver):
+    def answer(body):
+        return (500, {"detail": "broken"}) if "break" in str(body) else check(body)
 
-    with json_server(answer) as server:
-        results, _ = outcomes(server, ["by plain", "by break plain"], per_request=1)
+    url = reply_with(httpserver, answer, "/api/check")
+    results, _ = outcomes(url, ["by plain", "by break plain"], per_request=1)
     assert [r.status for r in results] == ["ok", "error"]
     assert "answered 500" in results[1].detail
 
 
-def test_a_prompt_that_is_none_of_lean():
-    with json_server(check) as server:
-        ((result,), _) = outcomes(server, ["by plain"], metadata="{}")
+def test_a_prompt_that_is_none_of_lean(httpserver):
+    url = reply_with(httpserver, check, "/api/check")
+    ((result,), _) = outcomes(url, ["by plain"], metadata="{}")
     assert (result.status, result.detail) == ("error", "ValueError: the prompt has no formal_statement")
 
 
@@ -160,8 +158,9 @@ def test_a_prompt_that_is_none_of_lean():
         (check, {"timeout": 70}, "request_timeout must exceed timeout"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_before_anything_is_graded(answer, options, words):
-    with json_server(answer) as server, pytest.raises(InputError) as caught, pool(server, **options):
+def test_a_server_that_cannot_be_used_is_told_before_anything_is_graded(httpserver, answer, options, words):
+    url = reply_with(httpserver, answer, "/api/check")
+    with pytest.raises(InputError) as caught, pool(url, **options):
         pass
     assert words in str(caught.value)
 
