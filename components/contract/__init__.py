@@ -1,4 +1,4 @@
-"""What the stages agree on: schemas, run layout, manifests, configuration.
+"""The contract between stages: schemas, run layout, manifests, configuration.
 
-Imports neither torch, vllm nor kfp, so that every image and every laptop can hold it.
+It imports neither torch, vllm nor kfp, so that every image and every laptop can install it.
 """

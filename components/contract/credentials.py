@@ -1,4 +1,4 @@
-"""Finds credentials where a configuration must not hold any: it is stored in runs, compiled and logged."""
+"""Detection of credentials in a configuration, which is stored in runs, compiled into pipelines and logged."""
 
 import re
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ _URL = re.compile(r"\s*\w+://")
 
 
 def has_user(url: str) -> bool:
-    """Whether this is a URL with a user name or password before its host."""
+    """Return whether a URL has a user name or password before its host."""
     return bool(_USER_IN_URL.match(url))
 
 
 def credentials_in(options: dict[str, Any]) -> list[str]:
-    """Dotted names of the values that are credentials by their name, or URLs with a user or a credential in them.
+    """Return the dotted names of values that are credentials by their name, or URLs that contain one.
 
-    A name such as `key_env` says where a credential is found; a number called a token is a count or an id, and null
-    and true or false are nothing secret.
+    A name such as `key_env` is that of an environment variable, a number called a token is a count or an id, and
+    booleans and null are never secret.
     """
     return sorted(_found(options, ""))
 

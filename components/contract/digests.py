@@ -16,10 +16,10 @@ def file_digest(path: Path) -> str:
 
 
 def json_digest(value: Any) -> str:
-    """Digest of a JSON value, independent of key order."""
+    """Return the digest of a JSON value, independent of key order."""
     return bytes_digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 31-bit seed from the run seed and the place of a draw; equal parts give equal seeds on every machine."""
+    """Derive a 31-bit seed from the run's seed and the place of a draw; equal parts give equal seeds everywhere."""
     return int(json_digest(list(parts))[:8], 16) & 0x7FFFFFFF

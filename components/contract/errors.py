@@ -101,7 +101,7 @@ def _nearest(path: str, known: Sequence[str]) -> str | None:
 
 
 def _is_union_member(part: int | str) -> bool:
-    """Whether pydantic added this part of a path to tell the members of a union apart."""
+    """Return whether pydantic added this part of a path to tell the members of a union apart."""
     return isinstance(part, str) and (part in _UNION_MEMBERS or "[" in part)
 
 

@@ -1,4 +1,4 @@
-"""Every key of a run in object storage; no other module spells one."""
+"""Keys of a run in object storage; no other module spells one."""
 
 import re
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _COMMIT = re.compile(
 
 @dataclass(frozen=True)
 class Round:
-    """One sampling of a policy: an iteration, or the evaluation of the last policy.
+    """One rollout and its rewards: an iteration, or the evaluation of the last policy.
 
-    `number` of an iteration counts from 1; it makes policy `number` from policy `number - 1`, which it samples with
-    unless iterations are pipelined. `number` of an evaluation is the version of the policy it evaluates.
+    Iterations count from 1: iteration n trains policy n from policy n - 1, which it samples unless iterations are
+    pipelined. The number of an evaluation is the version of the policy it evaluates.
     """
 
     kind: str
@@ -42,24 +42,24 @@ class Round:
 
     @classmethod
     def parse(cls, text: str) -> "Round":
-        """Read `iteration-0003` or `evaluation-0003`, the form that travels between pipeline tasks.
+        """Parse `iteration-0003` or `evaluation-0003`, the form that pipeline tasks pass on.
 
         Raises:
             InputError: the text is neither.
         """
         kind, _, number = text.partition("-")
         if kind not in _KINDS or not number.isdecimal() or (kind == "iteration" and int(number) == 0):
-            raise InputError(f"{text!r} is no round; write iteration-0001, evaluation-0004 or final")
+            raise InputError(f"{text!r} is not a valid round; write iteration-0001, evaluation-0004 or final")
         return cls(kind, int(number))
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.number:04d}"
 
     def policy_version(self, staleness: int) -> int:
-        """Version of the policy that is sampled; 0 is the base policy.
+        """Return the version of the policy that is sampled; 0 is the base policy.
 
         Args:
-            staleness: `loop.staleness`, by how many policies sampling is behind training.
+            staleness: `loop.staleness`, the number of policies by which sampling lags behind training.
         """
         return max(0, self.number - 1 - staleness) if self.kind == "iteration" else self.number
 
@@ -72,7 +72,8 @@ class Round:
 class RunLayout:
     """Keys below the store's root, as `/`-separated strings without a leading slash.
 
-    Raises InputError where `run` is no `run.name`.
+    Raises:
+        InputError: `run` is not a valid `run.name`.
     """
 
     run: str
@@ -96,11 +97,11 @@ class RunLayout:
         return f"{self.root}/prompts"
 
     def policy(self, version: int) -> str:
-        """Directory of a policy in Hugging Face format."""
+        """Return the directory of a policy in Hugging Face format."""
         return f"{self.root}/policy" if version == 0 else f"{self.train(version)}/policy"
 
     def policy_commit(self, version: int) -> str:
-        """Directory whose manifest commits that policy."""
+        """Return the directory whose manifest commits a policy."""
         return f"{self.root}/policy" if version == 0 else self.train(version)
 
     def _round(self, round_: Round, below: str = "") -> str:
@@ -114,18 +115,18 @@ class RunLayout:
         return f"{self._round(round_)}/reward/shard-{shard:03d}"
 
     def rescored(self, name: str, round_: Round, shard: int) -> str:
-        """Rewards of other graders than those of the run, which no stage reads."""
+        """Return the directory of rewards by other graders than the run's own, which no stage reads."""
         return f"{self._round(round_, f'rescored/{name}/')}/shard-{shard:03d}"
 
     def train(self, iteration: int) -> str:
         return f"{self._round(Round.iteration(iteration))}/train"
 
     def checkpoints(self, iteration: int) -> str:
-        """Directory of the checkpoints inside that iteration's pass."""
+        """Return the directory of the checkpoints inside an iteration."""
         return f"{self.train(iteration)}/checkpoints"
 
     def checkpoint(self, iteration: int, mini_batches: int) -> str:
-        """After so many mini-batches."""
+        """Return the directory of the checkpoint after so many mini-batches."""
         return f"{self.checkpoints(iteration)}/{mini_batches:06d}"
 
     @property
@@ -133,16 +134,16 @@ class RunLayout:
         return f"{self.root}/report"
 
     def committed_stage(self, key: str) -> StageName | None:
-        """The stage whose outputs an object commits; None if it is no manifest, or that of the report.
+        """Return the stage whose outputs an object commits; None for other objects and the report's manifest.
 
-        The report is written anew whenever it is outdated, so it commits its stage to nothing.
+        The report is rewritten whenever it is outdated, so its manifest does not bind the configuration.
         """
         match = _COMMIT.fullmatch(key.removeprefix(f"{self.root}/"))
         return cast(StageName, match[1] or "prepare") if match else None
 
     @property
     def tracking(self) -> str:
-        """What has been sent to the tracking server."""
+        """Record of what was sent to the tracking server."""
         return f"{self.root}/tracking.json"
 
 
@@ -151,7 +152,7 @@ def part_name(index: int) -> str:
 
 
 def part_index(name: str) -> int | None:
-    """The number in a part's file name; None for other files."""
+    """Return the number in a part's file name; None for other files."""
     match = re.fullmatch(r"part-(\d{5,})\.parquet", name)
     return int(match[1]) if match else None
 

@@ -25,7 +25,7 @@ class Output(BaseModel):
 
 
 class Timings(BaseModel):
-    """Seconds a stage spent, by what it spent them on."""
+    """Seconds that a stage spent, by kind of work."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     started: datetime
@@ -45,7 +45,7 @@ class _Versioned(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a stage made, from what, and how long it took. Written last, create-only."""
+    """The outputs of a stage, their inputs and timings. Written last, create-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: int = CONTRACT_VERSION
@@ -62,18 +62,18 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Identity of the content: digest over paths and SHA-256 of all outputs, not over timings."""
+        """Identity of the content: digest over paths and SHA-256 of all outputs, without timings."""
         return outputs_digest(self.outputs)
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The facts that are numbers."""
+        """Facts that are numbers."""
         facts = self.facts.items()
         return {key: float(v) for key, v in facts if isinstance(v, int | float) and not isinstance(v, bool)}
 
     @property
     def holds_policy(self) -> bool:
-        """False for a train stage that stopped at the target: it commits no policy."""
+        """True if a policy is among the outputs; a train stage that stopped at the target commits none."""
         return any(output.path.endswith(".safetensors") for output in self.outputs)
 
     def to_json(self) -> bytes:
@@ -84,7 +84,7 @@ class Manifest(BaseModel):
         """Parse a stored manifest.
 
         Raises:
-            InputError: not a manifest, or of a version this code does not know.
+            InputError: not a manifest, or one of another version.
         """
         try:
             # First, because the fields of another version differ.
@@ -94,7 +94,7 @@ class Manifest(BaseModel):
             raise explain_validation(error, f"{where} is not a manifest of this program") from None
 
     def mismatch(self, inputs: Mapping[str, str], config_digest: str) -> str | None:
-        """Why this manifest does not stand for the given inputs and configuration; None if it does."""
+        """Return why the outputs do not match the given inputs and configuration; None if they do."""
         if self.config_digest != config_digest:
             return "another configuration"
         changed = [key for key in sorted(inputs.keys() | self.inputs.keys()) if inputs.get(key) != self.inputs.get(key)]
@@ -113,7 +113,7 @@ _TOKENIZER_PARTS = ("tokenizer", "vocab", "merges", "special_tokens", "added_tok
 
 
 def policy_digests(outputs: tuple[Output, ...] | list[Output], below: str = "") -> dict[str, str]:
-    """`weights_digest` and `tokenizer_digest` of a policy whose files lie in the sub-directory `below`."""
+    """Return `weights_digest` and `tokenizer_digest` of a policy in the sub-directory `below`."""
     prefix = f"{below}/" if below else ""
     inside = [o.model_copy(update={"path": o.path.removeprefix(prefix)}) for o in outputs if o.path.startswith(prefix)]
     weights = tuple(o for o in inside if o.path.endswith(".safetensors"))

@@ -11,7 +11,7 @@ _FORM = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w.-]+)|/(?P<versio
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model of the registry, and which of its versions: by alias or by number, never both."""
+    """A registered model and one of its versions, by alias or by number."""
 
     name: str
     alias: str | None
@@ -19,13 +19,17 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> "ModelReference":
-        """Raises InputError where the text is no such reference."""
+        """Parse a reference.
+
+        Raises:
+            InputError: the text is not a valid reference.
+        """
         match = _FORM.fullmatch(text)
         if match is None:
-            raise InputError(f"{text!r} names no registered model; write models:/NAME@champion or models:/NAME/3")
+            raise InputError(f"{text!r} is not a valid model reference; write models:/NAME@champion or models:/NAME/3")
         return cls(match["name"], match["alias"], match["version"])
 
 
 def is_model_reference(path: str) -> bool:
-    """Whether a `model.path` is looked up in the registry."""
+    """Return whether a `model.path` refers to the registry."""
     return path.startswith(SCHEME)

@@ -1,4 +1,4 @@
-"""How tasks of reasoning-gym travel: what their verifier needs, as a prompt's metadata."""
+"""Tasks of reasoning-gym as metadata of a prompt, with everything their verifier needs."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ _TUPLE = "__tuple__"
 
 
 def pack_task(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of a task. JSON has no tuples, and verifiers tell them from lists: they are marked."""
+    """Return a task as metadata; tuples are marked, because JSON has none and verifiers distinguish them from lists."""
     return {KIND: kind, "question": entry["question"], "task": _marked(entry["metadata"])}
 
 
 def unpack_task(metadata: dict[str, Any], answer: str | None) -> tuple[str, dict[str, Any]]:
-    """Kind and entry of a task, from its prompt's metadata and answer.
+    """Return the kind and the entry of a task from its prompt's metadata and answer.
 
     Raises:
-        ValueError: the prompt is none of reasoning-gym's.
+        ValueError: the prompt is not a task of reasoning-gym.
     """
     if not {KIND, "question", "task"} <= metadata.keys():
-        raise ValueError("this grader verifies tasks of reasoning-gym (data.train: reasoning_gym:<name>)")
+        raise ValueError("this grader needs tasks of reasoning-gym (data.train: reasoning_gym:<name>)")
     return metadata[KIND], {
         "question": metadata["question"],
         "answer": answer,

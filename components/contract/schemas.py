@@ -1,4 +1,4 @@
-"""Arrow schemas of prompts, trajectories and rewards, and the checks that a table fits them."""
+"""Arrow schemas of prompts, trajectories and rewards, and validation of tables against them."""
 
 import json
 from collections.abc import Mapping
@@ -61,12 +61,12 @@ _BY_NAME = {"prompts": PROMPTS, "trajectories": TRAJECTORIES, "rewards": REWARDS
 
 
 def with_metadata(schema: pa.Schema, facts: Mapping[str, object]) -> pa.Schema:
-    """The schema with its version and the given facts as JSON under the key `rapid`."""
+    """Return the schema with its version and the given facts as JSON under the key `rapid`."""
     return schema.with_metadata({"rapid": json.dumps({"schema_version": SCHEMA_VERSION, **facts}, sort_keys=True)})
 
 
 def read_facts(schema: pa.Schema, where: str) -> dict[str, object]:
-    """The facts stored with a table.
+    """Return the facts stored with a table.
 
     Raises:
         InputError: the table was not written by this program, or with another schema version.
@@ -102,7 +102,7 @@ def validate(table: pa.Table, kind: str, where: str) -> None:
 
 
 def validate_columns(table: pa.Table, kind: str, where: str) -> None:
-    """Check names, types and nulls of a table's columns. Raises InputError as `validate` does."""
+    """Check names, types and nulls of a table's columns; errors as in `validate`."""
     schema = _BY_NAME[kind]
     if not table.schema.remove_metadata().equals(schema):
         missing = [f.name for f in schema if f.name not in table.column_names]
@@ -115,7 +115,7 @@ def validate_columns(table: pa.Table, kind: str, where: str) -> None:
 
 
 def trajectory_problems(table: pa.Table) -> list[tuple[int, str]]:
-    """(row, reason) of rows of a trajectories table that cannot be right by themselves, by row."""
+    """Return (row, reason) of each invalid row of a trajectories table, in order of rows."""
     tokens, logprobs = (table[name].combine_chunks() for name in ("completion_token_ids", "behaviour_logprobs"))
     token_lengths = pc.list_value_length(tokens).to_numpy(zero_copy_only=False)
     logprob_lengths = pc.list_value_length(logprobs).to_numpy(zero_copy_only=False)
@@ -127,8 +127,8 @@ def trajectory_problems(table: pa.Table) -> list[tuple[int, str]]:
     for bad, reason in (
         (token_lengths != logprob_lengths, "behaviour_logprobs and completion_token_ids differ in length"),
         (token_lengths == 0, "completion_token_ids is empty"),
-        (~np.isin(table["split"].to_pylist(), SPLITS), f"split is none of {SPLITS}"),
-        (~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS), f"finish_reason not in {FINISH_REASONS}"),
+        (~np.isin(table["split"].to_pylist(), SPLITS), f"split is not in {SPLITS}"),
+        (~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS), f"finish_reason is not in {FINISH_REASONS}"),
     ):
         found += [(int(row), reason) for row in np.flatnonzero(bad)]
     return sorted(found)
@@ -137,14 +137,14 @@ def trajectory_problems(table: pa.Table) -> list[tuple[int, str]]:
 def _validate_prompts(table: pa.Table, where: str) -> None:
     _unique(table, ("prompt_id",), where)
     _refuse(pc.list_value_length(table["prompt_token_ids"]).to_numpy() == 0, where, "prompt_token_ids is empty")
-    _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is none of {SPLITS}")
+    _refuse(~np.isin(table["split"].to_pylist(), SPLITS), where, f"split is not in {SPLITS}")
 
 
 def _validate_rewards(table: pa.Table, where: str) -> None:
     _unique(table, ("group_id", "sample_index"), where)
     rewards = table["reward"].to_numpy()
     _refuse(~np.isfinite(rewards), where, "reward is not finite")
-    _refuse(~np.isin(table["status"].to_pylist(), STATUSES), where, f"status is none of {STATUSES}")
+    _refuse(~np.isin(table["status"].to_pylist(), STATUSES), where, f"status is not in {STATUSES}")
 
 
 def _unique(table: pa.Table, columns: tuple[str, ...], where: str) -> None:

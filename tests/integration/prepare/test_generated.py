@@ -94,7 +94,7 @@ def test_tuples_survive_the_journey():
     entry = {"question": "q", "answer": "a", "metadata": {"grid": ((1, 2), [3]), "n": {"k": (4,)}}}
     packed = json.loads(json.dumps(pack_task("kind", entry)))
     assert unpack_task(packed, "a") == ("kind", entry)
-    with pytest.raises(ValueError, match="verifies tasks of reasoning-gym"):
+    with pytest.raises(ValueError, match="needs tasks of reasoning-gym"):
         unpack_task({"level": 3}, "a")
 
 

@@ -75,7 +75,7 @@ def test_the_base_policy_may_be_evaluated() -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "iteration", "iteration-", "iteration-x", "iteration-0000", "round-0001"])
 def test_what_is_no_round(text: str) -> None:
-    with pytest.raises(InputError, match="is no round; write iteration-0001, evaluation-0004 or final"):
+    with pytest.raises(InputError, match="is not a valid round; write iteration-0001, evaluation-0004 or final"):
         Round.parse(text)
 
 
