@@ -1,8 +1,8 @@
-"""Writes the table of estimates in configs/paper/README.md: what `rapid run CONFIG --dry-run` says of each, at most.
+"""Write the table of estimates in configs/paper/README.md, as `rapid run CONFIG --dry-run` prints them.
 
     python configs/paper/table.py
 
-The figures need no data and no weights: the sizes of the models are in `models/`.
+The estimates need neither data nor weights: the configurations of the models are in `models/`.
 """
 
 import json
@@ -31,7 +31,7 @@ HEADINGS = (
 
 
 def row(task: str, model: str) -> list[str]:
-    """One configuration with one model."""
+    """Return the cells of one configuration with one model."""
     config = load_config(HERE / f"{task}.yaml", [f"model.path={model}"])
     path = HERE / "models" / MODELS[model] / "config.json"
     shape = ModelShape.of(json.loads(path.read_text(encoding="utf-8")), str(path))
@@ -51,14 +51,14 @@ def row(task: str, model: str) -> list[str]:
 
 
 def table() -> str:
-    """All of them, as Markdown."""
+    """Return the table in Markdown."""
     rows = [list(HEADINGS), ["---", "---", *["---:"] * (len(HEADINGS) - 2)]]
     rows += [row(task, model) for task in TASKS for model in MODELS]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def with_table(text: str) -> str:
-    """A text whose table, between the two marks, is this one."""
+    """Replace the table between the two marks of a text."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
 

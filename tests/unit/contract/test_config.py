@@ -1,5 +1,6 @@
 """Configuration: read, overridden, validated."""
 
+import json
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.resolve import config_json, load_config, parse_config
+from components.contract.resolve import config_json, load_config, parse_config, stored_config
 from components.contract.reward_config import GraderSpec
 from components.contract.section import known_keys
 from components.contract.train_config import ObjectiveSection
@@ -264,6 +265,20 @@ def test_texts_that_are_no_configuration(text: str, message: str) -> None:
         parse_config(text, what="my.yaml")
     assert re.match("my.yaml[ :,]", str(refused.value))
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_of_an_older_version_is_refused_in_one_line() -> None:
+    config = parse_config(MINIMAL)
+    assert stored_config(config_json(config), "s3://b/config.json") == config
+    older = json.loads(config_json(config))
+    del older["version"]
+    older["rollout"]["top_p"] = 1.0
+    with pytest.raises(InputError) as refused:
+        stored_config(json.dumps(older), "s3://b/config.json")
+    assert str(refused.value) == (
+        "s3://b/config.json was written by another version of RAPID (format 1, this one reads 2); "
+        "start a new run under another run.name"
+    )
 
 
 def test_a_long_value_is_not_repeated_in_full() -> None:
