@@ -2,7 +2,7 @@
 
 The parts are those of the stages: prompts and seeds of `components.rollout.groups`, the engine of
 `components.rollout.engine`, the grading processes of `components.reward.grading_pool`, the updates of
-`components.train.update`. Nothing is stored and no process starts between iterations, so on-policy methods with
+`components.train.trainer`. Nothing is stored and no process starts between iterations, so on-policy methods with
 hundreds of iterations can be measured too. `tests/integration/benchmarks/test_resident.py` compares a run with the
 pipeline's.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 
 from benchmarks.learning.engine import ResidentEngine
 from benchmarks.learning.tasks import Problem, Task
@@ -28,14 +27,9 @@ from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.rollout.engine import Completion, GroupRequest, SamplingSpec
 from components.rollout.groups import Group, held_out_groups, training_groups
-from components.train.gradient import Terms
-from components.train.logprobs import Scorer
-from components.train.memory import keep_freed_memory
-from components.train.optimizer import build_optimizer
-from components.train.policy import load_policy
-from components.train.processes import Processes
+from components.train.distributed import Processes
+from components.train.trainer import UpdateProgress, build_trainer, keep_freed_memory, update_policy
 from components.train.trajectories import Trajectories
-from components.train.update import Pass, run_pass
 
 
 @dataclass
@@ -131,13 +125,7 @@ class Resident:
 
     def __init__(self, config: RunConfig, bench: Bench) -> None:
         self._config, self._bench, self._task = config, bench, bench.task
-        train = config.train
-        self._processes = Processes.join()
-        self._model = load_policy(bench.policy, train, self._processes.device)
-        dtype = getattr(torch, train.compute_dtype)
-        self._scorer = Scorer(self._model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
-        self._optimizer = build_optimizer(self._model, train)
-        self._terms = Terms.of(config)
+        self._trainer = build_trainer(config, bench.policy, Processes.init())
         self._seconds = Seconds()
         self._completions = self._sampled_tokens = 0
 
@@ -149,7 +137,7 @@ class Resident:
         course, step, iteration, due = Course(), 0, 0, 0
         while True:
             with self._clocked("hand_over"):
-                self._bench.engine.take(self._model)
+                self._bench.engine.take(self._trainer.policy.model)
             if step >= due or step >= steps:
                 course.points.append(self._evaluate(step, iteration))
                 due = step - step % evaluate_every + evaluate_every
@@ -159,16 +147,7 @@ class Resident:
             iteration += 1
             data = self._rollout(iteration)
             with self._clocked("updating"):
-                result = run_pass(
-                    self._scorer,
-                    self._optimizer,
-                    data,
-                    self._config,
-                    iteration,
-                    Pass(step=step),
-                    self._processes,
-                    self._terms,
-                )
+                result = update_policy(self._trainer, data, iteration, UpdateProgress(step=step))
             course.steps += result.steps
             course.updates.append(len(result.steps))
             if result.ended_early:

@@ -72,7 +72,7 @@ def _train(task: Task, into: Path, report: Callable[[int, float], None]) -> None
     import torch
     from transformers.utils import logging
 
-    from components.train.memory import keep_freed_memory
+    from components.train.trainer import keep_freed_memory
 
     keep_freed_memory()
     torch.manual_seed(_SEED)

@@ -62,32 +62,20 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     """
     import torch
 
-    from components.train.gradient import Terms
-    from components.train.logprobs import Scorer
-    from components.train.memory import keep_freed_memory
-    from components.train.optimizer import build_optimizer
-    from components.train.policy import compile_layers, load_policy
-    from components.train.processes import Processes
-    from components.train.update import Pass, run_pass
+    from components.train.distributed import Processes
+    from components.train.trainer import UpdateProgress, build_trainer, keep_freed_memory, update_policy
 
     stored = read(directory)
     config = configuration(stored, settings)
-    train = config.train
     data = trajectories(stored)
     keep_freed_memory()  # as the stage does
     alone = Processes(0, 1, torch.device(device))
     meter = Meter(device)
-    model = load_policy(directory, train, alone.device)
-    dtype = getattr(torch, train.compute_dtype)
-    scorer = Scorer(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
-    if train.compile:
-        compile_layers(model)
-    optimizer = build_optimizer(model, train)
-    terms = Terms.of(config)
+    trainer = build_trainer(config, directory, alone)
     seconds, first = [], None
     for step in range(steps + 1):
         begin = time.perf_counter()
-        result = run_pass(scorer, optimizer, data, config, 1, Pass(step=step), alone, terms)
+        result = update_policy(trainer, data, 1, UpdateProgress(step=step))
         if device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)

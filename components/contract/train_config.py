@@ -1,92 +1,17 @@
 """Configuration of the training stage."""
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.contract.objective_config import ObjectiveSection, RapidOptions
 from components.contract.section import Count, Decay, Fraction, Positive, Section, affects
-
-ObjectiveName = Literal[
-    "rapid", "rapid_clip", "pg", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "topr", "token_is", "sft"
-]
-Baseline = Literal["weighted", "self_normalised", "mean", "leave_one_out"]
-Normalisation = Literal["sum", "sequence", "token", "constant"]
 
 CPU_LOGITS = 1 << 24
 """float32 logits of a chunk where `logprob_chunk` is null: 64 MiB."""
 
 GPU_LOGITS = 1 << 28
 """1 GiB: matrix products want more rows there."""
-
-# The options each objective has, with the values of its paper or, where that gives none, of its reference code.
-OBJECTIVE_OPTIONS: dict[ObjectiveName, dict[str, Any]] = {
-    "rapid": {"truncation": 2.0, "ratio": "sequence", "baseline": "weighted", "normalisation": "sum"},
-    "rapid_clip": {
-        "truncation": 2.0,
-        "clip": 0.2,
-        "clip_high": 0.2,
-        "ratio": "token",
-        "baseline": "weighted",
-        "normalisation": "sequence",
-    },
-    "pg": {"normalisation": "sum"},
-    "rloo": {"normalisation": "sum"},
-    "grpo": {"clip": 0.2, "clip_high": 0.2, "normalisation": "sequence"},
-    "dr_grpo": {"clip": 0.2, "clip_high": 0.2, "normalisation": "constant"},
-    "dapo": {"clip": 0.2, "clip_high": 0.28, "normalisation": "token"},
-    "gspo": {"clip": 3e-4, "clip_high": 4e-4, "normalisation": "sequence"},
-    "cispo": {"truncation": 5.0, "normalisation": "token"},
-    "topr": {"normalisation": "sum"},
-    "token_is": {"truncation": 2.0, "normalisation": "token"},
-    "sft": {"normalisation": "token"},
-}
-
-
-class ObjectiveSection(Section):
-    """The policy-gradient objective; formulas stand in `components.train.objectives`.
-
-    Options left out have the objective's own values; options that an objective does not have are refused.
-    """
-
-    shorthand = "name"
-    name: ObjectiveName = "rapid"
-    truncation: Positive | Literal["off"] | None = Field(
-        default=None, description="bound C on importance weights, or off"
-    )
-    clip: Positive | None = Field(default=None, description="epsilon below 1 of the clipped surrogates")
-    clip_high: Positive | None = Field(default=None, description="epsilon above 1; null: as clip where that is given")
-    ratio: Literal["sequence", "token"] | None = Field(
-        default=None,
-        description="what is weighted or clipped: rapid's sequence ratio is the product over tokens, rapid_clip's its "
-        "geometric mean, as in GSPO",
-    )
-    baseline: Baseline | None = Field(default=None, description="what is subtracted from a reward")
-    normalisation: Normalisation | None = Field(
-        default=None,
-        description="of the loss: sum over a sequence's tokens, mean per sequence, mean over all tokens, or sum "
-        "divided by rollout.max_tokens; then mean over sequences",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_values(cls, value: Any) -> Any:
-        value = {"name": value} if isinstance(value, str) else value or {}
-        name: Any = value.get("name", "rapid") if isinstance(value, dict) else None
-        if name not in get_args(ObjectiveName):
-            return value
-        own = OBJECTIVE_OPTIONS[name]
-        given = {key: option for key, option in value.items() if option is not None}
-        for key in given:
-            if key != "name" and key in cls.model_fields and key not in own:
-                raise ValueError(f"the objective {name} has no {key}; it has {', '.join(own)}")
-        if "clip" in given:
-            given.setdefault("clip_high", given["clip"])
-        return {**own, **given}
-
-    @property
-    def bound(self) -> float | None:
-        """C; None where weights are not truncated."""
-        return self.truncation if isinstance(self.truncation, float) else None
 
 
 class OverlongSection(Section):
@@ -123,7 +48,7 @@ class LoraSection(Section):
 class TrainSection(Section):
     """Policy updates on one batch of trajectories."""
 
-    objective: Annotated[ObjectiveSection, affects("train")] = ObjectiveSection()
+    objective: Annotated[ObjectiveSection, affects("train")] = RapidOptions()
     cloning: Annotated[CloningSection, affects("train")] = CloningSection()
     kl_coefficient: Annotated[float, affects("train")] = Field(
         default=0.0, ge=0.0, description="KL to the base policy, as in GRPO; 0: none"
@@ -203,11 +128,11 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _cloning_has_one_place(self) -> Self:
-        if self.objective.name == "sft" and self.cloning.coefficient:
+        if self.objective.clones and self.cloning.coefficient:
             raise ValueError("cloning.coefficient adds cloning to another objective; sft is cloning alone")
-        if self.zero_signal_groups == "drop" and (self.objective.name == "sft" or self.cloning.coefficient):
+        if self.zero_signal_groups == "drop" and (self.objective.clones or self.cloning.coefficient):
             raise ValueError(
                 "zero_signal_groups=drop leaves out groups of nothing but verified completions, which sft and cloning "
-                "learn from; use keep"
+                "train on; use keep"
             )
         return self

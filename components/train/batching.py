@@ -8,14 +8,40 @@ from torch import Tensor
 
 from components.contract.digests import derive_seed
 from components.contract.errors import InputError
-from components.contract.train_config import OverlongSection
-from components.train.microbatch import MicroBatch, build_micro_batch
-from components.train.partition import part_tokens, partition, plan_cost
-from components.train.processes import Processes
+from components.contract.train_config import OverlongSection, TrainSection
+from components.train.distributed import Processes
+from components.train.packing import packed_inputs
 from components.train.trajectories import Trajectories
 
-FIRST_PASS_COST = 1.0 / 3.0
+EXTRA_FORWARD_COST = 1.0 / 3.0
 """A forward pass without gradient, as a share of forward and backward."""
+
+MICRO_BATCH_OVERHEAD = 128
+"""Cost of one more forward and backward pass whatever its size, in tokens."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Sequences of one forward pass, padded on the right side by side or packed into one row.
+
+    The last token of a sequence predicts nothing and is left out. Under causal attention no token sees those to its
+    right, so real tokens have their own positions 0, 1, 2, ... and padding changes nothing.
+
+    Attributes:
+        rows_N: int64, indices of the sequences in their mini-batch.
+        inputs: the decoder's arguments; `input_ids` is int64 [sequences, longest] or, packed, [1, tokens].
+        predictors_T: int64, indices into the flattened input whose outputs predict the completion tokens.
+        targets_T: int64, the completion tokens.
+        behaviour_logprobs_T: float32.
+        sequence_T: int64, the sequence of each completion token, from 0 within this micro-batch.
+    """
+
+    rows_N: Tensor
+    inputs: dict[str, Tensor | int]
+    predictors_T: Tensor
+    targets_T: Tensor
+    behaviour_logprobs_T: Tensor
+    sequence_T: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,11 +51,11 @@ class MiniBatch:
     Attributes:
         rewards_N: float32.
         group_N: int64, from 0 within the mini-batch.
-        lengths_N: int64, completion tokens that are trained; 0 for a masked sequence.
+        lengths_N: int64, completion tokens in the loss; 0 for a masked sequence.
         micro_batches: over all processes every sequence once.
         counted: whether a micro-batch counts; one that does not keeps this process in step with the others.
-        whole_groups: whether no group is spread over micro-batches.
-        tokens: prompt and completion tokens of all sequences, padding not counted.
+        whole_groups: whether no group is spread over several micro-batches.
+        tokens: prompt and completion tokens of all sequences, without padding.
         completion_tokens: of all sequences.
     """
 
@@ -45,9 +71,11 @@ class MiniBatch:
 
 @dataclass(frozen=True)
 class MicroBatchLimits:
-    """Attributes:
-    tokens: of one forward pass, padding counted.
-    packed: sequences one after the other in a row instead of padded side by side.
+    """Limits of one forward pass.
+
+    Attributes:
+        tokens: padding included.
+        packed: sequences stand one after the other in a row instead of padded side by side.
     """
 
     tokens: int
@@ -55,11 +83,13 @@ class MicroBatchLimits:
 
 
 @dataclass(frozen=True)
-class Order:
-    """Attributes:
-    mini_batches: group numbers of each, int64.
-    without_signal: groups whose rewards are all equal.
-    dropped: how many of those were left out.
+class MiniBatchOrder:
+    """The groups of every mini-batch of an iteration.
+
+    Attributes:
+        mini_batches: group numbers of each, int64.
+        without_signal: groups whose rewards are all equal.
+        dropped: how many of those were left out.
     """
 
     mini_batches: list[np.ndarray]
@@ -68,82 +98,191 @@ class Order:
 
 
 def shape_rewards(data: Trajectories, overlong: OverlongSection) -> Trajectories:
-    """Rewards from which the penalty on truncated completions is subtracted, where the configuration says so."""
+    """Subtract the penalty on truncated completions from their rewards, where the configuration asks for it."""
     if overlong.handling != "penalise":
         return data
     return replace(data, rewards=(data.rewards - overlong.penalty * data.truncated).astype(np.float32))
 
 
-def group_order(
-    data: Trajectories, updates: int, per_update: int, drop_zero_signal: bool, seed: int, iteration: int
-) -> Order:
-    """Mini-batches of whole groups; the same for equal arguments.
+def order_mini_batches(data: Trajectories, section: TrainSection, seed: int, iteration: int) -> MiniBatchOrder:
+    """Draw mini-batches of whole groups; equal arguments give equal mini-batches.
 
-    Groups that are dropped leave the order of the others alone. Where some are missing (dropped, or left out for
-    bad rows) there are fewer mini-batches, all full; a single one may be smaller.
+    Dropping groups leaves the order of the others alone. Where some are missing (dropped, or left out for bad rows)
+    there are fewer mini-batches, all full; a single one may be smaller.
 
     Raises:
         InputError: fewer groups than the mini-batches need, with none missing.
     """
     by_group = data.rewards.reshape(-1, data.group_size)
-    flat = by_group.max(axis=1) == by_group.min(axis=1)
+    equal = by_group.max(axis=1) == by_group.min(axis=1)
     order = np.random.default_rng(derive_seed(seed, "mini-batches", iteration)).permutation(data.groups)
-    if drop_zero_signal:
-        order = order[~flat[order]]
+    if section.zero_signal_groups == "drop":
+        order = order[~equal[order]]
     dropped = data.groups - len(order)
-    needed = updates * per_update
-    if len(order) < needed and not dropped and not data.bad_groups:
+    updates, size = section.updates, section.mini_batch_prompts
+    if len(order) < updates * size and not dropped and not data.bad_groups:
         raise InputError(
             f"iteration {iteration} has {data.groups} groups, but train.updates {updates} x train.mini_batch_prompts "
-            f"{per_update} need {needed}; lower one of them or sample more prompts"
+            f"{size} need {updates * size}; lower one of them or sample more prompts"
         )
-    count = min(updates, max(1, len(order) // per_update)) if len(order) else 0
-    batches = [order[i * per_update : (i + 1) * per_update] for i in range(count)]
-    return Order(batches, int(flat.sum()), dropped)
+    count = min(updates, max(1, len(order) // size)) if len(order) else 0
+    batches = [order[i * size : (i + 1) * size] for i in range(count)]
+    return MiniBatchOrder(batches, int(equal.sum()), dropped)
 
 
 def build_mini_batch(
     data: Trajectories,
     groups: np.ndarray,
     limits: MicroBatchLimits,
-    credit_uses_ratio: bool,
+    uses_ratio: bool,
     mask_truncated: bool,
     processes: Processes,
 ) -> MiniBatch:
-    """Mini-batch of the given groups, in micro-batches within the limits.
+    """Build the mini-batch of the given groups, in micro-batches within the limits.
 
-    A sequence longer than the limit is a micro-batch of its own. Where the objective's credit needs the
-    log-ratios of whole groups, groups are kept together unless their padding costs more than the extra forward
-    pass that a finer split needs.
+    A sequence longer than the limit is a micro-batch of its own.
+
+    Args:
+        groups: int64, group numbers.
+        uses_ratio: the objective's advantage needs the log-ratios of whole groups. Groups then stay together unless
+            their padding costs more than the extra forward pass that a finer split needs.
+        mask_truncated: leave the tokens of truncated completions out of the loss.
     """
     rows = (groups[:, None] * data.group_size + np.arange(data.group_size)).ravel()
     lengths = np.diff(data.starts)[rows] - 1
     budget = limits.tokens
     if processes.world > 1:
-        # So that every process has something to do.
+        # Every process then has something to do.
         budget = min(budget, -(-int(lengths.sum()) // processes.world))
     single = [[i] for i in range(len(rows))]
     plan, whole_groups = partition(single, lengths, budget, limits.packed), False
-    if credit_uses_ratio:
+    if uses_ratio:
         units = np.arange(len(rows)).reshape(-1, data.group_size).tolist()
         by_group = partition(units, lengths, budget, limits.packed)
         costs = [plan_cost(parts, lengths, limits.packed, processes.world) for parts in (by_group, plan)]
         fits = all(part_tokens(part, lengths, limits.packed) <= limits.tokens for part in by_group)
-        if fits and costs[0] <= costs[1] * (1.0 + FIRST_PASS_COST):
+        if fits and costs[0] <= costs[1] * (1.0 + EXTRA_FORWARD_COST):
             plan, whole_groups = by_group, True
-    # Large ones first, as they are dealt to the processes.
+    # From large to small, as `_share` deals them.
     plan.sort(key=lambda part: -part_tokens(part, lengths, limits.packed))
     completion_lengths = np.diff(data.behaviour_starts)[rows]
-    trained = completion_lengths * ~data.truncated[rows] if mask_truncated else completion_lengths
+    in_loss = completion_lengths * ~data.truncated[rows] if mask_truncated else completion_lengths
     device = processes.device
-    shares = processes.share(plan)
+    share = _share(plan, processes)
     return MiniBatch(
         rewards_N=torch.from_numpy(data.rewards[rows]).to(device),
         group_N=torch.arange(len(groups), device=device).repeat_interleave(data.group_size),
-        lengths_N=torch.from_numpy(trained).to(device),
-        micro_batches=tuple(build_micro_batch(data, rows, np.array(part), limits.packed, device) for part, _ in shares),
-        counted=tuple(counts for _, counts in shares),
+        lengths_N=torch.from_numpy(in_loss).to(device),
+        micro_batches=tuple(build_micro_batch(data, rows, np.array(part), limits.packed, device) for part, _ in share),
+        counted=tuple(counts for _, counts in share),
         whole_groups=whole_groups,
         tokens=int((lengths + 1).sum()),
         completion_tokens=int(completion_lengths.sum()),
     )
+
+
+def build_micro_batch(
+    data: Trajectories, rows: np.ndarray, part: np.ndarray, packed: bool, device: torch.device
+) -> MicroBatch:
+    """Build the tensors of the sequences `rows[part]` of `data`."""
+    chosen = rows[part]
+    starts, lengths = data.starts[chosen], np.diff(data.starts)[chosen] - 1
+    prompts = data.prompt_lengths[chosen]
+    place = np.arange(int(lengths.max()))
+    real_BT = place < lengths[:, None]
+    predicts_BT = real_BT & (place >= prompts[:, None] - 1)
+    behaviour = data.behaviour_starts[chosen][:, None] + place - (prompts[:, None] - 1)
+    tokens = data.tokens[(starts[:, None] + place)[real_BT]]
+    inputs: dict[str, Tensor | int]
+    if packed:
+        inputs = packed_inputs(torch.from_numpy(tokens[None]).to(device), lengths.tolist())
+        predictors = np.flatnonzero(predicts_BT[real_BT])
+    else:
+        input_ids_BT = np.zeros(real_BT.shape, dtype=np.int64)
+        input_ids_BT[real_BT] = tokens
+        inputs = {
+            "input_ids": torch.from_numpy(input_ids_BT).to(device),
+            "attention_mask": torch.from_numpy(real_BT.astype(np.int64)).to(device),
+        }
+        predictors = np.flatnonzero(predicts_BT)
+    return MicroBatch(
+        rows_N=torch.from_numpy(part).to(device),
+        inputs=inputs,
+        predictors_T=torch.from_numpy(predictors).to(device),
+        targets_T=torch.from_numpy(data.tokens[(starts[:, None] + place + 1)[predicts_BT]]).to(device),
+        behaviour_logprobs_T=torch.from_numpy(data.behaviour_logprobs[behaviour[predicts_BT]]).to(device),
+        sequence_T=torch.from_numpy(np.nonzero(predicts_BT)[0]).to(device),
+    )
+
+
+def partition(units: list[list[int]], lengths: np.ndarray, budget: int, packed: bool) -> list[list[int]]:
+    """Put units (sequences that stay together) into parts of at most `budget` tokens, padding included.
+
+    Units go in falling order of their longest sequence. Padded, the cuts are those that cost least in tokens and
+    forward passes (dynamic programming from the end); packed, nothing is padded and parts are filled in that order,
+    as evenly as the least possible number of them allows.
+    """
+    units = sorted(units, key=lambda unit: -int(lengths[unit].max()))
+    return _packed(units, lengths, budget) if packed else _padded(units, lengths, budget)
+
+
+def part_tokens(part: list[int], lengths: np.ndarray, packed: bool) -> int:
+    """Count the tokens of one forward pass, padding included."""
+    return int(lengths[part].sum()) if packed else len(part) * int(lengths[part].max())
+
+
+def plan_cost(parts: list[list[int]], lengths: np.ndarray, packed: bool, world: int = 1) -> int:
+    """Estimate the cost of the slowest of `world` processes, in tokens: each turn waits for its largest part."""
+    costs = sorted((part_tokens(part, lengths, packed) + MICRO_BATCH_OVERHEAD for part in parts), reverse=True)
+    return sum(costs[::world])
+
+
+def _padded(units: list[list[int]], lengths: np.ndarray, budget: int) -> list[list[int]]:
+    widths = np.array([lengths[unit].max() for unit in units])
+    filled = np.concatenate([[0], np.cumsum([len(unit) for unit in units])])
+    least = np.zeros(len(units) + 1)
+    cut = np.zeros(len(units), dtype=np.int64)
+    for begin in reversed(range(len(units))):
+        padded = widths[begin] * (filled[begin + 1 :] - filled[begin])
+        ends = max(1, int(np.searchsorted(padded, budget, side="right")))
+        cost = padded[:ends] + MICRO_BATCH_OVERHEAD + least[begin + 1 : begin + 1 + ends]
+        cut[begin] = begin + 1 + int(np.argmin(cost))
+        least[begin] = cost.min()
+    parts: list[list[int]] = []
+    begin = 0
+    while begin < len(units):
+        parts.append([i for unit in units[begin : cut[begin]] for i in unit])
+        begin = int(cut[begin])
+    return parts
+
+
+def _packed(units: list[list[int]], lengths: np.ndarray, budget: int) -> list[list[int]]:
+    """Put the longest first into the emptiest part with room, or into a new part where none has room."""
+    sizes = np.array([lengths[unit].sum() for unit in units])
+    count = max(1, -(-int(sizes.sum()) // budget))
+    parts: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for unit, size in zip(units, sizes.tolist(), strict=True):
+        place = int(np.argmin(filled))
+        if filled[place] and filled[place] + size > budget:
+            parts.append([])
+            filled.append(0)
+            place = len(parts) - 1
+        parts[place] += unit
+        filled[place] += size
+    return [part for part in parts if part]
+
+
+def _share(plan: list[list[int]], processes: Processes) -> list[tuple[list[int], bool]]:
+    """Return this process's parts of a plan, equally many for each process, and whether a part counts.
+
+    Processes must go through forward and backward together, so one that would have nothing left takes the last part
+    again without counting it. Parts go from large to small and are dealt back and forth.
+    """
+    turns = -(-len(plan) // processes.world)
+    share = []
+    for turn in range(turns):
+        place = processes.rank if turn % 2 == 0 else processes.world - 1 - processes.rank
+        index = turn * processes.world + place
+        share.append((plan[min(index, len(plan) - 1)], index < len(plan)))
+    return share

@@ -1,23 +1,31 @@
-"""What continues a pass or the next iteration: optimizer state, and weights that the policy on disk does not hold.
+"""State that continues an iteration or the next one: optimizer, step, and weights that the stored policy lacks.
 
-Written with torch.distributed.checkpoint, every process its own part, and read by any number of processes.
+Written with torch.distributed.checkpoint, every process its shards, and read by any number of processes.
 """
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from components.train.processes import Processes
-from components.train.sharding import trained_parameters
+from components.runtime.clock import Clock
+from components.runtime.progress import note
+from components.store import StageOutput
+from components.train.distributed import Processes
+from components.train.policy import trained_parameters
+from components.train.task import TrainTask
+from components.train.trainer import Trainer, UpdateProgress
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_WEIGHTS = "weights"
+_PROGRESS = "progress.json"
+_STATE = "state"
 
 
 def save_state(
@@ -28,48 +36,77 @@ def save_state(
     with_weights: bool,
     processes: Processes,
 ) -> None:
-    """Write both moments of every trained parameter (float32, by name) and the global step.
+    """Write the optimizer's state, the global step and, where asked, the trained parameters.
 
     Args:
-        directory: of this process alone; together the directories of all processes make the checkpoint.
-        with_weights: also the trained parameters themselves.
+        directory: of this process alone; the directories of all processes together make the state.
     """
-    tensors: dict[str, Tensor] = {"step": torch.tensor(step)}
-    for name, parameter in trained_parameters(model).items():
-        if with_weights:
-            tensors[f"{_WEIGHTS}/{name}"] = parameter.detach()
-        if state := optimizer.state.get(parameter):
-            tensors |= {f"{moment}/{name}": state[moment] for moment in _MOMENTS}
+    state: dict[str, Any] = {"step": torch.tensor(step)}
+    if optimizer.state:
+        state["optimizer"] = get_optimizer_state_dict(model, optimizer)
+    if with_weights:
+        state["weights"] = _weights(model)
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone_on_purpose():
-        dcp.save(tensors, storage_writer=FileSystemWriter(directory), no_dist=processes.world == 1)
+    with _one_process_is_enough():
+        dcp.save(state, storage_writer=FileSystemWriter(directory), no_dist=processes.world == 1)
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, processes: Processes) -> int:
-    """Restore what `save_state` wrote, in place; returns the global step."""
+    """Restore what `save_state` wrote, in place; return the global step."""
     reader = FileSystemReader(directory)
-    saved = reader.read_metadata().state_dict_metadata
-    tensors: dict[str, Tensor] = {"step": torch.tensor(0)}
-    parameters = trained_parameters(model)
-    for name, parameter in parameters.items():
-        if f"{_WEIGHTS}/{name}" in saved:
-            tensors[f"{_WEIGHTS}/{name}"] = parameter.detach()
-        if f"{_MOMENTS[0]}/{name}" in saved:
-            tensors |= {f"{moment}/{name}": torch.zeros_like(parameter.detach()) for moment in _MOMENTS}
-    with _alone_on_purpose():
-        dcp.load(tensors, storage_reader=reader, no_dist=processes.world == 1)
-    step = int(tensors["step"])
-    for name, parameter in parameters.items():
-        if f"{_MOMENTS[0]}/{name}" in tensors:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step), device=parameter.device),
-                **{moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS},
-            }
-    return step
+    saved = {key.partition(".")[0] for key in reader.read_metadata().state_dict_metadata}
+    state: dict[str, Any] = {"step": torch.tensor(0)}
+    if "optimizer" in saved:
+        state["optimizer"] = get_optimizer_state_dict(model, optimizer)
+    if "weights" in saved:
+        state["weights"] = _weights(model)
+    with _one_process_is_enough():
+        dcp.load(state, storage_reader=reader, no_dist=processes.world == 1)
+    if "optimizer" in saved:
+        set_optimizer_state_dict(model, optimizer, state["optimizer"])
+    return int(state["step"])
+
+
+def save_checkpoint(task: TrainTask, trainer: Trainer, progress: UpdateProgress) -> None:
+    """Keep the state within an iteration in the run, in place of earlier ones."""
+    output, processes = task.checkpoint(progress.done), trainer.processes
+    with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
+        save_state(Path(scratch), trainer.policy.model, trainer.optimizer, progress.step, True, processes)
+        upload_all(output, Path(scratch), _STATE, processes)
+    if processes.first:
+        output.write(_PROGRESS, progress.model_dump_json().encode())
+        output.commit(Clock().timings())
+        task.clear_checkpoints(all_but=progress.done)
+
+
+def load_checkpoint(task: TrainTask, trainer: Trainer) -> UpdateProgress | None:
+    """Load the newest checkpoint of these inputs and settings, in place, and remove all others; None if none."""
+    processes = trainer.processes
+    newest = processes.broadcast(task.newest_checkpoint() if processes.first else 0)
+    if processes.first:
+        task.clear_checkpoints(all_but=newest)
+    if not newest:
+        return None
+    directory = task.checkpoint(newest)
+    with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
+        load_state(directory.fetch(Path(scratch) / _STATE, _STATE), trainer.policy.model, trainer.optimizer, processes)
+    if processes.first:
+        note(f"iteration {task.iteration}: training goes on after mini-batch {newest}")
+    return UpdateProgress.model_validate_json(directory.read(_PROGRESS))
+
+
+def upload_all(output: StageOutput, made: Path, below: str, processes: Processes) -> None:
+    """Upload the files of every process, and let every process know them all."""
+    output.upload(made, below)
+    output.files[:] = [file for files in processes.all_gather(output.files) for file in files]
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach() for name, parameter in trained_parameters(model).items()}
 
 
 @contextmanager
-def _alone_on_purpose() -> Iterator[None]:
+def _one_process_is_enough() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         yield

@@ -11,8 +11,8 @@ def train(run_uri: str, iteration: int, rewards: list, metrics: dsl.Output[dsl.M
     there are none, and the graph itself orders the tasks.
     """
     from components.runtime.guard import exit_on_bad_input
-    from components.train.answer import answer
+    from components.train.iteration_metrics import log_iteration
     from components.train.stage import run_stage
 
     with exit_on_bad_input():
-        return answer(run_uri, iteration, run_stage(run_uri, iteration), metrics)
+        return log_iteration(run_uri, iteration, run_stage(run_uri, iteration), metrics)

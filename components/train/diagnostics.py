@@ -1,12 +1,14 @@
-"""What a mini-batch tells about how far the policy has moved from the behaviour policy."""
+"""How far the policy has moved from the behaviour policy, measured on a mini-batch."""
 
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from components.train.objectives.ratios import LOG_RATIO_BOUND, importance_weights
-from components.train.processes import Processes
+from components.contract.errors import InputError
+from components.train.distributed import Processes
+from components.train.objectives import LOG_RATIO_BOUND, importance_weights
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,7 @@ class OffPolicy:
 
 
 class TokenSums:
-    """Sums over completion tokens, which add up over micro-batches and processes.
-
-    `add` takes detached tensors of one micro-batch.
-    """
+    """Sums over completion tokens of all micro-batches and processes."""
 
     def __init__(self, device: torch.device) -> None:
         # tokens, |gap|, gap, k3, entropy, at a bound
@@ -40,16 +39,16 @@ class TokenSums:
         self._largest = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, gap_T: Tensor, entropy_T: Tensor, at_bound_T: Tensor) -> None:
-        """`gap_T` is log pi - log mu."""
+        """Add the tokens of one micro-batch; `gap_T` is log pi - log mu, all tensors detached."""
         bounded_T = gap_T.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
         parts = (torch.ones_like(gap_T), gap_T.abs(), gap_T, bounded_T.expm1() - bounded_T, entropy_T, at_bound_T)
         self._sums += torch.stack([part.double().sum() for part in parts])
         self._largest = torch.maximum(self._largest, gap_T.abs().max().double())
 
-    def over(self, processes: Processes) -> "TokenMeans":
-        """Means over all processes."""
-        sums = processes.sum_(self._sums).tolist()
-        largest = processes.max_(self._largest).item()
+    def means(self, processes: Processes) -> "TokenMeans":
+        """Return the means over all processes, which all have to call it."""
+        sums = processes.all_reduce(self._sums).tolist()
+        largest = processes.all_reduce(self._largest, dist.ReduceOp.MAX).item()
         tokens, *means = sums[0], *(value / sums[0] for value in sums[1:])
         absolute, signed, k3, entropy, bound = means
         return TokenMeans(int(tokens), absolute, largest, -signed, k3, entropy, bound)
@@ -64,7 +63,7 @@ class TokenMeans:
         kl_k1, kl_k3: estimates of KL(mu || pi) from mu's samples: the mean of log mu - log pi, and of exp(d) - 1 - d
             with d = log pi - log mu, which is never negative (Schulman 2020, "Approximating KL divergence").
         entropy: of pi, nats.
-        bound_fraction: tokens whose gradient a bound has stopped or capped.
+        bound_fraction: share of tokens whose gradient a bound has stopped or capped.
     """
 
     tokens: int
@@ -77,7 +76,7 @@ class TokenMeans:
 
 
 def effective_sample_share(log_ratio_N: Tensor, truncation: float | None) -> Tensor:
-    """(sum w)^2 / (N sum w^2) of the truncated weights w, in (0, 1] (Kong 1992)."""
+    """Return (sum w)^2 / (N sum w^2) of the truncated weights w, in (0, 1] (Kong 1992)."""
     weights_N = importance_weights(log_ratio_N.double(), truncation)
     return weights_N.sum().square() / (len(weights_N) * weights_N.square().sum())
 
@@ -85,11 +84,11 @@ def effective_sample_share(log_ratio_N: Tensor, truncation: float | None) -> Ten
 def off_policy(
     log_ratio_N: Tensor, tokens: TokenMeans, lengths_N: Tensor, truncation: float | None, bounds_tokens: bool
 ) -> OffPolicy:
-    """Diagnostics from detached tensors.
+    """Compute the diagnostics of a mini-batch from detached tensors.
 
     Args:
         log_ratio_N: log rho of every sequence, nats, not clamped.
-        lengths_N: trained tokens of every sequence.
+        lengths_N: tokens of every sequence in the loss.
         truncation: the bound C on sequence weights.
         bounds_tokens: whether `clip_fraction` counts tokens at their bound, else sequences at C.
     """
@@ -113,3 +112,20 @@ def off_policy(
         kl_k1=tokens.kl_k1,
         entropy=tokens.entropy,
     )
+
+
+def check_gap(tokens: TokenMeans, limit: float) -> None:
+    """Refuse trajectories that the behaviour policy cannot have sampled.
+
+    Under the policy that sampled, log pi - log mu is nearly 0. A gap means stale engine weights, another tokenizer,
+    template or temperature, all of which would otherwise train silently on noise.
+
+    Raises:
+        InputError: the mean gap per token exceeds `limit`, nats.
+    """
+    if not tokens.gap_mean <= limit:
+        raise InputError(
+            f"engine and trainer disagree by {tokens.gap_mean:.3g} nats a token (at most {tokens.gap_max:.3g}), more "
+            f"than train.max_logprob_gap {limit}: the rollout engine had other weights, another tokenizer, template "
+            "or temperature than this policy; sample again with it"
+        )

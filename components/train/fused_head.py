@@ -3,9 +3,9 @@
 The logits of one chunk exist at a time, in forward and in backward, whatever the batch. Backward computes them again
 from the hidden states, except those of the last chunk, which are kept as probabilities.
 
-Where the loss of a token depends on its own log-probability and on nothing that is not known yet, its gradient is known
-as soon as the log-probability is. `Foreseen` gradients are worked out in the forward pass, while the chunk's
-probabilities are there: three products with the vocabulary instead of four.
+Where the loss of a token depends on its own log-probability alone, its gradient is known as soon as the log-probability
+is. Such a `KnownGradient` is propagated in the forward pass, while the chunk's probabilities are in memory: three
+products with the vocabulary instead of four.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Foreseen = Callable[[Tensor, slice], Tensor]
-"""(logprobs of some tokens, which tokens) -> the gradient of the loss by them; both detached float32."""
+KnownGradient = Callable[[Tensor, slice], Tensor]
+"""(log-probabilities of some tokens, which tokens) -> gradient of the loss by them; both detached float32."""
 
 
 def linear_logprobs(
@@ -26,9 +26,9 @@ def linear_logprobs(
     temperature: float,
     chunk: int,
     entropy_gradient: bool,
-    foreseen: Foreseen | None = None,
+    known_gradient: KnownGradient | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """log softmax((h W^T + b) / temperature) at the targets, and the entropy of that distribution.
+    """Return log softmax((h W^T + b) / temperature) at the targets, and the entropy of that distribution.
 
     Matrix products run in the dtype of `hidden_TD`; everything else, and the gradient of the weight over all chunks,
     in float32.
@@ -36,14 +36,14 @@ def linear_logprobs(
     Args:
         chunk: tokens whose logits exist at a time.
         entropy_gradient: whether the entropy is differentiable.
-        foreseen: what `backward` is going to be given for the log-probabilities of some tokens. It saves work and
-            decides nothing: where backward gets anything else, the gradient is computed from that.
+        known_gradient: the gradient by log-probabilities that `backward` is going to receive. It only saves work: where
+            backward receives another one, gradients are computed from that.
 
     Returns:
         logprobs_T and entropy_T, float32 nats.
     """
     logprobs_T, entropy_T = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden_TD, weight_VD, bias_V, targets_T, temperature, chunk, entropy_gradient, foreseen
+        hidden_TD, weight_VD, bias_V, targets_T, temperature, chunk, entropy_gradient, known_gradient
     )
     return logprobs_T, entropy_T if entropy_gradient else entropy_T.detach()
 
@@ -59,9 +59,9 @@ class _LinearLogprobs(torch.autograd.Function):
         temperature: float,
         chunk: int,
         entropy_gradient: bool,
-        foreseen: Foreseen | None,
+        known_gradient: KnownGradient | None,
     ) -> tuple[Tensor, Tensor]:
-        # Chunks of one size: the one that is kept then saves as much as it can.
+        # Chunks of equal size: the last one, which is kept, then saves the most.
         chunk = -(-len(targets_T) // -(-len(targets_T) // chunk))
         ctx.temperature, ctx.chunk, ctx.entropy_gradient = temperature, chunk, entropy_gradient
         ctx.weight_dtype = weight_VD.dtype
@@ -72,7 +72,7 @@ class _LinearLogprobs(torch.autograd.Function):
             )
             probabilities_TV = None
             gradients = None
-            if foreseen is not None and any(ctx.needs_input_grad) and not entropy_gradient:
+            if known_gradient is not None and any(ctx.needs_input_grad) and not entropy_gradient:
                 gradients = _Gradients(hidden_TD, weight_VD, bias_V, ctx.needs_input_grad)
                 expected_T = torch.empty_like(logprobs_T)
             for begin in range(0, len(targets_T), chunk):
@@ -87,12 +87,12 @@ class _LinearLogprobs(torch.autograd.Function):
                 entropy_T[part] = total_T.log() - logits_TV.mul_(probabilities_TV).sum(dim=-1) / total_T
                 probabilities_TV /= total_T[:, None]
                 if gradients is not None:
-                    assert foreseen is not None
-                    expected_T[part] = foreseen(logprobs_T[part], part)
+                    assert known_gradient is not None
+                    expected_T[part] = known_gradient(logprobs_T[part], part)
                     _to_logits_gradient(probabilities_TV, expected_T[part], targets_T[part], temperature)
                     gradients.add(part, probabilities_TV, hidden_TD, weight_VD)
         ctx.save_for_backward(hidden_TD, weight_VD, bias_V, targets_T, entropy_T)
-        ctx.ahead = None if gradients is None else (expected_T, gradients)
+        ctx.propagated = None if gradients is None else (expected_T, gradients)
         ctx.last = probabilities_TV if any(ctx.needs_input_grad) and gradients is None else None
         return logprobs_T, entropy_T
 
@@ -100,14 +100,14 @@ class _LinearLogprobs(torch.autograd.Function):
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
         logprob_gradient_T, entropy_gradient_T = incoming
         hidden_TD, weight_VD, bias_V, targets_T, entropy_T = ctx.saved_tensors
-        if ctx.ahead is not None:
-            expected_T, ahead = ctx.ahead
-            ctx.ahead = None
-            # Not to the last bit: vectorised functions round the ends of a slice in another way.
+        if ctx.propagated is not None:
+            expected_T, propagated = ctx.propagated
+            ctx.propagated = None
+            # Not bit for bit: vectorised functions round the ends of a slice differently.
             if torch.allclose(expected_T, logprob_gradient_T, rtol=1e-6, atol=0.0):
-                return (*ahead.finished(ctx.weight_dtype), None, None, None, None, None)
+                return (*propagated.cast(ctx.weight_dtype), None, None, None, None, None)
         gradients = _Gradients(hidden_TD, weight_VD, bias_V, ctx.needs_input_grad)
-        # The last chunk first, so that its probabilities are gone before others need the room.
+        # The last chunk first, so that its probabilities are freed before those of others are needed.
         for begin in reversed(range(0, len(targets_T), ctx.chunk)):
             part = slice(begin, begin + ctx.chunk)
             if ctx.last is not None:
@@ -127,7 +127,7 @@ class _LinearLogprobs(torch.autograd.Function):
             if extra_TV is not None:
                 probabilities_TV -= extra_TV
             gradients.add(part, probabilities_TV, hidden_TD, weight_VD)
-        return (*gradients.finished(ctx.weight_dtype), None, None, None, None, None)
+        return (*gradients.cast(ctx.weight_dtype), None, None, None, None, None)
 
 
 class _Gradients:
@@ -147,13 +147,13 @@ class _Gradients:
         if self._weight_VD is not None:
             self._weight_VD += rounded_TV.T @ hidden_TD[part]
 
-    def finished(self, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def cast(self, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         weight_VD = None if self._weight_VD is None else self._weight_VD.to(weight_dtype)
         return self._hidden_TD, weight_VD, self._bias_V
 
 
 def _to_logits_gradient(probabilities_TV: Tensor, gradient_T: Tensor, targets_T: Tensor, temperature: float) -> None:
-    """From probabilities, in place: d logprob / d logits = onehot - p, times the gradient by the log-probability."""
+    """Turn probabilities into the gradient by logits, (onehot - p) times that by log-probabilities, in place."""
     probabilities_TV.mul_(-gradient_T[:, None])
     rows_T = torch.arange(len(targets_T), device=targets_T.device)
     probabilities_TV[rows_T, targets_T] += gradient_T

@@ -1,191 +1,181 @@
-"""One iteration's pass: policy and trajectories in, the next policy and what continues from it out."""
+"""One iteration's training: policy and trajectories in, the next policy and the state that continues it out."""
 
 import tempfile
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from components.contract.digests import derive_seed
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
-from components.train.checkpoint import load_state, save_state
-from components.train.checkpoints import Checkpoints, upload_all
-from components.train.diagnostics import TokenMeans
-from components.train.export import export_adapters, export_policy
-from components.train.gradient import Terms
-from components.train.leftovers import clear_checkpoints
-from components.train.logprobs import Scorer
-from components.train.memory import keep_freed_memory
-from components.train.optimizer import build_optimizer
-from components.train.policy import add_adapters, compile_layers, load_policy, vocabulary
-from components.train.processes import Processes
-from components.train.provenance import behaviour_gap, check_gap
-from components.train.sharding import full_state, shard
+from components.train.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state, upload_all
+from components.train.diagnostics import TokenMeans, check_gap
+from components.train.distributed import Processes
+from components.train.logprobs import LogprobModel
+from components.train.policy import export_adapters, export_policy, full_state, vocabulary
+from components.train.task import TrainTask
+from components.train.trainer import (
+    Trainer,
+    UpdateProgress,
+    build_trainer,
+    keep_freed_memory,
+    load_frozen,
+    measure_behaviour_gap,
+    update_policy,
+)
 from components.train.trajectories import Trajectories, read_trajectories
-from components.train.update import Pass, run_pass
-from components.train.work import Work, commit
 
 POLICY = "policy"
 OPTIMIZER = "optimizer"
 ADAPTER = "adapter"
 
 
-def train_iteration(work: Work, clock: Clock, replaces: bool) -> Manifest:
-    """Train, upload and commit; every process of those that train together calls it.
-
-    Args:
-        replaces: whether a manifest that said the target was reached has to go.
-    """
-    processes = Processes.join()
+def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Manifest:
+    """Train, upload and commit; every process of those that train together calls it."""
     keep_freed_memory()
-    with ExitStack() as stack:
-        stack.callback(processes.leave)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rapid-train-")))
-        if replaces and processes.first:
-            work.output.retract()
-        trainer = _Trainer(work, clock, processes, scratch)
-        result = trainer.run()
-        trainer.save(result)
+    train = task.run.config.train
+    with tempfile.TemporaryDirectory(prefix="rapid-train-") as name:
+        scratch = Path(name)
+        if processes.first:
+            task.withdraw_target_reached()
+        with clock.measure("store"):
+            files = _fetch(task, scratch)
+        gap = _check_behaviour_policy(task, scratch, clock, processes) if task.stale else None
+
+        trainer, data, progress = _load(task, files, gap, clock, processes)
+        save = (lambda reached: save_checkpoint(task, trainer, reached)) if train.checkpoint_every else None
+        with clock.measure("compute"):
+            progress = update_policy(trainer, data, task.iteration, progress, save)
+        with clock.measure("store"):
+            _upload(task, trainer, files, progress.step, scratch / "made")
+
         manifest = None
         if processes.first:
-            manifest = commit(work, trainer.metrics(result), trainer.facts(result), clock)
-            clear_checkpoints(work.run, work.iteration)
-        return processes.from_first(manifest)
+            manifest = task.commit(_metrics(task, data, progress), _facts(task, progress), clock)
+            task.clear_checkpoints()
+        manifest = processes.broadcast(manifest)
+    assert manifest is not None
+    return manifest
 
 
-class _Trainer:
-    """The policy of one iteration with its optimizer and data, in this process."""
+@dataclass(frozen=True)
+class _Files:
+    """Directories on this machine.
 
-    def __init__(self, work: Work, clock: Clock, processes: Processes, scratch: Path) -> None:
-        self._work, self._clock, self._processes, self._scratch = work, clock, processes, scratch
-        self._config = work.run.config
-        train = self._config.train
-        self.checkpoints = Checkpoints(work.run, work.iteration, work.output.inputs, processes)
-        self._below = POLICY if work.iteration > 1 else ""
-        carried = adapter = None
-        with clock.measure("store"):
-            self._incoming = work.incoming.fetch(scratch / "incoming", self._below)
-            if train.lora or train.kl_coefficient:
-                base = work.run.directory(work.run.layout.policy_commit(0))
-                self._base = base.fetch(scratch / "base") if work.iteration > 1 else self._incoming
-            if work.iteration > 1:
-                carried = work.incoming.fetch(scratch / "carried", OPTIMIZER)
-                if train.lora:
-                    adapter = work.incoming.fetch(scratch / "adapter", ADAPTER)
-        gap = self._behaviour_gap() if work.stale else None
-        with clock.measure("load"):
-            if train.lora:
-                self._model = load_policy(self._base, train, processes.device)
-                seed = derive_seed(self._config.run.seed, "adapters")
-                add_adapters(self._model, train.lora, adapter, seed)
-            else:
-                self._model = load_policy(self._incoming, train, processes.device)
-            self._scorer = self._make_scorer(self._model)
-            if train.compile:
-                compile_layers(self._model)
-            shard(self._scorer, processes)
-            self._optimizer = build_optimizer(self._model, train)
-            step = load_state(carried, self._model, self._optimizer, processes) if carried else 0
-            self._begun = Pass(step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None)
-            self._terms = Terms.of(self._config, self._reference())
-        with clock.measure("store"):
-            self._data = self._read_trajectories(vocabulary(self._model))
-            if train.checkpoint_every and (resumed := self.checkpoints.resume(self._model, self._optimizer)):
-                self._begun = resumed
+    Attributes:
+        policy: the policy to train.
+        base: the base policy, where adapters or the KL term need it.
+        optimizer, adapter: what continues the previous iteration; None in the first, and without adapters.
+    """
 
-    def run(self) -> Pass:
-        saver = self.checkpoints.saver(self._model, self._optimizer)
-        with self._clock.measure("compute"):
-            return run_pass(
-                self._scorer,
-                self._optimizer,
-                self._data,
-                self._config,
-                self._work.iteration,
-                self._begun,
-                self._processes,
-                self._terms,
-                saver if self._config.train.checkpoint_every else None,
-            )
+    policy: Path
+    base: Path | None
+    optimizer: Path | None
+    adapter: Path | None
 
-    def save(self, result: Pass) -> None:
-        """Upload the next policy and what continues from it."""
-        lora, made = self._config.train.lora, self._scratch / "made"
-        with self._clock.measure("store"):
-            # A float32 policy is its own master copy; adapters are kept beside what they were merged into.
-            own_weights = self._config.model.dtype != "float32" and not lora
-            save_state(made / OPTIMIZER, self._model, self._optimizer, result.step, own_weights, self._processes)
-            state = full_state(self._model, self._processes)
-            if self._processes.first:
-                if lora:
-                    state = export_adapters(state, self._base, lora, self._config.model.path, made / ADAPTER)
-                prefix = f"{self._below}/" if self._below else ""
-                names = [o.path.removeprefix(prefix) for o in self._work.policy.outputs if o.path.startswith(prefix)]
-                export_policy(state, self._incoming, names, made / POLICY, self._config.model)
-            upload_all(self._work.output, made, "", self._processes)
 
-    def metrics(self, result: Pass) -> TrainMetrics:
-        return TrainMetrics(
-            iteration=self._work.iteration,
-            outcome="trained",
-            policy_version=self._work.iteration,
-            steps=tuple(result.steps),
-            logprob_gap_mean=result.gap_mean,
-            logprob_gap_max=result.gap_max,
-            groups=self._data.groups,
-            zero_signal_groups=result.zero_signal_groups,
-            dropped_groups=result.dropped_groups,
-            bad_groups=self._data.bad_groups,
-            skipped=result.skipped,
-            ended_at=result.done + 1 if result.ended_early and self._data.groups > result.dropped_groups else None,
-            ended_early=result.ended_early,
+def _fetch(task: TrainTask, scratch: Path) -> _Files:
+    train, later = task.run.config.train, task.iteration > 1
+    policy = task.incoming.fetch(scratch / "incoming", POLICY if later else "")
+    base = None
+    if train.lora or train.kl_coefficient:
+        directory = task.run.directory(task.run.layout.policy_commit(0))
+        base = directory.fetch(scratch / "base") if later else policy
+    return _Files(
+        policy=policy,
+        base=base,
+        optimizer=task.incoming.fetch(scratch / "carried", OPTIMIZER) if later else None,
+        adapter=task.incoming.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
+    )
+
+
+def _check_behaviour_policy(task: TrainTask, scratch: Path, clock: Clock, processes: Processes) -> TokenMeans | None:
+    """Load the behaviour policy, compare it with its trajectories and release it.
+
+    Raises:
+        InputError: it cannot have sampled them.
+    """
+    config = task.run.config
+    version = task.run.sampled_policy(Round.iteration(task.iteration))
+    with clock.measure("store"):
+        files = task.sampled.fetch(scratch / "behaviour", POLICY if version else "")
+    with clock.measure("load"):
+        behaviour = load_frozen(files, config, processes)
+    with clock.measure("store"):
+        data = _read(task, behaviour)
+    with clock.measure("compute"):
+        gap = measure_behaviour_gap(behaviour, data, config, task.iteration, processes)
+    if gap:
+        check_gap(gap, config.train.max_logprob_gap)
+    return gap
+
+
+def _load(
+    task: TrainTask, files: _Files, gap: TokenMeans | None, clock: Clock, processes: Processes
+) -> tuple[Trainer, Trajectories, UpdateProgress]:
+    """Load policy, optimizer and data, and the newest checkpoint within the iteration, where there is one."""
+    config = task.run.config
+    with clock.measure("load"):
+        trainer = build_trainer(config, files.policy, processes, files.base, files.adapter)
+        step = 0
+        if files.optimizer:
+            step = load_state(files.optimizer, trainer.policy.model, trainer.optimizer, processes)
+    with clock.measure("store"):
+        data = _read(task, trainer.policy)
+        progress = load_checkpoint(task, trainer) if config.train.checkpoint_every else None
+    if progress is None:
+        progress = UpdateProgress(
+            step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None
         )
+    return trainer, data, progress
 
-    def facts(self, result: Pass) -> Facts:
-        return {
-            "step": result.step,
-            "updates": len(result.steps),
-            "skipped": result.skipped,
-            **policy_digests(self._work.output.files, POLICY),
-        }
 
-    def _read_trajectories(self, size: int) -> Trajectories:
-        return read_trajectories(self._work.run, self._work.iteration, self._work.behaviour, size)
+def _read(task: TrainTask, policy: LogprobModel) -> Trajectories:
+    return read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(policy.model))
 
-    def _behaviour_gap(self) -> TokenMeans | None:
-        """Load the policy that sampled, compare it with its trajectories and let it go.
 
-        Raises:
-            InputError: it cannot have sampled them.
-        """
-        version = self._work.run.sampled_policy(Round.iteration(self._work.iteration))
-        with self._clock.measure("store"):
-            files = self._work.sampled.fetch(self._scratch / "behaviour", POLICY if version else "")
-        with self._clock.measure("load"):
-            scorer = self._make_scorer(load_policy(files, self._config.train, self._processes.device))
-            scorer.requires_grad_(False)
-            shard(scorer, self._processes)
-        with self._clock.measure("store"):
-            data = self._read_trajectories(vocabulary(scorer.model))
-        with self._clock.measure("compute"):
-            gap = behaviour_gap(scorer, data, self._config, self._work.iteration, self._processes)
-        if gap:
-            check_gap(gap, self._config.train.max_logprob_gap)
-        return gap
+def _upload(task: TrainTask, trainer: Trainer, files: _Files, step: int, made: Path) -> None:
+    """Upload the next policy and the state that continues it."""
+    config, processes, model = task.run.config, trainer.processes, trainer.policy.model
+    lora = config.train.lora
+    # A float32 policy is its own master copy; adapters are kept beside the policy they are merged into.
+    with_weights = config.model.dtype != "float32" and not lora
+    save_state(made / OPTIMIZER, model, trainer.optimizer, step, with_weights, processes)
+    state = full_state(model)
+    if processes.first:
+        if lora:
+            assert files.base is not None
+            state = export_adapters(state, files.base, lora, config.model.path, made / ADAPTER)
+        below = f"{POLICY}/" if task.iteration > 1 else ""
+        names = [o.path.removeprefix(below) for o in task.policy.outputs if o.path.startswith(below)]
+        export_policy(state, files.policy, names, made / POLICY, config.model)
+    upload_all(task.output, made, "", processes)
 
-    def _make_scorer(self, model: torch.nn.Module) -> Scorer:
-        train = self._config.train
-        dtype = getattr(torch, train.compute_dtype)
-        return Scorer(model, self._config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
 
-    def _reference(self) -> Scorer | None:
-        """The base policy, where a KL term asks for it."""
-        if not self._config.train.kl_coefficient:
-            return None
-        scorer = self._make_scorer(load_policy(self._base, self._config.train, self._processes.device))
-        scorer.requires_grad_(False)
-        shard(scorer, self._processes)
-        return scorer
+def _metrics(task: TrainTask, data: Trajectories, progress: UpdateProgress) -> TrainMetrics:
+    # Without any mini-batch there is none at which training has ended.
+    any_mini_batch = data.groups > progress.dropped_groups
+    return TrainMetrics(
+        iteration=task.iteration,
+        outcome="trained",
+        policy_version=task.iteration,
+        steps=tuple(progress.steps),
+        logprob_gap_mean=progress.gap_mean,
+        logprob_gap_max=progress.gap_max,
+        groups=data.groups,
+        zero_signal_groups=progress.zero_signal_groups,
+        dropped_groups=progress.dropped_groups,
+        bad_groups=data.bad_groups,
+        skipped=progress.skipped,
+        ended_at=progress.done + 1 if progress.ended_early and any_mini_batch else None,
+        ended_early=progress.ended_early,
+    )
+
+
+def _facts(task: TrainTask, progress: UpdateProgress) -> Facts:
+    return {
+        "step": progress.step,
+        "updates": len(progress.steps),
+        "skipped": progress.skipped,
+        **policy_digests(task.output.files, POLICY),
+    }

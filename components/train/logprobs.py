@@ -1,4 +1,4 @@
-"""Log-probabilities of completion tokens, without the logits of a whole batch ever existing."""
+"""Log-probabilities of completion tokens, with the logits of one chunk in memory at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +11,17 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from components.contract.errors import InputError
 from components.contract.train_config import CPU_LOGITS, GPU_LOGITS
-from components.train.fused_head import Foreseen, linear_logprobs
-from components.train.microbatch import MicroBatch
+from components.train.batching import MicroBatch
+from components.train.fused_head import KnownGradient, linear_logprobs
 
 _NO_TOKENS = torch.zeros(1, 1, dtype=torch.int64)
 _PROBES = 4
 
 
-class Scorer(nn.Module):
-    """The policy as training sees it: a micro-batch in, log-probabilities and entropies of its completions out.
+class LogprobModel(nn.Module):
+    """A policy that maps a micro-batch to log-probabilities and entropies of its completion tokens.
 
-    It is the module that FSDP takes as its root, so that embeddings and output head are gathered once per pass.
+    It is the root module of FSDP, so that embeddings and output head are gathered once per forward pass.
 
     Args:
         model: any Hugging Face causal language model.
@@ -29,7 +29,7 @@ class Scorer(nn.Module):
         chunk: completion tokens whose logits exist at a time; None for as many as a fixed amount of memory holds, so
             that memory does not grow with the vocabulary.
         compute_dtype: of matrix products; weights stay float32.
-        head: `fused` needs an output head that is one projection, `chunked` runs the model's own code, `auto` picks.
+        head: `fused` needs an output head that is one projection, `chunked` runs the model's own code, `auto` chooses.
 
     Raises:
         InputError: `fused` with a model whose head is more than a projection.
@@ -56,12 +56,12 @@ class Scorer(nn.Module):
             )
 
     def forward(
-        self, batch: MicroBatch, entropy_gradient: bool = False, foreseen: Foreseen | None = None
+        self, batch: MicroBatch, entropy_gradient: bool = False, known_gradient: KnownGradient | None = None
     ) -> tuple[Tensor, Tensor]:
-        """log pi of every completion token, and the entropy of pi there.
+        """Return log pi of every completion token, and the entropy of pi there.
 
         Args:
-            foreseen: gradients by the log-probabilities, as far as they are known ahead; only saves work.
+            known_gradient: see `fused_head`; only saves work.
 
         Returns:
             logprobs_T: float32 nats, with gradient where gradients are enabled.
@@ -83,14 +83,14 @@ class Scorer(nn.Module):
                     self.temperature,
                     self.chunk,
                     entropy_gradient,
-                    foreseen,
+                    known_gradient,
                 )
             return self._chunked(decoder, outputs, hidden_TD, batch.targets_T, entropy_gradient)
 
     def _chunked(
         self, decoder: nn.Module, outputs: Any, hidden_TD: Tensor, targets_T: Tensor, entropy_gradient: bool
     ) -> tuple[Tensor, Tensor]:
-        """The model's own head over `chunk` tokens at a time, computed again in the backward pass."""
+        """Run the model's own head over `chunk` tokens at a time, and again in the backward pass."""
 
         def head(hidden_TD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
             logits_TV = _head_logits(self.model, decoder, outputs, hidden_TD).float()
@@ -98,7 +98,7 @@ class Scorer(nn.Module):
                 logits_TV = logits_TV / self.temperature
             log_softmax_TV = torch.log_softmax(logits_TV, dim=-1)
             logprobs_T = log_softmax_TV.gather(1, targets_T[:, None]).squeeze(1)
-            # Last, because recomputation stops once the tensors that backward needs are there.
+            # Last, because recomputation stops once it has the tensors that backward needs.
             with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
                 entropy_T = -(log_softmax_TV.exp() * log_softmax_TV).sum(-1)
             return logprobs_T, entropy_T
@@ -120,12 +120,12 @@ def _chunk_that_fits(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _head_is_projection(model: nn.Module) -> bool:
-    """Whether logits are the output embedding's projection and nothing else, which the model itself is asked."""
+    """Return whether logits are the output embedding's projection and nothing else, by running the model's own head."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
         return False
     draw = torch.Generator().manual_seed(0)
-    # Wide enough that a soft cap bends them.
+    # Large enough for a soft cap to change them.
     hidden_TD = 30.0 * torch.randn(_PROBES, head.in_features, generator=draw)
     hidden_TD = hidden_TD.to(head.weight.device, head.weight.dtype)
     try:
@@ -135,26 +135,27 @@ def _head_is_projection(model: nn.Module) -> bool:
             BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_TD[None]),  # type: ignore[arg-type]
             hidden_TD,
         )
-    except AttributeError:  # the model's decoder answers in a form of its own
+    except AttributeError:  # the model's decoder returns outputs of its own kind
         return False
     return torch.allclose(logits_TV, head(hidden_TD), rtol=1e-3, atol=1e-3)
 
 
 def _head_logits(model: nn.Module, decoder: nn.Module, outputs: Any, hidden_TD: Tensor) -> Tensor:
-    """Logits as the model's own forward makes them from given hidden states.
+    """Return the logits that the model's own forward computes from given hidden states.
 
     Architectures differ in what follows the output projection (a bias, Gemma's soft cap, Cohere's and Granite's
-    scale), so the model's own code runs, with a decoder that answers what it has answered already.
+    scale), so the model's own code runs, with a decoder that returns the outputs it has computed already.
     """
     outputs = type(outputs)(last_hidden_state=hidden_TD[None])
-    with _answering(decoder, outputs):
+    with _returning(decoder, outputs):
         logits: Tensor = model(input_ids=_NO_TOKENS.to(hidden_TD.device), use_cache=False).logits[0]
     return logits
 
 
 @contextmanager
-def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
-    module.forward = lambda *_, **__: answer
+def _returning(module: nn.Module, outputs: Any) -> Iterator[None]:
+    """Make a module's forward return the given outputs within the block."""
+    module.forward = lambda *_, **__: outputs
     try:
         yield
     finally:

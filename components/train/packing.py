@@ -1,4 +1,4 @@
-"""Attention over sequences that stand one after the other in a single row, without looking from one into another."""
+"""Attention over sequences that stand one after the other in a single row, each separate from the others."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
@@ -12,11 +12,11 @@ _CHANGES_ATTENTION = ("softcap", "s_aux", "head_mask", "position_bias")
 _PROBE_LENGTHS = (7, 5)
 
 PACKED_ATTENTION = "rapid_packed"
-"""Name under which transformers finds `packed_attention`; models loaded with it take packed micro-batches only."""
+"""Name of `packed_attention` in transformers; models loaded with it take packed micro-batches only."""
 
 
 def register_packed_attention() -> None:
-    """Make `PACKED_ATTENTION` known to transformers."""
+    """Register `PACKED_ATTENTION` with transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(PACKED_ATTENTION, packed_attention)
@@ -25,10 +25,10 @@ def register_packed_attention() -> None:
 
 @torch.no_grad()
 def packing_unfit(model: nn.Module) -> str | None:
-    """Why a model's attention cannot be packed; None where it can, and then it is switched to packed attention.
+    """Switch a model to packed attention and return None, or return why it cannot be packed.
 
-    The model itself is asked, since architectures add sinks, caps and states of their own: two sequences have to come
-    out of a pack as they do one at a time.
+    Architectures add sinks, caps and states of their own, so the model itself is run: two packed sequences must give
+    what they give one at a time.
     """
     decoder = model.get_decoder()  # type: ignore[operator]
     vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
@@ -41,18 +41,18 @@ def packing_unfit(model: nn.Module) -> str | None:
         model.set_attn_implementation(PACKED_ATTENTION)  # type: ignore[operator]
         packed = decoder(**packed_inputs(torch.cat(sequences, 1), _PROBE_LENGTHS), use_cache=False).last_hidden_state
     except (ValueError, KeyError, TypeError) as error:
-        return f"its attention takes no other implementation ({type(error).__name__})"
+        return f"its attention has no other implementation ({type(error).__name__})"
     if model.config._attn_implementation != PACKED_ATTENTION:  # type: ignore[union-attr]
-        return "its attention takes no other implementation"
+        return "its attention has no other implementation"
     expected = torch.cat(alone, 1)
     tolerance = (1e-4 if expected.dtype == torch.float32 else 2e-2) * expected.abs().max().item()
     if not torch.allclose(packed, expected, rtol=0.0, atol=tolerance):
-        return "packed sequences do not come out as they do alone"
+        return "packed sequences give other outputs than separate ones"
     return None
 
 
 def packed_inputs(input_ids_1T: Tensor, lengths: Sequence[int]) -> dict[str, Tensor | int]:
-    """What a decoder gets, by name, for sequences of these lengths in one row; int64 and int32, on the ids' device."""
+    """Return the decoder's arguments for sequences of these lengths in one row; int64 and int32, on the ids' device."""
     device = input_ids_1T.device
     bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     return {
@@ -78,15 +78,15 @@ def packed_attention(
     sliding_window: int | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each sequence, in the form that transformers calls.
+    """Compute causal attention within each sequence, with the signature that transformers calls.
 
     On CUDA in half precision it is PyTorch's variable-length flash attention, elsewhere a loop over sequences.
 
     Args:
         query: [1, heads, T, D]; key and value may have fewer heads.
-        cu_seq_lens_q: int32 [sequences + 1], where sequences begin and end.
-        max_length_q: longest sequence.
-        sliding_window: how many tokens a token sees, itself included; None for all before it.
+        cu_seq_lens_q: int32 [sequences + 1], boundaries of the sequences.
+        max_length_q: length of the longest sequence.
+        sliding_window: tokens that a token attends to, itself included; None for all before it.
 
     Returns:
         [1, T, heads, D], and no weights.
@@ -94,7 +94,7 @@ def packed_attention(
     assert attention_mask is None
     assert len(query) == 1
     if unknown := [name for name in _CHANGES_ATTENTION if others.get(name) is not None]:
-        raise ValueError(f"packed attention knows no {', '.join(unknown)}")
+        raise ValueError(f"packed attention does not support {', '.join(unknown)}")
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 

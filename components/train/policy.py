@@ -1,25 +1,30 @@
-"""The policy in memory: loaded from the Hugging Face format, with what a configuration adds to it."""
+"""Policies in Hugging Face format: loaded for training, and written for engines and the next iteration."""
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
 from components.train.packing import PACKED_ATTENTION, packing_unfit
 
+_WEIGHTS = (".safetensors", ".bin", ".index.json")
+
 
 def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
-    """A causal language model with float32 master weights and no dropout, still without adapters.
+    """Load a causal language model with float32 master weights, without dropout and without adapters.
 
-    Under adapters the frozen weights are kept in `compute_dtype`.
+    Where adapters are trained, the frozen weights are in `compute_dtype`.
 
     Raises:
         InputError: the directory holds no model that transformers can load, or `train.packing=on` does not fit it.
@@ -32,7 +37,7 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
     dtype = getattr(torch, section.compute_dtype) if section.lora else torch.float32
     try:
         config = _without_dropout(AutoConfig.from_pretrained(directory, local_files_only=True))
-        # Without a word on attention, transformers takes the fastest that the architecture has.
+        # With no attention named, transformers takes the fastest that the architecture has.
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
             directory, config=config, dtype=dtype, local_files_only=True
         )
@@ -50,7 +55,7 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
 
 
 def wants_packing(section: TrainSection, device: torch.device) -> bool:
-    """Whether sequences are to be packed: where variable-length flash attention runs, unless the configuration says."""
+    """Return whether to pack sequences; `auto` does where variable-length flash attention runs."""
     flash = device.type == "cuda" and section.compute_dtype == "bfloat16"
     return section.packing == "on" or (section.packing == "auto" and flash)
 
@@ -71,7 +76,7 @@ def _pack(model: nn.Module, section: TrainSection) -> None:
 
 
 def _without_dropout(config: Any) -> Any:
-    """Dropout would make log pi random and every ratio with it."""
+    """Switch dropout off, which would make log pi and every ratio random."""
     for part in {id(part): part for part in (config, config.get_text_config())}.values():
         for name, value in vars(part).items():
             if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
@@ -80,40 +85,40 @@ def _without_dropout(config: Any) -> Any:
 
 
 def is_packed(model: nn.Module) -> bool:
-    """Whether the model takes packed micro-batches."""
+    """Return whether the model takes packed micro-batches."""
     return model.config._attn_implementation == PACKED_ATTENTION  # type: ignore[union-attr]
 
 
 def vocabulary(model: nn.Module) -> int:
-    """Token ids the policy has an embedding for."""
+    """Return the number of token ids that have an embedding."""
     size: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     return size
 
 
-def layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers, which are sharded and compiled one by one."""
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the decoder layers, which are sharded and compiled one by one."""
     names = set(model._no_split_modules or ())  # type: ignore[arg-type]
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def compile_layers(model: nn.Module) -> None:
-    """torch.compile every decoder layer, for shapes that vary.
+    """Compile every decoder layer with torch.compile, for shapes that vary.
 
     Raises:
         InputError: there is no C++ compiler, which torch.compile needs on the CPU.
     """
     compiler = os.environ.get("CXX", "g++")
     if next(model.parameters()).device.type == "cpu" and not shutil.which(compiler):
-        raise InputError(f"train.compile=true needs a C++ compiler on the CPU, and there is no {compiler}; install one")
-    for layer in layers(model):
+        raise InputError(f"train.compile=true needs a C++ compiler on the CPU, and {compiler} is missing; install one")
+    for layer in decoder_layers(model):
         layer.compile(dynamic=True)
 
 
 def add_adapters(model: nn.Module, section: LoraSection, saved: Path | None, seed: int) -> Any:
-    """Put low-rank adapters into a model, in place, and freeze everything else.
+    """Add low-rank adapters to a model, in place, and freeze everything else.
 
     Args:
-        saved: adapters of the iteration before, in peft's format; None to begin with new ones, which change nothing.
+        saved: adapters of the previous iteration, in peft's format; None for new ones, which change nothing.
 
     Returns:
         peft's wrapper, which saves and merges them.
@@ -139,9 +144,77 @@ def add_adapters(model: nn.Module, section: LoraSection, saved: Path | None, see
         raise InputError(f"train.lora.targets: {' '.join(str(error).split())[:300]}") from None
 
 
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters with gradients by name, tied ones once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def full_state(model: nn.Module) -> dict[str, Tensor]:
+    """Gather trained parameters and persistent buffers, tied ones once, on the CPU of the first process.
+
+    All processes have to call it; the others get an empty dictionary.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    state = get_model_state_dict(model, options=options)
+    once = {name for name, _ in chain(model.named_parameters(), model.named_buffers())}
+    return {name: cast(Tensor, tensor) for name, tensor in state.items() if name in once}
+
+
+def export_policy(
+    state: Mapping[str, Tensor], incoming: Path, files: Iterable[str], directory: Path, section: ModelSection
+) -> None:
+    """Write weights and config.json in `model.dtype`, and copy the other files of the incoming policy byte for byte.
+
+    Args:
+        state: full tensors by parameter name, tied ones once.
+        files: the incoming policy's files (tokenizer, chat template, generation_config.json), relative to `incoming`.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = getattr(torch, section.dtype)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.from_pretrained(incoming, local_files_only=True), dtype=dtype
+        )
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
+    skeleton.save_pretrained(directory, state_dict=tensors)
+    # save_pretrained writes one even where there was none, and engines would take sampling defaults from it.
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    for name in files:
+        if name != "config.json" and not name.endswith(_WEIGHTS):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(incoming / name, directory / name)
+
+
+def export_adapters(
+    state: Mapping[str, Tensor], base: Path, section: LoraSection, name: str, directory: Path
+) -> dict[str, Tensor]:
+    """Write adapters in peft's format and return the weights of the base policy with the adapters merged.
+
+    Args:
+        state: full tensors of the adapters by parameter name.
+        base: the base policy, in Hugging Face format.
+        name: the base policy's name in the adapters' configuration.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    adapted = add_adapters(model, section, None, seed=0)
+    model.load_state_dict(state, strict=False)
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = name
+    adapted.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)  # a model card with nothing filled in
+    merged = adapted.merge_and_unload()
+    return full_state(merged.requires_grad_(True))
+
+
 @contextmanager
 def _without_sklearn() -> Iterator[None]:
-    """transformers imports scikit-learn and SciPy where they are installed, a quarter of its start-up."""
+    """Keep transformers from importing scikit-learn and SciPy, a quarter of its start-up."""
     hidden = "sklearn" not in sys.modules
     if hidden:
         sys.modules["sklearn"] = None  # type: ignore[assignment]

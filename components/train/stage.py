@@ -1,8 +1,6 @@
 """Update the policy on one iteration's trajectories."""
 
-import atexit
 import os
-from collections.abc import Callable
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
@@ -11,67 +9,80 @@ from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import Run
-from components.train.leftovers import clear_checkpoints
 from components.train.spawn import spawn
-from components.train.work import Work, commit
+from components.train.task import TrainTask
 
 
-def run_stage(run_uri: str, iteration: int, elsewhere: Callable[[Work], None] | None = None) -> Manifest:
-    """Make policy `iteration` from policy `iteration - 1`, or find that the target is reached and make none.
+def run_stage(run_uri: str, iteration: int) -> Manifest:
+    """Make policy `iteration` from policy `iteration - 1`, unless the target is reached.
 
-    That the target is reached stands only as long as it is: with a higher `loop.target_reward`, or none, the
-    iteration is trained after all. Where torchrun has started several processes, all of them call this; otherwise
-    `train.processes` are started here.
-
-    Args:
-        elsewhere: does the training instead of this machine, when there is any to do: returns once it is committed.
+    Where torchrun has started several processes, each of them calls this; otherwise `train.processes` are started here.
 
     Returns:
-        The manifest. Facts: outcome, policy_version, target_reached; of a pass also step (optimizer
-        steps since the base policy), updates, skipped, and the policy's digests.
+        The manifest. Facts: outcome, policy_version, target_reached; after training also step (optimizer steps since
+        the base policy), updates, skipped, and the policy's digests.
 
     Raises:
         InputError: an input is not committed, does not fit the policy, or the update is impossible with it.
     """
-    clock = Clock()
-    work = Work.of(run_uri, iteration)
-    done = work.output.committed()
-    if done and done.facts["outcome"] == "trained":
-        clear_checkpoints(work.run, iteration)  # where a kill has come between the commit and this
-        return done
-    # Waiting OpenMP threads otherwise spin, and on shared cores keep those they wait for from running.
+    # Waiting OpenMP threads otherwise spin, and on shared cores slow down those they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    with clock.measure("store"):
-        reached = _target_reached(work.run, iteration)
-    if together:
-        from components.train.processes import Processes
-
-        processes = Processes.join()
-        atexit.register(processes.leave)
-        done, reached = processes.from_first((done, reached))
-    if done and reached:
-        return done
-    if reached:
-        metrics = TrainMetrics(iteration=iteration, outcome="target_reached", policy_version=iteration - 1)
-        if not together:
-            return commit(work, metrics, {}, clock)
-        return processes.from_first(commit(work, metrics, {}, clock) if processes.first else None)
-    if elsewhere is not None:
-        elsewhere(work)
-        return work.output.require()
-    if work.run.config.train.nodes > 1 and not together:
+    clock = Clock()
+    task = TrainTask.find(run_uri, iteration)
+    train = task.run.config.train
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _run_together(task, clock)
+    if manifest := find_finished(task, clock):
+        return manifest
+    if train.nodes > 1:
         raise InputError(
-            f"train.nodes = {work.run.config.train.nodes}, but this is one process on one machine; start the stage "
-            "with torchrun on each of them, compile the pipeline with a training job, or set train.nodes=1"
+            f"train.nodes = {train.nodes}, but this is one process on one machine; start the stage with torchrun on "
+            "each of them, compile the pipeline with a training job, or set train.nodes=1"
         )
-    if work.run.config.train.processes > 1 and not together:
-        spawn(run_uri, iteration, work.run.config.train.processes)
-        return work.output.require()
+    if train.processes > 1:
+        spawn(run_uri, iteration, train.processes)
+        return task.output.require()
     with clock.measure("load"):
+        from components.train.distributed import Processes
         from components.train.iteration import train_iteration
 
-    return train_iteration(work, clock, replaces=done is not None)
+    return train_iteration(task, clock, Processes.init())
+
+
+def find_finished(task: TrainTask, clock: Clock) -> Manifest | None:
+    """Return the iteration's manifest where nothing is left to train: it is committed, or the target is reached.
+
+    That the target is reached holds only while it is: with a higher `loop.target_reward`, or none, the iteration is
+    trained after all.
+
+    Raises:
+        InputError: something else is committed.
+    """
+    manifest = task.output.committed()
+    if manifest and manifest.facts["outcome"] == "trained":
+        task.clear_checkpoints()  # left by a kill after the commit
+        return manifest
+    with clock.measure("store"):
+        if not _target_reached(task.run, task.iteration):
+            return None
+    if manifest:
+        return manifest
+    metrics = TrainMetrics(iteration=task.iteration, outcome="target_reached", policy_version=task.iteration - 1)
+    return task.commit(metrics, {}, clock)
+
+
+def _run_together(task: TrainTask, clock: Clock) -> Manifest:
+    """Run the stage in one of several processes; the first decides whether anything is left to train."""
+    with clock.measure("load"):
+        from components.train.distributed import Processes
+        from components.train.iteration import train_iteration
+
+    processes = Processes.init()
+    try:
+        finished = processes.broadcast(find_finished(task, clock) if processes.first else None)
+        return finished or train_iteration(task, clock, processes)
+    finally:
+        processes.destroy()
 
 
 def _target_reached(run: Run, iteration: int) -> bool:

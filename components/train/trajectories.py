@@ -1,6 +1,8 @@
 """The stored completions of one iteration with their rewards, checked, as packed arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +11,13 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import read_facts, validate_columns
+from components.contract.schemas import TRAJECTORIES, read_facts, trajectory_problems, validate_columns
+from components.runtime.progress import note
 from components.store import OutputDirectory, Run
 from components.store.parts import decode, read_parts
-from components.train.screening import flatten, keep_good_groups
+
+_Problem = tuple[int, str]
+"""Index into the table, and why that row is bad."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,12 @@ class Trajectories:
 
     Attributes:
         tokens: int64, prompt and completion of every row one after the other.
-        starts: int64 [N + 1], where a row begins in `tokens`.
+        starts: int64 [N + 1], index in `tokens` where each row begins.
         prompt_lengths: int64 [N].
         behaviour_logprobs: float32, log mu of all completion tokens in the order of `tokens`.
-        behaviour_starts: int64 [N + 1], where a row begins in `behaviour_logprobs`.
+        behaviour_starts: int64 [N + 1], the same in `behaviour_logprobs`.
         rewards: float32 [N].
-        truncated: bool [N], completions that were cut off at the longest length.
+        truncated: bool [N], completions cut off at the longest length.
         group_size: completions per group.
         bad_groups: groups left out because of bad rows.
     """
@@ -47,7 +52,7 @@ class Trajectories:
 
 
 def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirectory, OutputDirectory]]:
-    """(shard number as in manifests, trajectories, rewards) of every shard of an iteration."""
+    """Return (shard number as in manifests, trajectories, rewards) of every shard of an iteration."""
     round_ = Round.iteration(iteration)
     return [
         (
@@ -66,12 +71,11 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
 
     Args:
         policy: manifest of the behaviour policy; its facts name weights and tokenizer.
-        vocabulary: rows of the policy's embedding.
+        vocabulary: number of token ids that have an embedding.
 
     Raises:
-        InputError: naming the file and row: sampled from another policy, tokenizer or temperature; rewards
-            missing or of other trajectories; groups not whole; empty completions; log-probabilities or token ids
-            that are none.
+        InputError: naming the file and row: sampled from another policy, tokenizer or temperature; rewards missing or
+            of other trajectories; incomplete groups; empty completions; invalid log-probabilities or token ids.
     """
     tables = []
     for _, rollout, reward in shard_directories(run, iteration):
@@ -80,14 +84,14 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
     if table.num_rows == 0:
         raise InputError(f"iteration {iteration} of {run.uri} has no training trajectories")
     table = table.take(pc.sort_indices(table, [("group_id", "ascending"), ("sample_index", "ascending")]))
-    table, bad_groups = keep_good_groups(
+    table, bad_groups = _keep_good_groups(
         table, run.config.rollout.group_size, vocabulary, run.config.train.max_bad_group_share
     )
     if table.num_rows == 0:
         raise InputError(f"iteration {iteration} of {run.uri} has no group whose rows are all good")
-    prompts, prompt_lengths = flatten(table["prompt_token_ids"])
-    completions, completion_lengths = flatten(table["completion_token_ids"])
-    behaviour, _ = flatten(table["behaviour_logprobs"])
+    prompts, prompt_lengths = _flatten(table["prompt_token_ids"])
+    completions, completion_lengths = _flatten(table["completion_token_ids"])
+    behaviour, _ = _flatten(table["behaviour_logprobs"])
     starts = _starts(prompt_lengths + completion_lengths)
     tokens = np.empty(starts[-1], dtype=np.int64)
     offset = np.arange(len(tokens)) - np.repeat(starts[:-1], np.diff(starts))
@@ -107,7 +111,7 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
 
 
 def _read_shard(run: Run, rollout: OutputDirectory, reward: OutputDirectory, policy: Manifest) -> list[pa.Table]:
-    """Training rows with `file`, `row` (in that file), `reward` (null where there is none), `rewards` (its place)."""
+    """Read a shard's training rows with `file`, `row` (in that file), `reward` (or null), `rewards` (its directory)."""
     rollout_manifest, reward_manifest = rollout.require(), reward.require()
     if reward_manifest.inputs.get("trajectories") != rollout_manifest.digest:
         raise InputError(f"{reward.uri} was graded from other trajectories than {rollout.uri} holds; grade them again")
@@ -120,7 +124,7 @@ def _read_shard(run: Run, rollout: OutputDirectory, reward: OutputDirectory, pol
         where = f"{rollout.uri}/{output.path}"
         part = decode(rollout.read(output.path, rollout_manifest), where)
         validate_columns(part, "trajectories", where)
-        _check_origin(run, part, where, policy)
+        _check_behaviour_policy(run, part, where, policy)
         part = part.append_column("row", pa.array(np.arange(part.num_rows)))
         part = part.append_column("file", pa.repeat(where, part.num_rows)).filter(pc.equal(part["split"], "train"))
         keys = zip(part["group_id"].to_pylist(), part["sample_index"].to_pylist(), strict=True)
@@ -130,7 +134,7 @@ def _read_shard(run: Run, rollout: OutputDirectory, reward: OutputDirectory, pol
     return tables
 
 
-def _check_origin(run: Run, part: pa.Table, where: str, policy: Manifest) -> None:
+def _check_behaviour_policy(run: Run, part: pa.Table, where: str, policy: Manifest) -> None:
     facts = read_facts(part.schema, where)
     for name, wanted in (
         ("weights_digest", policy.facts["weights_digest"]),
@@ -139,10 +143,78 @@ def _check_origin(run: Run, part: pa.Table, where: str, policy: Manifest) -> Non
     ):
         if facts.get(name) != wanted:
             raise InputError(
-                f"{where} was sampled with {name} {facts.get(name)}, but the policy it is to come from has {wanted}; "
-                "importance weights need the policy, tokenizer and temperature that sampled"
+                f"{where} was sampled with {name} {facts.get(name)}, but its behaviour policy has {wanted}; "
+                "importance weights need the policy, tokenizer and temperature that sampled it"
             )
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _keep_good_groups(table: pa.Table, size: int, vocabulary: int, max_bad_share: float) -> tuple[pa.Table, int]:
+    """Return the rows of groups whose rows are all good, and the number of other groups.
+
+    Args:
+        table: training rows sorted by (group_id, sample_index), with the columns of TRAJECTORIES and `file`, `row`,
+            `reward`, `rewards`.
+        size: completions a group has.
+        vocabulary: token ids lie below it.
+
+    Raises:
+        InputError: more than `max_bad_share` of the groups are bad; names file and row of the first problem.
+    """
+    problems = sorted(_problems(table, size, vocabulary), key=lambda problem: problem[0])
+    if not problems:
+        return table, 0
+    group_ids = table["group_id"]
+    bad = pc.unique(group_ids.take(pa.array([index for index, _ in problems])))
+    groups = pc.count_distinct(group_ids).as_py()
+    index, reason = problems[0]
+    first = f"{table['file'][index].as_py()}, row {table['row'][index].as_py()}: {reason}"
+    if len(bad) > max_bad_share * groups:
+        share = f"; {len(bad)} of {groups} groups are bad, train.max_bad_group_share is {max_bad_share:g}"
+        raise InputError(first + (share if max_bad_share else ""))
+    note(f"{len(bad)} of {groups} groups left out because of bad rows, the first: {first}")
+    return table.filter(pc.invert(pc.is_in(group_ids, value_set=bad))), len(bad)
+
+
+def _flatten(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a list column one after the other, and the length of each list (int64)."""
+    whole = column.combine_chunks()
+    values = whole.flatten().to_numpy(zero_copy_only=False)
+    return values, pc.list_value_length(whole).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _problems(table: pa.Table, size: int, vocabulary: int) -> Iterator[_Problem]:
+    keys = list(zip(table["group_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
+    for index in np.flatnonzero(pc.is_null(table["reward"]).to_numpy()):
+        yield int(index), f"completion {keys[index]} has no reward in {table['rewards'][int(index)].as_py()}"
+    yield from _incomplete_groups(table, size)
+    for index, (one, other) in enumerate(pairwise(keys)):
+        if one == other:
+            yield index + 1, f"completion {one} is in another part already"
+    yield from trajectory_problems(table.select(TRAJECTORIES.names))
+    for name in ("prompt_token_ids", "completion_token_ids"):
+        yield from _foreign_tokens(table, name, vocabulary)
+
+
+def _incomplete_groups(table: pa.Table, size: int) -> Iterator[_Problem]:
+    group_ids = table["group_id"].to_numpy()
+    _, first, counts = np.unique(group_ids, return_index=True, return_counts=True)
+    for index, count in zip(first[counts != size], counts[counts != size], strict=True):
+        alone = "; a group of one has no baseline" if count == 1 else ""
+        reason = f"group {group_ids[index]} has {count} completions, rollout.group_size is {size}{alone}"
+        yield int(index), reason
+
+
+def _foreign_tokens(table: pa.Table, name: str, vocabulary: int) -> Iterator[_Problem]:
+    flat, lengths = _flatten(table[name])
+    if name == "prompt_token_ids":
+        for index in np.flatnonzero(lengths == 0):
+            yield int(index), f"{name} is empty"
+    outside = np.flatnonzero((flat < 0) | (flat >= vocabulary))
+    rows, first = np.unique(np.searchsorted(np.cumsum(lengths), outside, side="right"), return_index=True)
+    for index, place in zip(rows, outside[first], strict=True):
+        reason = f"{name} holds {flat[place]}, outside the policy's vocabulary of {vocabulary}"
+        yield int(index), f"{reason}; the trajectories come from another tokenizer"

@@ -41,7 +41,7 @@ def train_job(
         deadline_minutes: the job fails after so long.
     """
     from components.runtime.guard import exit_on_bad_input
-    from components.train.answer import answer
+    from components.train.iteration_metrics import log_iteration
     from components.trainjob.settings import job_settings
     from components.trainjob.stage import run_stage
 
@@ -60,4 +60,4 @@ def train_job(
             "deadline_seconds": 60 * deadline_minutes,
         }
         manifest = run_stage(run_uri, iteration, job_settings(asked, "pipeline parameters"))
-        return answer(run_uri, iteration, manifest, metrics)
+        return log_iteration(run_uri, iteration, manifest, metrics)

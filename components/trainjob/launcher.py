@@ -5,7 +5,7 @@ import time
 
 from components.contract.errors import InputError
 from components.runtime.progress import note
-from components.train.work import Work
+from components.train.task import TrainTask
 from components.trainjob.cancelling import Terminated, take_leave, told_to_end
 from components.trainjob.cluster import Cluster, Job
 from components.trainjob.following import follow
@@ -19,7 +19,7 @@ _LOOK_SECONDS = 2.0
 _TAIL_LINES = 30
 
 
-def launch(work: Work, settings: JobSettings) -> None:
+def launch(task: TrainTask, settings: JobSettings) -> None:
     """Train on the cluster; returns once the job has ended well.
 
     A job that runs already is followed, unless it was made from other inputs or with other settings: then a launcher
@@ -31,12 +31,12 @@ def launch(work: Work, settings: JobSettings) -> None:
         SystemExit: 1 when the job failed or was deleted; 143 when this process was told to end.
     """
     cluster = Cluster()
-    name = job_name(work.run.uri, work.iteration)
+    name = job_name(task.run.uri, task.iteration)
     try:
         with told_to_end():
-            _ensure(cluster, name, work, settings)
+            _ensure(cluster, name, task, settings)
             ended = follow(cluster, name)
-            _report(cluster, name, ended, work)
+            _report(cluster, name, ended, task)
     except Terminated:
         take_leave(name)
         raise SystemExit(143) from None
@@ -45,15 +45,15 @@ def launch(work: Work, settings: JobSettings) -> None:
         raise
 
 
-def _ensure(cluster: Cluster, name: str, work: Work, settings: JobSettings) -> None:
+def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings) -> None:
     """There is a job of that name and of this order that has not ended."""
-    order = order_of(work, settings)
+    order = order_of(task, settings)
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
         job = cluster.job(name)
         if job is None:
-            if submit(cluster, name, work.run.uri, work.iteration, work.run.config.train, settings, order):
-                train = work.run.config.train
+            if submit(cluster, name, task.run.uri, task.iteration, task.run.config.train, settings, order):
+                train = task.run.config.train
                 note(f"TrainJob {name} is launched: {train.nodes} nodes of {train.processes} processes")
                 return
         elif job.leaving:
@@ -71,8 +71,8 @@ def _ensure(cluster: Cluster, name: str, work: Work, settings: JobSettings) -> N
             return
 
 
-def _report(cluster: Cluster, name: str, ended: Job | None, work: Work) -> None:
-    manifest = work.output.manifest()
+def _report(cluster: Cluster, name: str, ended: Job | None, task: TrainTask) -> None:
+    manifest = task.output.manifest()
     committed = manifest is not None and manifest.facts["outcome"] == "trained"
     if ended is None:
         if committed:

@@ -3,7 +3,7 @@
 import re
 
 from components.contract.digests import bytes_digest, json_digest
-from components.train.work import Work
+from components.train.task import TrainTask
 from components.trainjob.settings import JobSettings
 
 # JobSet makes `<job>-node-0-<index>-<5 letters>` of it, which has to be a DNS label of 63 characters.
@@ -19,11 +19,11 @@ def job_name(run_uri: str, iteration: int) -> str:
     return f"rapid-{_slug(run)[:_RUN_LETTERS].rstrip('-')}-{iteration:04d}-{bytes_digest(run_uri.encode())[:8]}"
 
 
-def order_of(work: Work, settings: JobSettings) -> str:
+def order_of(task: TrainTask, settings: JobSettings) -> str:
     """Digest of what a job is to train, and with what, as the value of a label: 16 hexadecimal digits."""
-    train = work.run.config.train
+    train = task.run.config.train
     asked = settings.model_dump(mode="json")
-    return json_digest([work.output.inputs, work.output.config_digest, train.nodes, train.processes, asked])[:16]
+    return json_digest([dict(task.output.inputs), task.output.config_digest, train.nodes, train.processes, asked])[:16]
 
 
 def label_value(run: str) -> str:

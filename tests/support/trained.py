@@ -23,14 +23,18 @@ def weights(run: Run, version: int) -> dict[str, torch.Tensor]:
 
 
 def state(run: Run, iteration: int) -> dict[str, torch.Tensor]:
-    """Return optimizer steps, moments and master weights of an iteration by name, for any number of processes."""
+    """Return `step`, `exp_avg/<name>`, `exp_avg_sq/<name>` and `weights/<name>`, whatever the number of processes."""
     saved = run.store.local_path(f"{run.layout.train(iteration)}/optimizer")
     assert saved is not None
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "state.pt"
         dcp_to_torch_save(saved, whole)
-        tensors: dict[str, torch.Tensor] = torch.load(whole)
-    return tensors
+        saved = torch.load(whole)
+    tensors: dict[str, torch.Tensor] = {"step": saved["step"]}
+    for name, state in saved.get("optimizer", {}).get("state", {}).items():
+        assert state["step"] == saved["step"]
+        tensors |= {f"{moment}/{name}": state[moment] for moment in ("exp_avg", "exp_avg_sq")}
+    return tensors | {f"weights/{name}": weights for name, weights in saved.get("weights", {}).items()}
 
 
 def assert_same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

@@ -15,7 +15,7 @@ from components.contract.metrics import TrainMetrics
 from components.contract.resolve import config_json
 from components.runtime.clock import Clock
 from components.store import Run
-from components.train.work import Work, commit
+from components.train.task import TrainTask
 from components.trainjob import cluster, following, launcher
 from components.trainjob.cluster import ORDER_LABEL
 from components.trainjob.naming import job_name, order_of
@@ -78,7 +78,7 @@ class Ready:
     @property
     def old(self) -> dict[str, Any]:
         """A job that an earlier launcher has created with SETTINGS."""
-        labels = {ORDER_LABEL: order_of(Work.of(self.run.uri, 1), SETTINGS)}
+        labels = {ORDER_LABEL: order_of(TrainTask.find(self.run.uri, 1), SETTINGS)}
         return {"metadata": {"name": self.job, "labels": labels}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
 
     def changed(self, section: str, **keys: Any) -> "Ready":
@@ -90,11 +90,11 @@ class Ready:
 
     def commit(self) -> Manifest:
         """Commit a policy as the training pods do."""
-        work = Work.of(self.run.uri, 1)
-        work.output.write("policy/model.safetensors", b"weights")
-        facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(work.output.files, "policy")}
+        task = TrainTask.find(self.run.uri, 1)
+        task.output.write("policy/model.safetensors", b"weights")
+        facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(task.output.files, "policy")}
         metrics = TrainMetrics(iteration=1, outcome="trained", policy_version=1)
-        return commit(work, metrics, facts, Clock())
+        return task.commit(metrics, facts, Clock())
 
     def train(self, state: Kubernetes, job: int = 1) -> None:
         """Play job number `job` to its end: pods, log lines of the first node, the committed policy, completion."""

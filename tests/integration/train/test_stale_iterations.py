@@ -42,7 +42,7 @@ def test_weights_compare_with_the_policy_that_sampled_and_the_gap_is_its_own(beh
 def test_completions_of_the_newest_policy_are_refused_where_the_older_one_was_to_sample(behind: Any) -> None:
     newest = behind.policy(1).facts["weights_digest"]
     behind.sample(2, facts=lambda facts: facts | {"weights_digest": newest})
-    with pytest.raises(InputError, match=f"sampled with weights_digest {newest}, but the policy it is to come from"):
+    with pytest.raises(InputError, match=f"sampled with weights_digest {newest}, but its behaviour policy has"):
         train(behind.run.uri, 2)
 
 

@@ -1,4 +1,4 @@
-"""What ends a pass early, leaves groups or completions out, and skips steps."""
+"""Guards that end the updates early, leave groups or completions out, and skip steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.trained import metrics_of, weights
 Make = Callable[..., Any]
 
 
-def test_a_low_effective_sample_size_ends_the_pass(training_run: Make) -> None:
+def test_a_low_effective_sample_size_ends_the_updates(training_run: Make) -> None:
     made = training_run(
         "train.learning_rate=0.1", "train.max_grad_norm=1000", "train.updates=4", "train.min_effective_sample_share=0.9"
     )
@@ -27,7 +27,7 @@ def test_a_low_effective_sample_size_ends_the_pass(training_run: Make) -> None:
     assert metrics.ended_at == len(metrics.steps) + 1
 
 
-def test_a_kl_ceiling_ends_the_pass(training_run: Make) -> None:
+def test_a_kl_ceiling_ends_the_updates(training_run: Make) -> None:
     made = training_run("train.learning_rate=0.01", "train.updates=4", "train.max_kl=1e-6")
     made.sample(groups=8)
     train(made.run.uri, 1)

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a pass, and the same command again."""
+"""kill -9 in the middle of an iteration, and the same command again."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def kill_after(process: subprocess.Popen[str], steps: int) -> None:
 
 
 @pytest.mark.parametrize("checkpoint_every", [0, 3])
-def test_a_killed_pass_makes_the_same_policy_when_started_again(training_run: Make, checkpoint_every: int) -> None:
+def test_a_killed_iteration_makes_the_same_policy_when_started_again(training_run: Make, checkpoint_every: int) -> None:
     """Bit for bit: with checkpoints it goes on after the last one, without it begins again."""
     made = training_run(*SETTINGS, f"train.checkpoint_every={checkpoint_every}")
     made.sample(groups=40)
@@ -53,7 +53,7 @@ def test_a_killed_pass_makes_the_same_policy_when_started_again(training_run: Ma
     again = start(made.run.uri)
     output, _ = again.communicate()
     assert again.returncode == 0, output
-    went_on = "the pass goes on after mini-batch " in output
+    went_on = "training goes on after mini-batch " in output
     assert went_on == bool(checkpoint_every)
     interrupted = directory.require()
     assert interrupted.facts["step"] == 40
@@ -96,7 +96,7 @@ def test_checkpoints_that_a_kill_after_the_commit_left_are_removed(training_run:
     assert not made.run.store.list(made.run.layout.checkpoints(1))
 
 
-def test_leftovers_of_a_killed_upload_are_replaced(training_run: Make) -> None:
+def test_files_of_a_killed_upload_are_replaced(training_run: Make) -> None:
     made = training_run()
     made.sample()
     for name in ("policy/model.safetensors", "optimizer/__0_0.distcp"):

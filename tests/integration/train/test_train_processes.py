@@ -106,7 +106,7 @@ def test_killed_processes_leave_nothing_behind(training_run: Make) -> None:
     assert not alive
 
 
-def test_bad_input_is_told_once_with_its_status(training_run: Make) -> None:
+def test_bad_input_is_reported_once_with_its_status(training_run: Make) -> None:
     made = training_run(*SETTINGS, "train.processes=2")
     made.sample(groups=5)
     done = subprocess.run(

@@ -10,17 +10,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.contract.errors import InputError
+from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.resolve import config_json
-from components.contract.train_config import OBJECTIVE_OPTIONS
 from components.train.stage import run_stage as train
-from components.train.update import run_pass
+from components.train.trainer import update_policy
 from tests.support.tiny_policy import plain_logprobs
 from tests.support.trained import metrics_of, state, weights
 
 Make = Callable[..., Any]
 
 
-def test_a_pass_makes_the_next_policy(training_run: Make) -> None:
+def test_training_makes_the_next_policy(training_run: Make) -> None:
     made = training_run()
     made.sample()
     manifest = train(made.run.uri, 1)
@@ -154,15 +154,15 @@ def test_a_second_attempt_leaves_what_the_first_committed(training_run: Make, mo
     directory = made.run.directory(made.run.layout.train(1))
     committed: dict[str, bytes] = {}
 
-    def overtaken(scorer: Any, *more: Any) -> Any:
+    def overtaken(trainer: Any, *more: Any) -> Any:
         monkeypatch.undo()
         train(made.run.uri, 1)
         committed.update((info.key, made.run.store.read(info.key)) for info in made.run.store.list(directory.key))
         with torch.no_grad():
-            scorer.model.get_input_embeddings().weight.add_(1e-3)
-        return run_pass(scorer, *more)
+            trainer.policy.model.get_input_embeddings().weight.add_(1e-3)
+        return update_policy(trainer, *more)
 
-    monkeypatch.setattr("components.train.iteration.run_pass", overtaken)
+    monkeypatch.setattr("components.train.iteration.update_policy", overtaken)
     with pytest.raises(InputError, match=r"train was committed by another process meanwhile: two copies"):
         train(made.run.uri, 1)
     assert committed

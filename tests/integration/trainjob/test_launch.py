@@ -8,7 +8,7 @@ import pytest
 from kfp.dsl import Metrics
 
 from components.contract.errors import InputError
-from components.train.work import Work
+from components.train.task import TrainTask
 from components.trainjob import launcher
 from components.trainjob.component import train_job
 from components.trainjob.naming import order_of
@@ -51,7 +51,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": "train",
         "rapid-rl/run": "demo",
-        "rapid-rl/order": order_of(Work.of(ready.run.uri, 1), settings),
+        "rapid-rl/order": order_of(TrainTask.find(ready.run.uri, 1), settings),
         "kueue.x-k8s.io/queue-name": "rapid",
     }
     spec = job["spec"]

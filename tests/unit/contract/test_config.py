@@ -16,7 +16,6 @@ from components.contract.errors import InputError
 from components.contract.resolve import config_json, load_config, parse_config, stored_config
 from components.contract.reward_config import GraderSpec
 from components.contract.section import known_keys
-from components.contract.train_config import ObjectiveSection
 
 MINIMAL = "run: demo\nmodel: /models/tiny\ndata: prompts.jsonl\n"
 
@@ -126,17 +125,24 @@ def test_a_short_form_and_other_keys_of_the_section_go_together() -> None:
 
 
 def test_an_objective_has_its_own_values_unless_others_are_given() -> None:
-    def objective(*words: str) -> ObjectiveSection:
+    def objective(*words: str) -> Any:
         return parse_config(MINIMAL, list(words)).train.objective
 
     assert objective("train.objective=dapo", "train.objective.clip=0.2").clip_high == 0.2
     assert (objective("train.objective=dapo").clip, objective("train.objective=dapo").clip_high) == (0.2, 0.28)
-    assert objective("train.objective=pg").clip is None
+    assert objective("train.objective=pg").model_dump() == {"name": "pg", "normalisation": "sum"}
     # A clip of one's own is symmetric unless the other side is given as well.
     assert objective("train.objective=dapo", "train.objective.clip=0.1").clip_high == 0.1
     assert objective("train.objective={name: gspo, clip: 0.1, clip_high: 0.3}").clip_high == 0.3
-    assert objective("train.objective.truncation=off").bound is None
-    assert objective().bound == 2.0
+    assert objective("train.objective.truncation=off").truncation == "off"
+    assert objective().truncation == 2.0
+
+
+def test_an_objective_of_your_own_has_a_path_and_options() -> None:
+    words = ["train.objective=my.objectives:ranked", "train.objective.options={clip: 0.1}"]
+    config = parse_config(MINIMAL, words)
+    assert config.train.objective.model_dump() == {"name": "my.objectives:ranked", "options": {"clip": 0.1}}
+    assert parse_config(config_json(config)) == config
 
 
 @pytest.mark.parametrize("words", [["train.objective=sft"], ["train.cloning=0.1"]])
@@ -177,8 +183,14 @@ def test_later_words_win() -> None:
             "rollout.oversampling=1.5",
             "rollout.oversampling replaces dropped groups without signal, and train.zero_signal_groups=keep drops none",
         ),
-        ("train.objective=ppo", "train.objective.name must be 'rapid', 'rapid_clip', 'pg', 'rloo', 'grpo'"),
-        ("train.objective.clip=0.1", "train.objective: the objective rapid has no clip; it has truncation, ratio"),
+        (
+            "train.objective=ppo",
+            "train.objective.name: there is no such objective; built in are rapid, rapid_clip, pg, rloo, grpo, ",
+        ),
+        (
+            "train.objective.clip=0.1",
+            "train.objective: the objective rapid has no clip; it has normalisation, truncation, ratio, baseline",
+        ),
         ("train.objective.truncation=on", r"train.objective.truncation must be a number or 'off' \(got 'on'\)$"),
         ("train.lora.alpha=8", "train.lora.rank is required$"),
         (
@@ -339,7 +351,7 @@ def test_known_keys_name_every_leaf() -> None:
     assert len(keys) == len(set(keys))
     tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
     for key in keys:
-        if not key.startswith(("reward.graders.", "train.lora.")):
+        if not key.startswith(("reward.graders.", "train.lora.", "train.objective.")):
             node = tree
             for name in key.split("."):
                 node = node[name]

@@ -157,7 +157,9 @@ def test_a_key_changes_the_digests_of_the_stages_it_matters_to(key: str) -> None
 
 
 def test_no_key_is_forgotten() -> None:
-    leaves = {key for key in known_keys(RunConfig) if not key.startswith("reward.graders.")}
+    # Options of a grader, and of an objective of your own, which no other objective has.
+    elsewhere = ("reward.graders.", "train.objective.options")
+    leaves = {key for key in known_keys(RunConfig) if not key.startswith(elsewhere)}
     assert leaves == CHANGES.keys()
 
 
@@ -247,13 +249,22 @@ def test_differences_are_named_with_both_values() -> None:
 # Without two keys that do not go with every value of others: options differ by objective, and oversampling needs drop.
 @given(
     st.lists(
-        st.sampled_from(sorted(CHANGES.keys() - {"train.objective.name", "train.zero_signal_groups"})), unique=True
+        st.sampled_from(sorted(CHANGES.keys() - {"train.objective.name", "train.zero_signal_groups"})),
+        unique=True,
     )
 )
 def test_differences_are_empty_exactly_when_no_digest_changes(keys: list[str]) -> None:
     before = parse_config(BASE)
     after = parse_config(BASE, [f"{key}={CHANGES[key][0]}" for key in keys])
     assert bool(binding_differences(before, after, STAGES)) == bool(touched(before, after))
+
+
+def test_options_of_an_objective_of_your_own_change_what_is_trained() -> None:
+    before, after = (
+        parse_config(BASE, [f"train.objective={{name: 'mine:objective', options: {{x: {x}}}}}"]) for x in (1, 2)
+    )
+    assert touched(before, after) == {"train"}
+    assert binding_differences(before, after, STAGES) == ["train.objective.options.x: 1 -> 2"]
 
 
 def test_a_label_counts_where_it_says_more_than_the_name() -> None:

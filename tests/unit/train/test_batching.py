@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from components.contract.errors import InputError
-from components.contract.train_config import OverlongSection
-from components.train.batching import MicroBatchLimits, build_mini_batch, group_order, shape_rewards
-from components.train.microbatch import build_micro_batch
-from components.train.partition import PASS_OVERHEAD, partition
-from components.train.processes import Processes
+from components.contract.train_config import OverlongSection, TrainSection
+from components.train.batching import (
+    MICRO_BATCH_OVERHEAD,
+    MicroBatchLimits,
+    build_micro_batch,
+    build_mini_batch,
+    order_mini_batches,
+    partition,
+    shape_rewards,
+)
+from components.train.distributed import Processes
 from components.train.trajectories import Trajectories
 
 CPU = torch.device("cpu")
@@ -19,7 +25,9 @@ Make = Callable[..., Trajectories]
 
 
 def order(data: Trajectories, updates: int, per_update: int, drop: bool = False, seed: int = 1, iteration: int = 2):
-    return group_order(data, updates, per_update, drop, seed, iteration)
+    handling = "drop" if drop else "keep"
+    section = TrainSection(updates=updates, mini_batch_prompts=per_update, zero_signal_groups=handling)
+    return order_mini_batches(data, section, seed, iteration)
 
 
 def mini_batch(data: Trajectories, groups: Sequence[int], budget: int, by_group: bool, packed: bool = False):
@@ -132,7 +140,7 @@ def test_groups_stay_whole_where_they_fit_and_not_where_they_do_not(make_traject
     assert not mini_batch(data, groups, 10_000, False).whole_groups
 
 
-def test_groups_are_split_where_keeping_them_whole_wastes_more_than_a_pass(make_trajectories: Make) -> None:
+def test_groups_are_split_where_keeping_them_whole_wastes_more_than_a_forward_pass(make_trajectories: Make) -> None:
     # One long completion in each group pads its whole group.
     data = make_trajectories(groups=4, group_size=8, longest=3)
     lengths = np.diff(data.starts)
@@ -190,7 +198,7 @@ def test_partition_is_the_cheapest_of_all_cuts(seed: int) -> None:
             padded = size * int(order[begin])
             if padded > budget and size > 1:
                 return np.inf
-            total, begin = total + padded + PASS_OVERHEAD, begin + size
+            total, begin = total + padded + MICRO_BATCH_OVERHEAD, begin + size
         return total
 
     def compositions(left: int) -> list[list[int]]:

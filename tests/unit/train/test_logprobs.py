@@ -8,13 +8,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.contract.errors import InputError
-from components.contract.train_config import ObjectiveSection
-from components.train.batching import MicroBatchLimits, build_mini_batch
-from components.train.gradient import Terms, accumulate
-from components.train.logprobs import Scorer
-from components.train.microbatch import MicroBatch, build_micro_batch
-from components.train.objectives import build_objective
-from components.train.processes import Processes
+from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.train.batching import MicroBatch, MicroBatchLimits, build_micro_batch, build_mini_batch
+from components.train.build_objective import build_objective
+from components.train.distributed import Processes
+from components.train.logprobs import LogprobModel
+from components.train.loss import LossTerms, accumulate_gradient
 from components.train.trajectories import Trajectories
 from tests.support.tiny_policy import VOCABULARY, plain_logprobs, tiny_model
 
@@ -50,7 +49,7 @@ def test_equal_a_plain_forward(make_trajectories: Make, architecture: str, setti
     data = make_trajectories()
     model = tiny_model(1, architecture, **settings)
     for temperature in (1.0, 0.7):
-        logprobs, entropy = Scorer(model, temperature, chunk, torch.float32)(whole(data))
+        logprobs, entropy = LogprobModel(model, temperature, chunk, torch.float32)(whole(data))
         np.testing.assert_allclose(logprobs.detach().numpy(), expected(model, data, temperature), atol=1e-5)
         assert logprobs.requires_grad
         assert not entropy.requires_grad
@@ -59,7 +58,7 @@ def test_equal_a_plain_forward(make_trajectories: Make, architecture: str, setti
 def test_entropy_is_that_of_the_whole_distribution(make_trajectories: Make) -> None:
     data = make_trajectories()
     model = tiny_model(1)
-    _, entropy = Scorer(model, 0.7, 10_000, torch.float32)(whole(data))
+    _, entropy = LogprobModel(model, 0.7, 10_000, torch.float32)(whole(data))
     tokens = torch.tensor(data.tokens[: data.starts[1]])[None]
     distribution = (model(input_ids=tokens).logits[0] / 0.7).softmax(-1)[data.prompt_lengths[0] - 1 : -1]
     wanted = torch.distributions.Categorical(distribution).entropy()
@@ -68,8 +67,8 @@ def test_entropy_is_that_of_the_whole_distribution(make_trajectories: Make) -> N
 
 def gradient(model, data: Trajectories, chunk: int, head: str = "auto", entropies: bool = False) -> torch.Tensor:
     model.zero_grad()
-    scorer = Scorer(model, 0.7, chunk, torch.float32, head)
-    logprobs, entropy = scorer(whole(data), entropy_gradient=entropies)
+    policy = LogprobModel(model, 0.7, chunk, torch.float32, head)
+    logprobs, entropy = policy(whole(data), entropy_gradient=entropies)
     value = (logprobs * torch.linspace(-1, 1, len(logprobs))).sum()
     (value + (entropy * torch.linspace(1, 2, len(entropy))).sum() if entropies else value).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -126,9 +125,9 @@ def test_heads_that_are_more_than_a_projection_are_not_fused(architecture: str, 
         "granite": {"logits_scaling": 3.0},
     }
     model = tiny_model(1, architecture, **settings[architecture])
-    assert not Scorer(model, 1.0, 8, torch.float32).fused
+    assert not LogprobModel(model, 1.0, 8, torch.float32).fused
     with pytest.raises(InputError, match=r"train.logprobs=fused: the output head of .* is more than one projection"):
-        Scorer(model, 1.0, 8, torch.float32, "fused")
+        LogprobModel(model, 1.0, 8, torch.float32, "fused")
 
 
 class VocabularyProducts(TorchDispatchMode):
@@ -143,14 +142,16 @@ class VocabularyProducts(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_foreseen_gradients_save_a_product_and_decide_nothing(make_trajectories: Make, right: bool) -> None:
+def test_known_gradients_save_a_product_and_change_nothing(make_trajectories: Make, right: bool) -> None:
     data, model = make_trajectories(), tiny_model(1)
     plain = gradient(model, data, 10, "fused")
     weights = torch.linspace(-1, 1, len(data.behaviour_logprobs))
     model.zero_grad()
-    scorer = Scorer(model, 0.7, 10, torch.float32, "fused")
+    policy = LogprobModel(model, 0.7, 10, torch.float32, "fused")
     with VocabularyProducts() as products:
-        logprobs, _ = scorer(whole(data), foreseen=lambda _, part: weights[part] if right else weights[part] + 0.1)
+        logprobs, _ = policy(
+            whole(data), known_gradient=lambda _, part: weights[part] if right else weights[part] + 0.1
+        )
         (logprobs * weights).sum().backward()
     chunks = -(-len(weights) // 10)
     assert products.count == (3 if right else 6) * chunks
@@ -158,24 +159,24 @@ def test_foreseen_gradients_save_a_product_and_decide_nothing(make_trajectories:
 
 
 @pytest.mark.parametrize("name", ["grpo", "dapo", "cispo", "rapid", "pg", "sft"])
-def test_training_foresees_its_gradients(make_trajectories: Make, name: str) -> None:
-    """With credit known before the pass, every micro-batch takes three products a chunk."""
+def test_training_knows_its_gradients(make_trajectories: Make, name: str) -> None:
+    """With advantages known before the forward pass, every micro-batch takes three products a chunk."""
     data, model = make_trajectories(), tiny_model(1)
-    terms = Terms(build_objective(ObjectiveSection(name=name), 7, 0.5))
+    terms = LossTerms(build_objective(OBJECTIVE_OPTIONS[name]()), 7)
     alone = Processes(0, 1, torch.device("cpu"))
     batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), False, False, alone)
-    scorer = Scorer(model, 1.0, 8, torch.float32, "fused")
+    policy = LogprobModel(model, 1.0, 8, torch.float32, "fused")
     with VocabularyProducts() as products:
-        accumulate(scorer, batch, terms, alone)
+        accumulate_gradient(policy, batch, terms, alone)
     chunks = sum(-(-len(micro.targets_T) // 8) for micro in batch.micro_batches)
-    first_pass = chunks if terms.objective.credit_uses_ratio else 0
-    assert products.count == 3 * chunks + first_pass
+    extra_forward = chunks if terms.objective.uses_ratio else 0
+    assert products.count == 3 * chunks + extra_forward
 
 
 def test_a_frozen_head_gets_no_gradient(make_trajectories: Make) -> None:
     data, model = make_trajectories(), tiny_model(1)
     model.get_output_embeddings().weight.requires_grad_(False)
-    logprobs, _ = Scorer(model, 1.0, 5, torch.float32, "fused")(whole(data))
+    logprobs, _ = LogprobModel(model, 1.0, 5, torch.float32, "fused")(whole(data))
     logprobs.sum().backward()
     assert model.get_output_embeddings().weight.grad is None
     assert all(p.grad is not None for p in model.model.layers.parameters())

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
-from components.train.objectives import Objective, build_objective
-from components.train.objectives.ratios import importance_weights
-from components.train.objectives.surrogate import kl_to_reference
+from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.train.build_objective import build_objective
+from components.train.objectives import Objective, Tokens, importance_weights, kl_to_reference, token_scales
 from tests.support.objective_loss import objective_loss
 
 NAMES = tuple(OBJECTIVE_OPTIONS)
@@ -21,7 +20,7 @@ THRESHOLD = 0.5
 
 
 def build(name: str, **options: Any) -> Objective:
-    return build_objective(ObjectiveSection(name=name, **options), LONGEST, THRESHOLD)
+    return build_objective(OBJECTIVE_OPTIONS[name].model_validate({"name": name, **options}))
 
 
 def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
@@ -42,21 +41,23 @@ def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
 
 def run(name: str, data: dict[str, np.ndarray], dtype: torch.dtype = torch.float32, **options: Any):
     logprobs = torch.tensor(data["logprobs"], dtype=dtype, requires_grad=True)
-    loss, credit = objective_loss(
+    loss, advantage = objective_loss(
         build(name, **options),
         logprobs,
         torch.tensor(data["behaviour"], dtype=dtype),
         torch.tensor(data["sequence"]),
         torch.tensor(data["rewards"], dtype=dtype),
         torch.tensor(data["group"]),
+        longest=LONGEST,
+        threshold=THRESHOLD,
     )
     loss.backward()
-    return loss.item(), logprobs.grad.numpy(), credit.numpy()
+    return loss.item(), logprobs.grad.numpy(), advantage.numpy()
 
 
 def reference(name: str, data: dict[str, np.ndarray], **options: Any) -> tuple[float, np.ndarray, np.ndarray]:
-    """(loss, gradient by log-probabilities, credit) in float64 with loops, straight from the papers' formulas."""
-    choice = {**OBJECTIVE_OPTIONS[name], **options}
+    """(loss, gradient by log-probabilities, advantage) in float64 with loops, straight from the papers' formulas."""
+    choice = {**OBJECTIVE_OPTIONS[name]().model_dump(), **options}
     C = np.inf if choice.get("truncation") in (None, "off") else choice["truncation"]
     sequences = len(data["rewards"])
     rows = [np.flatnonzero(data["sequence"] == i) for i in range(sequences)]
@@ -64,7 +65,7 @@ def reference(name: str, data: dict[str, np.ndarray], **options: Any) -> tuple[f
     gap = data["logprobs"] - data["behaviour"]
     rho = np.array([np.exp(np.clip(gap[r].sum(), -20, 20)) for r in rows])
     w = np.minimum(rho, C)
-    credit = np.zeros(sequences)
+    advantage = np.zeros(sequences)
     for i in range(sequences):
         mates = np.flatnonzero(group == group[i])
         others = mates[mates != i]
@@ -77,19 +78,19 @@ def reference(name: str, data: dict[str, np.ndarray], **options: Any) -> tuple[f
         }[choice.get("baseline", "mean")]
         match name:
             case "rapid" if choice["ratio"] == "sequence":
-                credit[i] = w[i] * (rewards[i] - base)
+                advantage[i] = w[i] * (rewards[i] - base)
             case "rapid" | "rapid_clip":
-                credit[i] = rewards[i] - base
+                advantage[i] = rewards[i] - base
             case "rloo":
-                credit[i] = rewards[i] - rewards[others].mean()
+                advantage[i] = rewards[i] - rewards[others].mean()
             case "pg" | "dr_grpo" | "token_is":
-                credit[i] = rewards[i] - mean
+                advantage[i] = rewards[i] - mean
             case "topr":
-                credit[i] = (rewards[i] - mean) * (1 if rewards[i] >= mean else min(rho[i], 1))
+                advantage[i] = (rewards[i] - mean) * (1 if rewards[i] >= mean else min(rho[i], 1))
             case "sft":
-                credit[i] = float(rewards[i] > THRESHOLD)
+                advantage[i] = float(rewards[i] > THRESHOLD)
             case _:
-                credit[i] = (rewards[i] - mean) / (std + 1e-4)
+                advantage[i] = (rewards[i] - mean) / (std + 1e-4)
     loss, gradient = 0.0, np.zeros(len(gap))
     for i, row in enumerate(rows):
         scale = {
@@ -106,17 +107,17 @@ def reference(name: str, data: dict[str, np.ndarray], **options: Any) -> tuple[f
                 slope = r / len(row) * len(row)  # d/dlogprob of the sum over tokens of one value per sequence
             else:
                 r = slope = np.exp(gap[row])
-            free, bounded = r * credit[i], np.clip(r, low, high) * credit[i]
+            free, bounded = r * advantage[i], np.clip(r, low, high) * advantage[i]
             loss -= scale * np.minimum(free, bounded).sum()
             open_ = free <= bounded if ratio_kind != "sequence" else np.full(len(row), free[0] <= bounded[0])
-            gradient[row] = -scale * slope * credit[i] * open_
+            gradient[row] = -scale * slope * advantage[i] * open_
         else:
             tokens = np.ones(len(row))
             if name in ("cispo", "token_is") or (name == "rapid" and ratio_kind == "token"):
                 tokens = np.minimum(np.exp(gap[row]), C)
-            loss -= scale * (tokens * credit[i] * data["logprobs"][row]).sum()
-            gradient[row] = -scale * tokens * credit[i]
-    return loss, gradient, credit
+            loss -= scale * (tokens * advantage[i] * data["logprobs"][row]).sum()
+            gradient[row] = -scale * tokens * advantage[i]
+    return loss, gradient, advantage
 
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
@@ -145,18 +146,20 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_numpy_reference(name: str, options: dict[str, Any], seed: int) -> None:
     data = batch(seed)
-    loss, gradient, credit = run(name, data, **options)
-    wanted, wanted_gradient, credits = reference(name, data, **options)
+    loss, gradient, advantage = run(name, data, **options)
+    wanted, wanted_gradient, wanted_advantage = reference(name, data, **options)
     assert loss == pytest.approx(wanted, abs=1e-6)
-    np.testing.assert_allclose(credit, credits, atol=2e-6)
+    np.testing.assert_allclose(advantage, wanted_advantage, atol=2e-6)
     np.testing.assert_allclose(gradient, wanted_gradient, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options"), CHOICES, ids=lambda value: str(value))
-def test_gradient_equals_finite_differences_with_credit_and_weights_held(name: str, options: dict[str, Any]) -> None:
+def test_gradient_equals_finite_differences_with_advantages_and_weights_held(
+    name: str, options: dict[str, Any]
+) -> None:
     data = batch(1)
     objective = build(name, **options)
-    _, gradient, credit = run(name, data, torch.float64, **options)
+    _, gradient, advantage = run(name, data, torch.float64, **options)
     behaviour, sequence = torch.tensor(data["behaviour"]), torch.tensor(data["sequence"])
     lengths = torch.bincount(sequence)
     held = (torch.tensor(data["logprobs"]) - behaviour).exp()
@@ -165,10 +168,11 @@ def test_gradient_equals_finite_differences_with_credit_and_weights_held(name: s
     def loss(logprobs: np.ndarray) -> float:
         moved = torch.tensor(logprobs)
         if held is not None:  # token weights count as constants
-            loss_T = -held * torch.tensor(credit)[sequence] * moved
+            loss_T = -held * torch.tensor(advantage)[sequence] * moved
         else:
-            loss_T, _ = objective.surrogate(moved, behaviour, sequence, torch.tensor(credit))
-        return (loss_T * objective.normalise(lengths).double()[sequence]).sum().item()
+            loss_T, _ = objective.surrogate(Tokens(moved, behaviour, sequence, torch.tensor(advantage)))
+        scales = token_scales(objective.normalisation, lengths, LONGEST).double()
+        return (loss_T * scales[sequence]).sum().item()
 
     step = 1e-6
     for t in range(len(data["logprobs"])):
@@ -226,11 +230,13 @@ def test_weights_are_truncated_and_finite() -> None:
 def test_clipping_stops_the_gradient_where_the_reported_tokens_are() -> None:
     data = batch(5, spread=0.8)
     objective = build("grpo")
-    _, gradient, credit = run("grpo", data)
+    _, gradient, advantage = run("grpo", data)
     _, at_bound = objective.surrogate(
-        *(torch.tensor(data[key]).float() for key in ("logprobs", "behaviour")),
-        torch.tensor(data["sequence"]),
-        torch.tensor(credit),
+        Tokens(
+            *(torch.tensor(data[key]).float() for key in ("logprobs", "behaviour")),
+            torch.tensor(data["sequence"]),
+            torch.tensor(advantage),
+        )
     )
     assert 0 < at_bound.float().mean() < 1
     np.testing.assert_array_equal(at_bound.numpy(), gradient == 0)

@@ -9,8 +9,8 @@ import torch
 
 from components.contract.train_config import TrainSection
 from components.train.checkpoint import load_state, save_state
+from components.train.distributed import Processes
 from components.train.optimizer import build_optimizer, learning_rate
-from components.train.processes import Processes
 from tests.support.tiny_policy import tiny_model
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -11,21 +11,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
-from components.train.export import export_adapters, export_policy
 from components.train.policy import (
     add_adapters,
     compile_layers,
+    export_adapters,
+    export_policy,
+    full_state,
     is_packed,
     load_policy,
+    trained_parameters,
     vocabulary,
     wants_packing,
 )
-from components.train.processes import Processes
-from components.train.sharding import full_state, trained_parameters
 from tests.support.tiny_policy import save_tiny_policy, tiny_model
 
 CPU = torch.device("cpu")
-ALONE = Processes(0, 1, CPU)
 
 
 def files(directory: Path) -> list[str]:
@@ -47,7 +47,7 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     assert not any(module.training for module in model.modules())
     assert vocabulary(model) == 14
     section = ModelSection(path="x", dtype=dtype)
-    export_policy(full_state(model, ALONE), tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", section)
+    export_policy(full_state(model), tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", section)
     for name in files(tmp_path / "in"):
         if name not in ("config.json", "model.safetensors"):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes(), name
@@ -69,9 +69,7 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
 def test_other_architectures_survive_the_round_trip(tmp_path: Path, architecture: str, settings: dict) -> None:
     tiny_model(0, architecture, **settings).save_pretrained(tmp_path / "in")
     model = load(tmp_path / "in")
-    export_policy(
-        full_state(model, ALONE), tmp_path / "in", [], tmp_path / "out", ModelSection(path="x", dtype="float32")
-    )
+    export_policy(full_state(model), tmp_path / "in", [], tmp_path / "out", ModelSection(path="x", dtype="float32"))
     ids = torch.tensor([[2, 3, 4, 5, 6]])
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(again(input_ids=ids).logits, model(input_ids=ids).logits)
@@ -88,7 +86,7 @@ def test_sharded_safetensors_load(tmp_path: Path) -> None:
 def test_no_generation_config_is_made_up(tmp_path: Path) -> None:
     save_tiny_policy(tmp_path / "in")
     (tmp_path / "in" / "generation_config.json").unlink()
-    state = full_state(load(tmp_path / "in"), ALONE)
+    state = full_state(load(tmp_path / "in"))
     export_policy(state, tmp_path / "in", files(tmp_path / "in"), tmp_path / "out", ModelSection(path="x"))
     assert files(tmp_path / "out") == files(tmp_path / "in")
 
@@ -131,7 +129,7 @@ def test_merged_adapters_are_the_policy_that_was_trained(tmp_path: Path) -> None
         for parameter in trained_parameters(model).values():
             parameter.normal_(0, 0.3)
     ids = torch.tensor([[2, 3, 4, 5, 6]])
-    merged = export_adapters(full_state(model, ALONE), tmp_path / "base", section, "hub/name", tmp_path / "adapter")
+    merged = export_adapters(full_state(model), tmp_path / "base", section, "hub/name", tmp_path / "adapter")
     settings = ModelSection(path="x", dtype="float32")
     export_policy(merged, tmp_path / "base", [], tmp_path / "out", settings)
     published = AutoModelForCausalLM.from_pretrained(tmp_path / "out")

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from components.contract.train_config import OBJECTIVE_OPTIONS, ObjectiveSection
-from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch
-from components.train.gradient import Evaluated, Terms, accumulate
-from components.train.logprobs import Scorer
-from components.train.microbatch import build_micro_batch
-from components.train.objectives import build_objective
+from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.train.batching import MicroBatchLimits, MiniBatch, build_micro_batch, build_mini_batch
+from components.train.build_objective import build_objective
+from components.train.distributed import Processes
+from components.train.logprobs import LogprobModel
+from components.train.loss import LossTerms, MiniBatchLoss, accumulate_gradient
 from components.train.packing import PACKED_ATTENTION, register_packed_attention
-from components.train.processes import Processes
 from components.train.trajectories import Trajectories
 from tests.support.objective_loss import objective_loss
 from tests.support.tiny_policy import tiny_model
@@ -23,25 +22,25 @@ CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
 NAMES = tuple(OBJECTIVE_OPTIONS)
 Make = Callable[..., Trajectories]
-Result = tuple[Evaluated, torch.Tensor]
+Result = tuple[MiniBatchLoss, torch.Tensor]
 
 register_packed_attention()
 
 
-def terms_of(name: str, **more: float | Scorer) -> Terms:
-    return Terms(build_objective(ObjectiveSection(name=name), 7, 0.5), **more)
+def terms_of(name: str, **more: float | LogprobModel) -> LossTerms:
+    return LossTerms(build_objective(OBJECTIVE_OPTIONS[name]()), 7, **more)
 
 
 def mini_batch(
     data: Trajectories,
-    terms: Terms,
+    terms: LossTerms,
     budget: int = 10_000,
     groups: tuple[int, ...] = (0, 1, 2, 3),
     packed: bool = False,
     mask: bool = False,
 ) -> MiniBatch:
     limits = MicroBatchLimits(budget, packed)
-    return build_mini_batch(data, np.array(groups), limits, terms.objective.credit_uses_ratio, mask, ALONE)
+    return build_mini_batch(data, np.array(groups), limits, terms.objective.uses_ratio, mask, ALONE)
 
 
 def moved_model(architecture: str = "qwen2", packed: bool = False, **settings: object) -> torch.nn.Module:
@@ -57,7 +56,7 @@ def moved_model(architecture: str = "qwen2", packed: bool = False, **settings: o
 
 def evaluate(
     data: Trajectories,
-    terms: Terms,
+    terms: LossTerms,
     budget: int = 10_000,
     groups: tuple[int, ...] = (0, 1, 2, 3),
     chunk: int = 10_000,
@@ -69,11 +68,11 @@ def evaluate(
     """The mini-batch under a policy other than the behaviour policy, and its whole gradient."""
     model = model or moved_model(packed=packed)
     batch = mini_batch(data, terms, budget, groups, packed, mask)
-    evaluated = accumulate(Scorer(model, 1.0, chunk, torch.float32, head), batch, terms, ALONE)
+    evaluated = accumulate_gradient(LogprobModel(model, 1.0, chunk, torch.float32, head), batch, terms, ALONE)
     return evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-def assert_same(one: tuple[Evaluated, torch.Tensor], other: tuple[Evaluated, torch.Tensor]) -> None:
+def assert_same(one: tuple[MiniBatchLoss, torch.Tensor], other: tuple[MiniBatchLoss, torch.Tensor]) -> None:
     scale = max(1.0, one[1].abs().max().item())
     assert one[0].loss.item() == pytest.approx(other[0].loss.item(), abs=1e-6)
     torch.testing.assert_close(one[1] / scale, other[1] / scale, atol=1e-6, rtol=0)
@@ -100,13 +99,13 @@ def test_micro_batches_packing_and_head_change_nothing(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mask", [False, True])
 def test_what_trains_is_what_is_proven(make_trajectories: Make, name: str, mask: bool) -> None:
-    """`accumulate` against the objective written out over the mini-batch, which equals NumPy (test_objectives)."""
+    """Compare with the objective written out over the mini-batch, which equals NumPy (test_objectives)."""
     data, terms = make_trajectories(), terms_of(name)
     trained = evaluate(data, terms, budget=50, chunk=6, mask=mask)
     model = moved_model()
     rows = np.arange(len(data.rewards))
     micro = build_micro_batch(data, rows, rows, False, CPU)
-    logprobs, _ = Scorer(model, 1.0, 10_000, torch.float32, "chunked")(micro)
+    logprobs, _ = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro)
     kept = torch.from_numpy(~data.truncated) if mask else torch.ones(len(rows), dtype=torch.bool)
     loss, _ = objective_loss(
         terms.objective,
@@ -163,7 +162,7 @@ def test_padding_changes_nothing(make_trajectories: Make, name: str) -> None:
     for micro in (plain, padded):
         model = tiny_model(2)
         batch = dataclasses.replace(mini_batch(data, terms), micro_batches=(micro,), counted=(True,))
-        evaluated = accumulate(Scorer(model, 1.0, 10_000, torch.float32), batch, terms, ALONE)
+        evaluated = accumulate_gradient(LogprobModel(model, 1.0, 10_000, torch.float32), batch, terms, ALONE)
         results.append((evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])))
     assert_same(results[0], results[1])
 
@@ -188,7 +187,7 @@ def test_masked_completions_have_no_gradient_and_keep_their_reward(make_trajecto
 def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make) -> None:
     """Cloning, KL and entropy against the same terms written out over one micro-batch."""
     data = make_trajectories()
-    reference = Scorer(tiny_model(5), 1.0, 10_000, torch.float32).requires_grad_(False)
+    reference = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32).requires_grad_(False)
     plain = evaluate(data, terms_of("pg"), mask=True)
     added = terms_of("pg", cloning=0.3, cloning_threshold=0.6, kl=0.2, entropy=0.1, reference=reference)
     full = evaluate(data, added, budget=50, chunk=6, mask=True)
@@ -196,7 +195,7 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make)
     model = moved_model()
     rows = np.arange(len(data.rewards))
     micro = build_micro_batch(data, rows, rows, False, CPU)
-    logprobs, entropy = Scorer(model, 1.0, 10_000, torch.float32, "chunked")(micro, entropy_gradient=True)
+    logprobs, entropy = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro, entropy_gradient=True)
     with torch.no_grad():
         other, _ = reference(micro)
     trained = torch.from_numpy(~data.truncated)[micro.sequence_T]
@@ -217,8 +216,8 @@ def test_bf16_compute_stays_near_float32(make_trajectories: Make) -> None:
     data, model, terms = make_trajectories(), tiny_model(0), terms_of("rapid")
     batch = mini_batch(data, terms)
     for head in ("fused", "chunked"):
-        exact, _ = Scorer(model, 1.0, 8, torch.float32, head)(batch.micro_batches[0])
-        rounded, _ = Scorer(model, 1.0, 8, torch.bfloat16, head)(batch.micro_batches[0])
+        exact, _ = LogprobModel(model, 1.0, 8, torch.float32, head)(batch.micro_batches[0])
+        rounded, _ = LogprobModel(model, 1.0, 8, torch.bfloat16, head)(batch.micro_batches[0])
         difference = (exact - rounded).abs()
         assert rounded.dtype == torch.float32
         assert 0 < difference.mean() < 0.05
@@ -245,13 +244,13 @@ SNAPSHOT = {
 def test_five_steps_as_pinned(make_trajectories: Make, name: str) -> None:
     """Loss and gradient norm of five AdamW steps over two mini-batches of a seeded policy, float32 on CPU."""
     data, model, terms = make_trajectories(), tiny_model(0), terms_of(name)
-    scorer = Scorer(model, 1.0, 8, torch.float32)
+    policy = LogprobModel(model, 1.0, 8, torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     measured = []
     for step in range(5):
         batch = mini_batch(data, terms, 40, (0, 1) if step % 2 == 0 else (2, 3))
         optimizer.zero_grad()
-        evaluated = accumulate(scorer, batch, terms, ALONE)
+        evaluated = accumulate_gradient(policy, batch, terms, ALONE)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         measured += [evaluated.loss.item(), norm.item()]

@@ -1,24 +1,24 @@
-"""What the train stage shows in the pipeline."""
+"""Metrics that the train stage shows in the pipeline."""
 
 from pathlib import Path
 
 from kfp import dsl
 
 from components.contract.layout import Round
-from components.train.answer import answer
+from components.train.iteration_metrics import log_iteration
 from tests.support.fake_run import FakeRun, prepared_run
 
 
-def answered(fake: FakeRun, iteration: int) -> tuple[int, dict[str, float]]:
+def logged(fake: FakeRun, iteration: int) -> tuple[int, dict[str, float]]:
     manifest = fake.run.directory(fake.run.layout.train(iteration)).require()
     metrics = dsl.Metrics(name="metrics", uri="")
-    return answer(fake.run.uri, iteration, manifest, metrics), metrics.metadata
+    return log_iteration(fake.run.uri, iteration, manifest, metrics), metrics.metadata
 
 
 def test_every_iteration_shows_its_rewards_updates_and_time(tmp_path: Path) -> None:
     fake = prepared_run(tmp_path, tracking={"enabled": False})
     fake.iteration(1)
-    remaining, shown = answered(fake, 1)
+    remaining, shown = logged(fake, 1)
     assert remaining == 1
     wanted = {"train_reward", "eval_reward", "pass_at_1", "pass_at_4", "effective_sample_share", "logprob_gap_mean"}
     assert wanted | {"seconds", "seconds_rollout", "seconds_train", "policy_version"} <= shown.keys()
@@ -29,6 +29,6 @@ def test_a_reached_target_ends_the_loop(tmp_path: Path) -> None:
     fake = prepared_run(tmp_path, tracking={"enabled": False})
     fake.round(Round.iteration(1))
     fake.train(1, "target_reached")
-    remaining, shown = answered(fake, 1)
+    remaining, shown = logged(fake, 1)
     assert remaining == 0
     assert shown["eval_reward"] >= 0

@@ -1,4 +1,4 @@
-"""What the train stage answers to the pipeline."""
+"""An iteration's metrics in Kubeflow and MLflow."""
 
 from kfp import dsl
 
@@ -9,12 +9,12 @@ from components.store import open_run
 from components.tracking import sync
 
 
-def answer(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl.Metrics) -> int:
-    """Show and track what the iteration has come to; returns how many remain, 0 once the target is reached."""
+def log_iteration(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl.Metrics) -> int:
+    """Show and track a trained iteration; return how many remain, 0 once the target is reached."""
     run = open_run(run_uri)
-    found = read_iteration(run, iteration)
-    assert found is not None
-    values = {**manifest.numbers, **iteration_values(found), **evaluation_values(found.round)}
+    result = read_iteration(run, iteration)
+    assert result is not None
+    values = {**manifest.numbers, **iteration_values(result), **evaluation_values(result.round)}
     for key, value in values.items():
         metrics.log_metric(key, value)
     sync(run)

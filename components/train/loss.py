@@ -1,0 +1,195 @@
+"""Loss and gradient of one mini-batch; neither depends on how it is split over micro-batches and processes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from components.contract.config import RunConfig
+from components.train.batching import MicroBatch, MiniBatch
+from components.train.build_objective import build_objective
+from components.train.diagnostics import TokenMeans, TokenSums
+from components.train.distributed import Processes
+from components.train.logprobs import LogprobModel
+from components.train.objectives import (
+    Completions,
+    Objective,
+    Tokens,
+    kl_to_reference,
+    sequence_log_ratio,
+    token_scales,
+)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The objective, and what a configuration adds to it.
+
+    Attributes:
+        longest: `rollout.max_tokens`, for normalisation by a constant.
+        cloning: coefficient of behaviour cloning on verified completions, mean over their tokens.
+        cloning_threshold: a completion is verified when its reward exceeds it.
+        kl: coefficient of the KL to `reference`, normalised as the objective is.
+        entropy: coefficient of the entropy bonus, mean over the tokens in the loss.
+        reference: the base policy; needed for `kl` only.
+    """
+
+    objective: Objective
+    longest: int
+    cloning: float = 0.0
+    cloning_threshold: float = 0.5
+    kl: float = 0.0
+    entropy: float = 0.0
+    reference: LogprobModel | None = None
+
+    @classmethod
+    def from_config(cls, config: RunConfig, reference: LogprobModel | None = None) -> "LossTerms":
+        train = config.train
+        return cls(
+            build_objective(train.objective),
+            config.rollout.max_tokens,
+            train.cloning.coefficient,
+            train.cloning.threshold,
+            train.kl_coefficient,
+            train.entropy_coefficient,
+            reference,
+        )
+
+
+@dataclass(frozen=True)
+class MiniBatchLoss:
+    """Results of forward and backward over a mini-batch, detached and over all processes.
+
+    Attributes:
+        loss: scalar.
+        log_ratio_N: log rho, not clamped.
+        tokens: means over completion tokens.
+    """
+
+    loss: Tensor
+    log_ratio_N: Tensor
+    tokens: TokenMeans
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Factors of each term's loss per token, by sequence; 0 for masked sequences."""
+
+    objective_N: Tensor
+    entropy_N: Tensor
+    cloning_N: Tensor
+
+    @classmethod
+    def of(cls, batch: MiniBatch, verified_N: Tensor, terms: LossTerms) -> "_Scales":
+        in_loss_N = (batch.lengths_N > 0).to(torch.float32)
+        cloned_N = in_loss_N * verified_N
+        cloned_tokens = (cloned_N * batch.lengths_N).sum().clamp(min=1.0)
+        return cls(
+            in_loss_N * token_scales(terms.objective.normalisation, batch.lengths_N, terms.longest),
+            terms.entropy * in_loss_N / batch.lengths_N.sum().clamp(min=1),
+            terms.cloning * cloned_N / cloned_tokens,
+        )
+
+
+def accumulate_gradient(
+    policy: LogprobModel, batch: MiniBatch, terms: LossTerms, processes: Processes
+) -> MiniBatchLoss:
+    """Add the mini-batch's gradient to the parameters'.
+
+    Advantages need the log-ratios of whole groups. Where micro-batches hold whole groups, advantages are computed from
+    their own log-probabilities; elsewhere a forward pass over the mini-batch without gradient comes first.
+    """
+    objective, rewards_N = terms.objective, batch.rewards_N
+    completions = Completions(
+        torch.zeros_like(rewards_N), rewards_N, batch.group_N, rewards_N > terms.cloning_threshold
+    )
+    advantage_N = None
+    if not batch.whole_groups:
+        if objective.uses_ratio:
+            completions = completions.with_log_ratio(_log_ratios(policy, batch, processes))
+        advantage_N = objective.advantage(completions)
+    scales = _Scales.of(batch, completions.verified_N, terms)
+    loss = torch.zeros((), device=rewards_N.device)
+    log_ratio_N = torch.zeros_like(rewards_N)
+    sums = TokenSums(rewards_N.device)
+    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+        rows = micro.rows_N
+        # FSDP averages gradients over processes, and every process has only its share of the sum.
+        factor = processes.world if counts else 0.0
+        known_gradient = None
+        if advantage_N is not None and objective.token_local and not terms.kl:
+            known_gradient = _known_gradient(micro, advantage_N[rows], scales, terms, factor)
+        logprobs_T, entropy_T = policy(micro, entropy_gradient=terms.entropy > 0, known_gradient=known_gradient)
+        ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
+        if advantage_N is None:
+            micro_advantage_N = objective.advantage(completions.select(rows).with_log_ratio(ratio_N))
+        else:
+            micro_advantage_N = advantage_N[rows]
+        share, at_bound_T = _token_terms(logprobs_T, slice(None), micro, micro_advantage_N, scales, terms)
+        share = share + _kl_and_entropy(logprobs_T, entropy_T, micro, scales, terms)
+        (share * factor).backward()  # type: ignore[no-untyped-call]
+        if counts:
+            loss += share.detach()
+            log_ratio_N[rows] = ratio_N
+            sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
+    return MiniBatchLoss(processes.all_reduce(loss), processes.all_reduce(log_ratio_N), sums.means(processes))
+
+
+def _known_gradient(
+    micro: MicroBatch, advantage_N: Tensor, scales: _Scales, terms: LossTerms, factor: float
+) -> Callable[[Tensor, slice], Tensor]:
+    """Return the loss's gradient by the log-probabilities of some tokens, which needs nothing of the other tokens."""
+
+    @torch.enable_grad()
+    def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
+        logprobs_T = logprobs_T.detach().requires_grad_()
+        share, _ = _token_terms(logprobs_T, part, micro, advantage_N, scales, terms)
+        (found,) = torch.autograd.grad(share * factor, logprobs_T)
+        return found
+
+    return gradient
+
+
+def _token_terms(
+    logprobs_T: Tensor, part: slice, micro: MicroBatch, advantage_N: Tensor, scales: _Scales, terms: LossTerms
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of the objective and of cloning for the tokens `part`, and which of these are at a bound."""
+    sequence_T = micro.sequence_T[part]
+    tokens = Tokens(logprobs_T, micro.behaviour_logprobs_T[part], sequence_T, advantage_N)
+    loss_T, at_bound_T = terms.objective.surrogate(tokens)
+    share = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
+    if terms.cloning:
+        share = share - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
+    return share, at_bound_T
+
+
+def _kl_and_entropy(
+    logprobs_T: Tensor, entropy_T: Tensor, micro: MicroBatch, scales: _Scales, terms: LossTerms
+) -> Tensor:
+    """Return the loss of the KL and entropy terms over a micro-batch."""
+
+    def scaled(scale_N: Tensor, value_T: Tensor) -> Tensor:
+        return (scale_N[micro.rows_N][micro.sequence_T] * value_T).sum()
+
+    share = logprobs_T.new_zeros(())
+    if terms.kl:
+        assert terms.reference is not None
+        with torch.no_grad():
+            reference_T, _ = terms.reference(micro)
+        share = share + terms.kl * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
+    if terms.entropy:
+        share = share - scaled(scales.entropy_N, entropy_T)
+    return share
+
+
+@torch.no_grad()
+def _log_ratios(policy: LogprobModel, batch: MiniBatch, processes: Processes) -> Tensor:
+    """Return log_ratio_N of the whole mini-batch."""
+    log_ratio_N = torch.zeros_like(batch.rewards_N)
+    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+        logprobs_T, _ = policy(micro)
+        ratio_N = sequence_log_ratio(logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N))
+        if counts:
+            log_ratio_N[micro.rows_N] = ratio_N
+    return processes.all_reduce(log_ratio_N)

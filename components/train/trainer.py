@@ -1,0 +1,274 @@
+"""A policy in training, and its updates on an iteration's trajectories: one mini-batch and optimizer step each."""
+
+import ctypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from components.contract.config import RunConfig
+from components.contract.digests import derive_seed
+from components.contract.errors import InputError
+from components.contract.metrics import StepMetrics
+from components.runtime.progress import StageProgress, note
+from components.train.batching import MicroBatchLimits, build_mini_batch, order_mini_batches, shape_rewards
+from components.train.diagnostics import OffPolicy, TokenMeans, TokenSums, check_gap, off_policy
+from components.train.distributed import Processes, full_tensor, shard
+from components.train.logprobs import LogprobModel
+from components.train.loss import LossTerms, accumulate_gradient
+from components.train.optimizer import build_optimizer, learning_rate, set_learning_rate
+from components.train.policy import (
+    add_adapters,
+    compile_layers,
+    decoder_layers,
+    is_packed,
+    load_policy,
+    trained_parameters,
+)
+from components.train.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A policy with its loss and optimizer, in this process."""
+
+    config: RunConfig
+    policy: LogprobModel
+    terms: LossTerms
+    optimizer: torch.optim.AdamW
+    processes: Processes
+
+
+class UpdateProgress(BaseModel):
+    """Progress of an iteration's updates; with weights and optimizer state it is all that continues them.
+
+    Attributes:
+        step: optimizer steps since the base policy.
+        done: mini-batches processed, skipped ones included.
+        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; where
+            the trajectories are of an older policy, with that policy for pi, and measured before the updates.
+        skipped: mini-batches left out because their loss or gradient was not finite.
+        bad_in_a_row: the last of those, without a good one since.
+        zero_signal_groups: groups whose rewards are all equal.
+        dropped_groups: those of them that were left out.
+        ended_early: why the updates stopped before the last mini-batch, which is `done + 1`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    step: int
+    done: int = 0
+    steps: list[StepMetrics] = []
+    gap_mean: float | None = None
+    gap_max: float | None = None
+    skipped: int = 0
+    bad_in_a_row: int = 0
+    zero_signal_groups: int = 0
+    dropped_groups: int = 0
+    ended_early: str | None = None
+
+
+def build_trainer(
+    config: RunConfig, policy: Path, processes: Processes, base: Path | None = None, adapter: Path | None = None
+) -> Trainer:
+    """Load a policy with a fresh optimizer.
+
+    Args:
+        policy: in Hugging Face format.
+        base: the base policy, which adapters and the KL term need.
+        adapter: adapters to go on with, in peft's format.
+
+    Raises:
+        InputError: the policy cannot be loaded, or the configuration does not fit it.
+    """
+    train = config.train
+    if train.lora:
+        assert base is not None
+        model = load_policy(base, train, processes.device)
+        add_adapters(model, train.lora, adapter, derive_seed(config.run.seed, "adapters"))
+    else:
+        model = load_policy(policy, train, processes.device)
+    logprob_model = build_logprob_model(model, config)
+    if train.compile:
+        compile_layers(model)
+    shard(logprob_model, decoder_layers(model), processes)
+    reference = None
+    if train.kl_coefficient:
+        assert base is not None
+        reference = load_frozen(base, config, processes)
+    terms = LossTerms.from_config(config, reference)
+    return Trainer(config, logprob_model, terms, build_optimizer(model, train), processes)
+
+
+def build_logprob_model(model: torch.nn.Module, config: RunConfig) -> LogprobModel:
+    train = config.train
+    dtype = getattr(torch, train.compute_dtype)
+    return LogprobModel(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
+
+
+def load_frozen(policy: Path, config: RunConfig, processes: Processes) -> LogprobModel:
+    """Load a policy that is not trained."""
+    model = load_policy(policy, config.train, processes.device)
+    frozen = build_logprob_model(model, config)
+    frozen.requires_grad_(False)
+    shard(frozen, decoder_layers(model), processes)
+    return frozen
+
+
+@torch.no_grad()
+def measure_behaviour_gap(
+    behaviour: LogprobModel, data: Trajectories, config: RunConfig, iteration: int, processes: Processes
+) -> TokenMeans | None:
+    """Measure |log pi - log mu| of the first mini-batch under its behaviour policy; None where there is none."""
+    train = config.train
+    data = shape_rewards(data, train.overlong)
+    order = order_mini_batches(data, train, config.run.seed, iteration)
+    if not order.mini_batches:
+        return None
+    limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(behaviour.model))
+    batch = build_mini_batch(data, order.mini_batches[0], limits, False, False, processes)
+    sums = TokenSums(batch.rewards_N.device)
+    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+        logprobs_T, entropy_T = behaviour(micro)
+        if counts:
+            sums.add(logprobs_T - micro.behaviour_logprobs_T, entropy_T, torch.zeros_like(entropy_T))
+    return sums.means(processes)
+
+
+def update_policy(
+    trainer: Trainer,
+    data: Trajectories,
+    iteration: int,
+    start: UpdateProgress,
+    checkpoint: Callable[[UpdateProgress], None] | None = None,
+) -> UpdateProgress:
+    """Take the optimizer steps of an iteration, in place.
+
+    Args:
+        start: where to go on; `UpdateProgress(step=n)` after n optimizer steps since the base policy.
+        checkpoint: called after every `train.checkpoint_every` mini-batches.
+
+    Raises:
+        InputError: too few groups; engine and trainer disagree about the first mini-batch; loss or gradient not
+            finite in too many mini-batches.
+    """
+    config, train = trainer.config, trainer.config.train
+    data = shape_rewards(data, train.overlong)
+    order = order_mini_batches(data, train, config.run.seed, iteration)
+    total = len(order.mini_batches)
+    counts = {"zero_signal_groups": order.without_signal, "dropped_groups": order.dropped}
+    progress = start.model_copy(update=counts, deep=True)
+    if not total:
+        progress.ended_early = "no group has completions with different rewards, so there is nothing to learn from"
+        note(f"iteration {iteration}: {progress.ended_early}")
+    throughput = _Throughput()
+    with StageProgress(f"iteration {iteration:04d} train", total, "steps") as bar:
+        for index in range(progress.done, total):
+            if reason := _update(trainer, data, order.mini_batches[index], progress, throughput):
+                progress.ended_early = f"mini-batch {index + 1} of {total}: {reason}"
+                note(f"iteration {iteration}: updates ended early at {progress.ended_early}")
+                break
+            if progress.bad_in_a_row == min(train.max_bad_steps, total):
+                raise InputError(
+                    f"iteration {iteration}: loss or gradient was not finite for {progress.bad_in_a_row} mini-batches "
+                    "in a row; lower train.learning_rate, or use train.compute_dtype=float32"
+                )
+            progress.done = index + 1
+            bar.update(progress.done, str(throughput))
+            if checkpoint and progress.done % train.checkpoint_every == 0 and progress.done < total:
+                checkpoint(progress)
+    return progress
+
+
+def _update(
+    trainer: Trainer, data: Trajectories, groups: np.ndarray, progress: UpdateProgress, throughput: "_Throughput"
+) -> str | None:
+    """Take one optimizer step and note it in `progress`; return why no further one may be taken, having taken none."""
+    config, train, objective = trainer.config, trainer.config.train, trainer.terms.objective
+    began = time.perf_counter()
+    limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(trainer.policy.model))
+    masked = train.overlong.handling == "mask"
+    batch = build_mini_batch(data, groups, limits, objective.uses_ratio, masked, trainer.processes)
+    trainer.optimizer.zero_grad()
+    result = accumulate_gradient(trainer.policy, batch, trainer.terms, trainer.processes)
+    parameters = trained_parameters(trainer.policy.model).values()
+    norm = full_tensor(torch.nn.utils.clip_grad_norm_(parameters, train.max_grad_norm))
+    if not (result.loss + norm).isfinite():
+        progress.skipped += 1
+        progress.bad_in_a_row += 1
+        note(f"mini-batch {progress.done + 1}: loss {result.loss:.3g}, gradient norm {norm:.3g}: step skipped")
+        return None
+    progress.bad_in_a_row = 0
+    if progress.gap_mean is None:
+        check_gap(result.tokens, train.max_logprob_gap)
+        progress.gap_mean, progress.gap_max = result.tokens.gap_mean, result.tokens.gap_max
+    measured = off_policy(
+        result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens
+    )
+    if reason := _too_far(measured, trainer):
+        return reason
+    progress.step += 1
+    rate = learning_rate(train, config.total_steps, progress.step)
+    set_learning_rate(trainer.optimizer, rate)
+    trainer.optimizer.step()
+    seconds = time.perf_counter() - began
+    throughput.add(batch.tokens, seconds)
+    progress.steps.append(
+        StepMetrics(
+            step=progress.step,
+            finished=datetime.now(UTC),
+            seconds=seconds,
+            tokens=batch.completion_tokens,
+            tokens_per_second=batch.tokens / seconds,
+            learning_rate=rate,
+            loss=result.loss.item(),
+            gradient_norm=norm.item(),
+            reward=batch.rewards_N.mean().item(),
+            **vars(measured),
+        )
+    )
+    return None
+
+
+def _too_far(measured: OffPolicy, trainer: Trainer) -> str | None:
+    """Return why the policy is too far from the behaviour policy for another step on its samples; None if it is not."""
+    train = trainer.config.train
+    share, kl = measured.effective_sample_share, measured.kl
+    if share < train.min_effective_sample_share and not trainer.terms.objective.clones:
+        return (
+            f"effective sample share {share:.3f} is below train.min_effective_sample_share "
+            f"{train.min_effective_sample_share}"
+        )
+    if train.max_kl is not None and kl > train.max_kl:
+        return f"KL(mu || pi) of {kl:.3g} nats a token exceeds train.max_kl {train.max_kl}"
+    return None
+
+
+class _Throughput:
+    """Tokens per second of the updates in this process."""
+
+    def __init__(self) -> None:
+        self._tokens, self._seconds = 0, 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
+
+    def __str__(self) -> str:
+        return f"{self._tokens / self._seconds:,.0f} tokens/s" if self._seconds else ""
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory instead of returning it to the system.
+
+    It maps and unmaps every tensor of some megabytes, and touching fresh pages costs more than the operations on
+    them: a fifth of a training step on the CPU (`benchmarks/LOG.md`). With another libc nothing changes.
+    """
+    trim_threshold, mmap_threshold, limit = -1, -3, 1 << 30
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, limit)
+        libc.mallopt(trim_threshold, limit)
