@@ -167,7 +167,7 @@ class WeightedGraders:
             alone = len(completions) == 1
             return [values] if alone else [self._batch_values(grader, [c])[0] for c in completions]
         try:
-            found = list(values)  # type: ignore[call-overload]
+            found: list[object] = list(values)  # type: ignore[call-overload]
         except TypeError:
             found = []
         if len(found) != len(completions):

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 
-from components.contract.config import RunConfig
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest
 from components.contract.schemas import REWARDS, validate, with_metadata
@@ -27,16 +26,11 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
     return {name: run.directory(key).require().digest for name, key in keys.items()}
 
 
-def grade_shard(
-    run: Run, config: RunConfig, round_: Round, shard: int, output: StageOutput, pool: GraderPool, clock: Clock
-) -> Manifest:
+def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: GraderPool, clock: Clock) -> Manifest:
     """Grade a shard part by part, resuming after the last whole part that an earlier start with the same graders left.
 
     Where too many completions fail, the parts written so far are removed: the next start must not build on what a
     broken grader returned.
-
-    Args:
-        config: the run's, or another one to re-score with.
 
     Raises:
         InputError: trajectories are missing or damaged, or more completions than `reward.max_failed_share` could not be
@@ -50,7 +44,7 @@ def grade_shard(
     with clock.measure("store"):
         prompts = _read_prompts(run)
         done_parts = writer.resume()
-    summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), config.reward.max_failed_share)
+    summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), run.config.reward.max_failed_share)
     label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
     with StageProgress(label, summary.total, "completions") as progress:
         try:

@@ -36,4 +36,4 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     with ExitStack() as stack:
         with clock.measure("load"):
             pool = stack.enter_context(GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size))
-        return grade_shard(run, run.config, round_, shard, output, pool, clock)
+        return grade_shard(run, round_, shard, output, pool, clock)

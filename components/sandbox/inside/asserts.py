@@ -10,9 +10,11 @@ import ast
 import builtins
 import symtable
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from components.sandbox.inside.wire import decode, encode, receive, send
+
+Plain = TypeVar("Plain")
 
 _MESSAGE_CHARACTERS = 200
 # Not StopIteration and its like: raised within `all(map(f, xs))` they would end it without a failure.
@@ -131,10 +133,12 @@ class _Requests:
 def _number(value: Any) -> int:
     if not isinstance(value, Remote):
         raise TypeError(f"{value!r} is not plain data and cannot be passed to the program")
-    return object.__getattribute__(value, "_request").target
+    number: int = object.__getattribute__(value, "_request").target
+    return number
 
 
-def _exact(value: Any, kind: type) -> Any:
+def _exact(value: Any, kind: type[Plain]) -> Plain:
     if type(value) is not kind:
         raise TypeError(f"the program returned {value!r}, not {kind.__name__}")
-    return value
+    exact: Plain = value
+    return exact

@@ -1,4 +1,4 @@
-"""The grader `code`: what passes, what does not, and what is said about it."""
+"""The grader `code`: programs that pass, programs that fail, and the details."""
 
 import json
 
@@ -123,7 +123,7 @@ def test_setup_builds_objects_of_the_program():
         ("def f(): return f", "assert f()() is f() is f", "AssertionError"),
     ],
 )  # fmt: skip
-def test_the_judge_asks_nothing_but_values_of_the_program(program, test, reason):
+def test_asserts_get_nothing_but_values_from_the_program(program, test, reason):
     result = score(program, test)
     assert result == 0.0
     assert reason in result.detail
@@ -138,12 +138,12 @@ def test_every_test_has_to_call_the_program_itself():
 
 
 @pytest.mark.parametrize("name", sorted(CHEATING))
-def test_no_cheat_passes_before_a_judge(name):
+def test_no_cheat_passes_asserts(name):
     result = score(CHEATING[name], "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])", fenced=False)
     assert result == 0.0
 
 
-def test_results_of_every_test_are_told():
+def test_the_detail_has_the_result_of_every_test():
     tests = ["assert add(2, 3) == 5", "assert add(1, 1) == 3", "assert add(1) == 1", "assert add(0, 0) == 0"]
     result = score(ADD, *tests)
     assert (result, dict(result.parts)) == (0.0, {"code.passed": 2.0, "code.tests": 4.0})
@@ -157,7 +157,7 @@ def test_a_program_that_hangs_fails_from_there_on():
     assert result.detail == "PTT; test 2: no reply in time"
 
 
-def test_nothing_is_started_when_the_time_is_over(monkeypatch):
+def test_nothing_is_started_after_the_time_limit(monkeypatch):
     started = []
     start = Sandbox.start
     monkeypatch.setattr(Sandbox, "start", lambda self, *arguments: started.append(1) or start(self, *arguments))
@@ -203,7 +203,7 @@ if __name__ == "__main__":
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_scripts_end_as_they_do_elsewhere(program, mode):
+def test_scripts_end_as_without_a_sandbox(program, mode):
     result = score(program, input_output={"inputs": ["x\n"], "outputs": ["5"]}, mode=mode)
     assert (result, result.detail) == (1.0, "P")
 
@@ -232,7 +232,7 @@ def test_programs_that_write_the_wrong_thing(program, mark):
 
 
 def test_sets_of_text_have_one_order():
-    """In every sandbox: a program whose answer depends on it is graded alike wherever it runs."""
+    """A program whose result depends on the order is graded alike in every sandbox."""
     program = "def f(): return ''.join({'alpha', 'beta', 'gamma', 'delta'})"
     found = {score(program, f"assert f() == '{'x'}'").detail for _ in range(3)}
     assert len(found) == 1

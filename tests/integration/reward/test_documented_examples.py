@@ -1,4 +1,4 @@
-"""The examples of docs/rewards.md, as they stand there."""
+"""The examples of docs/rewards.md."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def outcomes(config: RunConfig, completions: list[str], answer: str | None = "42
 
 
 @pytest.mark.parametrize("block", CONFIGURATIONS)
-def test_every_configuration_is_valid_and_names_graders_there_are(block):
+def test_every_configuration_is_valid_and_names_existing_graders(block):
     config = validate_config({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)})
     assert resolve_graders(config.reward.graders)
 
@@ -49,7 +49,7 @@ def test_one_grader_under_two_names():
     assert [result.reward for result in results] == [pytest.approx(1.1), 1.0]
 
 
-def test_functions_of_ones_own(tmp_path, monkeypatch):
+def test_user_graders(tmp_path, monkeypatch):
     (code,) = [block for language, block in BLOCKS if language == "python"]
     (tmp_path / "my_graders.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""The `math` grader on half of MATH-500, through grading processes: real answers, rewritten and made wrong."""
+"""The grader `math` on half of MATH-500: real answers, equivalent rewritings and wrong variants."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The grader `code` on MBPP: reference solutions, and what one change to them does."""
+"""The grader `code` on MBPP: reference solutions, and solutions with one change."""
 
 import json
 import time
@@ -43,7 +43,7 @@ def test_every_reference_solution_passes_under_landlock(in_open_python):
 
 
 def test_one_changed_operator_or_constant_is_noticed():
-    """What survives is listed: equivalent, or told apart by a call that the row's tests do not make."""
+    """The survivors are listed: they are equivalent, or differ at a call that the row's tests do not make."""
     changed = [(row, change) for row in mbpp_rows() if (change := mutated(row["code"], row["task_id"]))]
     outcomes = grade([row for row, _ in changed], [change[0] for _, change in changed], seconds=0.8, cpu_seconds=1)
     survivors = {
@@ -56,7 +56,7 @@ def test_one_changed_operator_or_constant_is_noticed():
     assert survivors.items() <= {number: row["change"] for number, row in SURVIVORS.items()}.items()
 
 
-def test_survivors_that_are_not_equivalent_differ_at_the_call_that_is_named():
+def test_survivors_that_are_not_equivalent_differ_at_the_listed_call():
     rows = {row["task_id"]: row["code"] for row in mbpp_rows()}
     options = sandbox_options(SandboxSection(), 10.0)
     with Sandbox(options.pop("mode"), Limits(**options)) as sandbox:

@@ -35,7 +35,7 @@ def everything(run):
     return {info.key: run.store.read(info.key) for info in run.store.list(run.layout.root)}
 
 
-def test_new_scores_lie_beside_those_the_run_was_trained_on(graded_run):
+def test_new_scores_are_stored_beside_those_the_run_was_trained_on(graded_run):
     before = everything(graded_run)
     name = rescore(graded_run, with_graders(graded_run, "reward=numeric"), [AT])
     after = everything(graded_run)
@@ -49,7 +49,7 @@ def test_new_scores_lie_beside_those_the_run_was_trained_on(graded_run):
     )
 
 
-def test_what_changed_is_told_per_split(graded_run):
+def test_changes_are_reported_per_split(graded_run):
     name = rescore(graded_run, with_graders(graded_run, "reward=numeric"), [AT])
     train, held_out = compare(graded_run, AT, name, examples=3)
     assert (train.split, train.completions, train.changed, train.reward) == ("train", 4, 1, (0.25, 0.5))

@@ -166,7 +166,7 @@ def test_killed_in_the_middle_and_started_again(sampled_run, grader_module, tmp_
     assert uninterrupted.facts == whole.facts
 
 
-def test_parts_of_another_version_of_the_grader_are_made_again(sampled_run, grader_module, tmp_path):
+def test_parts_by_another_version_of_the_grader_are_regraded(sampled_run, grader_module, tmp_path):
     parts = [list(part) for part in PARTS]
     parts[3][5] = "kill"
     flag = tmp_path / "flag"
@@ -217,7 +217,7 @@ def test_a_corrupted_part_of_trajectories_is_named(sampled_run):
         ("reward.graders=[{name: numeric, options: {tolerance: 1}}]", "unexpected keyword argument 'tolerance'"),
     ],
 )
-def test_graders_that_cannot_be_had(sampled_run, override, message):
+def test_unknown_graders_are_refused(sampled_run, override, message):
     run = sampled_run([["1"] * 4], override)
     done = command(run)
     assert done.returncode == 2
@@ -247,14 +247,14 @@ def test_graded_through_s3(sampled_run, moto):
     assert grade_shard(run.uri, AT, 0).facts["reward_train"] == 0.5
 
 
-def test_progress_tells_counts_per_status(sampled_run, monkeypatch, capfd):
+def test_progress_shows_counts_per_status(sampled_run, monkeypatch, capfd):
     monkeypatch.setenv("RAPID_EVENTS", "1")
     run = sampled_run([["1", "2", "1", "abort"]])
     grade_shard(run.uri, AT, 0)
     assert "ok 3, invalid 1" in capfd.readouterr().out
 
 
-def test_rewards_that_teach_nothing_are_told_at_once(sampled_run, grader_module, capfd):
+def test_equal_rewards_are_reported_at_once(sampled_run, grader_module, capfd):
     grader_module("if completion == 'late': raise TimeoutError('no answer from the judge')\nreturn 0.5")
     run = sampled_run([["1", "2", "3", "4"], ["held out:1", "held out:2", "held out:late", "held out:3"]], TRIAL)
     assert grade_shard(run.uri, AT, 0).facts["timeout"] == 1

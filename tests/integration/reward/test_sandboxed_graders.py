@@ -1,4 +1,4 @@
-"""Graders that run programs and the sandbox: what they get, what the stage refuses and what its manifest says."""
+"""Graders that run programs: their sandbox, refusals of the stage, and the mode in its manifest."""
 
 from contextlib import suppress
 
@@ -48,7 +48,7 @@ def test_graders_that_run_nothing_need_no_sandbox():
 
 
 @pytest.mark.usefixtures("nothing_here")
-def test_unsafe_has_to_be_said():
+def test_unsafe_must_be_requested():
     (grader,) = resolve_graders([GraderSpec(name="code")], SandboxSection(unsafe=True))
     assert grader.sandbox["mode"] == "unsafe"
 
@@ -60,7 +60,7 @@ def test_the_program_has_less_time_than_its_grading_process():
 
 
 def test_a_sandbox_that_was_killed_is_started_again():
-    """Whatever ends it from outside costs no completion more than itself."""
+    """The completion that was being graded is graded again."""
     from components.reward.graders import code as module
 
     options = modes.sandbox_options(SandboxSection(), 10.0)
@@ -94,7 +94,7 @@ def test_the_stage_refuses_before_it_grades(sampled_run):
 
 
 @pytest.mark.usefixtures("nothing_here")
-def test_the_manifest_says_that_it_was_unsafe(sampled_run, commit_prompts):
+def test_the_manifest_records_that_it_was_unsafe(sampled_run, commit_prompts):
     run = sampled_run([[FENCED.format(sign) for sign in "+-+*"]], "reward=code", "reward.workers=1")
     run.store.delete(f"{run.layout.prompts}/manifest.json")
     commit_prompts(run, [("Add.", ADDED)])

@@ -12,7 +12,7 @@ from components.sandbox.inside.confine import landlock_abi
 from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 from tests.support.hostile.run import World
 
-# Attempts that may be made without a sandbox, and then succeed: that shows that they are attempts.
+# Attempts that are harmless without a sandbox, where they succeed: this shows that they are real attempts.
 UNCONFINED = """
 tcp; udp; a listening socket; unix socket; abstract unix socket; netlink; read a file outside; symbolic link out;
 socket through native code; relative path out; the system's passwords; environment; list processes;
@@ -44,12 +44,12 @@ def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, use
     assert found["traces"] == []
     assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}
     assert {name: outcome for name, outcome in outcomes.items() if outcome[:2] != ["ok", 0.0]} == {}
-    # What was attempted was denied, rather than never tried; a seccomp filter may end who calls by another gate.
+    # The attempt was made and denied. A seccomp filter may kill a process that uses another calling convention.
     answers = {name: outcomes[name][2] for name in ESCAPES}
     assert {n: a for n, a in answers.items() if "returned 'held'" not in a and "SIGSYS" not in a} == {}
 
 
-def test_the_corpus_is_no_smaller_than_promised():
+def test_the_corpus_is_as_large_as_documented():
     assert len({**ESCAPES, **EXHAUSTION, **CHEATING}) == len(ESCAPES) + len(EXHAUSTION) + len(CHEATING) >= 60
 
 

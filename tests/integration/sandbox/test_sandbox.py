@@ -51,7 +51,7 @@ def test_landlock_takes_over_where_namespaces_are_forbidden(monkeypatch):
         modes.choose_mode(SandboxSection(mode="landlock", processes=4))
 
 
-def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
+def test_a_sandbox_that_does_not_start_gives_the_reason(monkeypatch):
     monkeypatch.setattr(Sandbox, "_command", lambda _: [sys.executable, "-c", "raise SystemExit('no such luck')"])
     with pytest.raises(SandboxGone, match="no such luck"):
         Sandbox("unsafe", LIMITS)
@@ -59,7 +59,7 @@ def test_a_sandbox_that_does_not_start_says_why(monkeypatch):
 
 @pytest.mark.usefixtures("mode")
 def test_a_program_that_cannot_be_confined_is_not_run(monkeypatch):
-    """Nor does it count as one that is wrong."""
+    """It is not graded as a wrong program either."""
     monkeypatch.setattr("components.sandbox.sandbox.DEVICES", ["/dev/null", "/dev/nothing"])
     refused = pytest.raises(SandboxGone, match=r"could not be confined.*No such file")
     with Sandbox("landlock", LIMITS) as sandbox, sandbox.start("calls") as program, refused:
@@ -92,7 +92,7 @@ time.sleep(1000)
 
 
 def test_children_that_leave_their_parents_are_found_without_namespaces():
-    """Nothing forbids forks there; as subreaper the sandbox becomes the parent of what a program leaves behind."""
+    """Forks are allowed there; as subreaper the sandbox becomes the parent of processes that a program leaves behind."""
     program = """
 import os, time
 if os.fork() == 0:

@@ -1,4 +1,4 @@
-"""Attempts to reach a network, a file, a process or the kernel's other corners."""
+"""Attempts to reach a network, a file, a process or rarely used parts of the kernel."""
 
 _TRY = """
 import ctypes, errno, os
@@ -236,7 +236,7 @@ def attempt():
 """,
     "priority of a process": "def attempt():\n    os.setpriority(os.PRIO_PROCESS, @PID@, 19)\n    return True\n",
     "processors of a process": "def attempt():\n    os.sched_setaffinity(@PID@, {0})\n    return True\n",
-    # Corners of the kernel.
+    # Rarely used parts of the kernel.
     "become root": "def attempt():\n    os.setresuid(0, 0, 0)\n    return True\n",
     "regain capabilities": """
 import struct

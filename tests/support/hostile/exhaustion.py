@@ -1,6 +1,6 @@
-"""Attempts to use more than is allowed, or to be there longer."""
+"""Attempts to use more than is allowed, or to outlive the run."""
 
-# What a program may start is bounded here as well: a broken sandbox shall not take the machine along.
+# Every program is bounded by itself too, so that a broken sandbox does not bring the machine down.
 EXHAUSTION = {
     "endless loop": "def attack():\n    while True: pass\n",
     "endless loop at the import": "while True: pass\n",

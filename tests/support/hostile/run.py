@@ -1,4 +1,4 @@
-"""Grades every hostile program with the user who starts this, and says what came of it and what it left.
+"""Grades every hostile program as the current user, and prints the outcomes and the traces that are left.
 
     python -m tests.support.hostile.run '{"mode": "landlock", "processes": 1}'
 
@@ -32,7 +32,7 @@ ADDED = json.dumps(["assert add(2, 3) == 5", "assert add(10, 20) == 30"])
 
 
 class World:
-    """What programs would find outside: a file, listeners, a process, a secret. A context manager."""
+    """Targets outside the sandbox: a file, listeners, a process, a secret. A context manager."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -99,20 +99,20 @@ class World:
 
 
 def programs_left() -> list[str]:
-    """Processes that the sandboxes' interpreters have started and not ended."""
+    """Return processes that the sandboxes' interpreters have started and not ended."""
     below = psutil.Process().children(recursive=True)
     forks = [process for process in below if _is_interpreter(process) and _is_interpreter(process.parent())]
     return [f"a program still runs: {process}" for process in forks]
 
 
 def uids_of_programs() -> set[int]:
-    """While the grading processes run, which have uids of their own to give."""
+    """Return the uids of programs; call it while the grading processes run, whose pids determine them."""
     children = psutil.Process().children()
     return {uid for child in children for uid in uids_for(child.pid) or [os.getuid()]}
 
 
 def processes_left(uids: set[int], world: World) -> list[str]:
-    """Processes of the users that programs run under, when everything is closed; they get a moment to end."""
+    """Return processes that still have the uids of programs a moment after everything was closed."""
     ours = {os.getpid(), os.getppid(), world.victim.pid}
     deadline = time.monotonic() + 5
     while True:

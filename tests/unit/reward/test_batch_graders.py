@@ -1,4 +1,4 @@
-"""Graders that take several completions at once, asynchronous ones, and who grades what is left over."""
+"""Batched and asynchronous graders, and tasks that are recalled from slow processes."""
 
 import time
 
@@ -88,7 +88,7 @@ def test_a_batch_is_one_call(log):
     ],
 )
 @pytest.mark.usefixtures("log")
-def test_what_ruins_a_batch_costs_its_own_row_only(what, status, detail):
+def test_a_completion_that_breaks_a_batch_fails_alone(what, status, detail):
     results = outcomes("many", ["fine"] * 9 + [what] + ["fine"] * 9, time_limit=0.5, batch_size=8)
     failed = results.pop(9)
     assert (failed.status, failed.reward, failed.detail) == (status, 0.0, detail)
@@ -107,7 +107,7 @@ def test_a_batch_needs_a_value_for_every_completion(what, shown):
     ("what", "detail"), [("lazy", "ZeroDivisionError: division by zero"), ("leaving", "SystemExit: gone")]
 )
 @pytest.mark.usefixtures("log")
-def test_what_a_batch_raises_while_it_is_read_is_an_error(what, detail):
+def test_exceptions_while_a_batch_is_read_are_errors(what, detail):
     results = outcomes("many", [what, "fine"])
     assert {(r.status, r.detail) for r in results} == {("error", detail)}
 
@@ -144,7 +144,7 @@ def test_asynchronous_batches():
 
 
 @pytest.mark.usefixtures("log")
-def test_a_score_may_say_more_than_one_number():
+def test_a_score_may_carry_parts_and_a_detail():
     (result,) = outcomes("many", ["parts"])
     assert (result.status, result.reward, result.detail) == ("ok", 0.5, "two tests failed")
     assert result.components == {"together_graders:many": 0.5, "passed": 3}
@@ -164,7 +164,7 @@ def test_kinds_of_graders_are_summed_together():
 
 
 def test_others_grade_what_waits_behind_a_slow_completion(log):
-    """The slow one is the first of a chunk of sixteen; nothing of that chunk is graded after it."""
+    """The slow completion is the first of a chunk of sixteen; other processes grade the rest of the chunk."""
     begin = time.monotonic()
     results = outcomes("one", ["slow"] + ["x"] * 63, workers=2)
     assert {r.status for r in results} == {"ok"}
@@ -175,7 +175,7 @@ def test_others_grade_what_waits_behind_a_slow_completion(log):
     assert time.monotonic() - begin < 15
 
 
-def test_a_pool_goes_on_after_tasks_were_taken_back(log):
+def test_a_pool_continues_after_tasks_were_recalled(log):
     specs = [GraderSpec(name="together_graders:one")]
     with GraderPool(resolve_graders(specs), 2, 20.0) as pool:
         for _ in range(3):
@@ -184,12 +184,12 @@ def test_a_pool_goes_on_after_tasks_were_taken_back(log):
     assert len(log.read_text().splitlines()) == 123
 
 
-def test_one_that_hangs_for_ever_among_a_thousand_costs_its_own_limit_only(log):
+def test_one_hanging_completion_among_a_thousand_delays_no_other(log):
     specs = [GraderSpec(name="together_graders:one")]
     texts = ["x"] * 500 + ["hang"] + ["x"] * 499
     with GraderPool(resolve_graders(specs), 2, 4.0) as pool:
         found = list(pool.grade([GradingTask("p", text, "a", "{}") for text in texts]))
-    # All others are done, those of its own chunk too, before its time has run out.
+    # All others finish before its time runs out, those of its own chunk too.
     assert sorted(index for index, _ in found) == list(range(1000))
     last, failed = found.pop()
     assert (last, failed.status, failed.detail) == (500, "timeout", "no result after 4 s")

@@ -1,4 +1,4 @@
-"""Reward models over HTTP: judges and classifiers, against servers on loopback."""
+"""The graders `judge` and `classifier` against servers on loopback."""
 
 import threading
 import time
@@ -55,7 +55,7 @@ def test_the_requests_of_a_batch_are_open_side_by_side(httpserver):
     assert {r.reward for r in results} == {1.0}
 
 
-def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error(httpserver):
+def test_temporary_failures_are_retried_and_others_are_errors(httpserver):
     tries: dict[str, int] = {}
 
     def answer(body):
@@ -98,7 +98,7 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_an_error(httpserver):
         assert words in result.detail
 
 
-def test_a_server_that_is_not_there_costs_errors_not_the_stage():
+def test_an_unreachable_server_gives_errors_and_does_not_stop_the_stage():
     results = outcomes("judge", ["a", "b"], url="http://127.0.0.1:9", model="m")
     assert {r.status for r in results} == {"error"}
     assert "no reply from http://127.0.0.1:9" in results[0].detail
@@ -163,7 +163,7 @@ def test_a_classifier_takes_a_batch_in_one_request(httpserver):
     assert sum(len(body["input"]) for body in bodies(httpserver)) == 5
 
 
-def test_one_text_that_is_refused_does_not_take_its_batch_with_it(httpserver):
+def test_a_refused_text_fails_alone(httpserver):
     url = reply_with(httpserver, vllm)
     results = outcomes("classifier", ["aa", "too long", "aaa", "a"], url=url, template="{completion}")
     assert [r.status for r in results] == ["ok", "error", "ok", "ok"]
@@ -204,7 +204,7 @@ def test_the_protocol_of_text_embeddings_inference(httpserver):
         ("classifier", {"url": "http://x", "protocol": "grpc"}, "protocol must be vllm or tei (got 'grpc')"),
     ],
 )
-def test_settings_that_cannot_work_are_told_before_anything_is_asked(name, options, message):
+def test_invalid_settings_are_refused_before_any_request(name, options, message):
     with pytest.raises(InputError) as caught:
         outcomes(name, ["a"], **options)
     assert message in str(caught.value)

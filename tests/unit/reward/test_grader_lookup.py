@@ -27,7 +27,7 @@ def test_every_built_in_grader_is_documented():
     assert "| `numeric` | 1 where the final numbers of completion and answer are equal, else 0 " in table()
 
 
-def test_unknown_names_are_answered_with_the_known_ones():
+def test_an_unknown_name_is_refused_with_the_valid_ones():
     with pytest.raises(InputError, match=r"'maths' is not a valid grader; use .*code, exact, .*math, numeric, .*regex"):
         resolve_graders([GraderSpec(name="maths")])
 

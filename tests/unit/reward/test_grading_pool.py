@@ -1,4 +1,4 @@
-"""Grading processes: what one bad completion may and may not cost."""
+"""Grading processes: a bad completion affects no other."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def outcomes(specs, completions, time_limit=20.0, workers=2, metadata="{}"):
         ("hostile part", "invalid", "trial_grader:grade returned no score: SystemExit: "),
     ],
 )
-def test_a_failure_costs_its_own_row_only(specs, what, status, detail):
+def test_a_failure_affects_its_own_row_only(specs, what, status, detail):
     results = outcomes(specs, ["fine"] * 20 + [what] + ["fine"] * 20)
     failed = results.pop(20)
     assert (failed.status, failed.reward) == (status, 0.0)
@@ -121,7 +121,7 @@ def test_graders_cannot_disturb_the_exchange_of_rows(specs):
 
 
 def test_rows_that_outlast_the_reader_are_not_timeouts(specs):
-    """Whoever takes the outcomes may be slow; that is not the completions' time."""
+    """A slow consumer of outcomes does not use up the completions' time."""
     with GraderPool(resolve_graders(specs), 1, time_limit=0.5) as pool:
         found = []
         for _, outcome in pool.grade([GradingTask("p", "nap", None, "{}")] * 20):
@@ -201,7 +201,7 @@ def test_grading_processes_import_no_heavy_libraries():
 
 
 def test_grading_processes_die_with_a_killed_parent(tmp_path):
-    """Both are in the middle of a completion that never ends when one of them kills their parent."""
+    """Both processes grade a completion that never ends when one of them kills their parent."""
     (tmp_path / "orphans").mkdir()
     (tmp_path / "orphan_grader.py").write_text(
         textwrap.dedent(f"""

@@ -1,4 +1,4 @@
-"""The `lean` grader against a server that speaks kimina-lean-server's protocol. It runs no Lean: it knows words."""
+"""The grader `lean` against a server with kimina-lean-server's protocol, which decides by words in the proof."""
 
 import json
 import re
@@ -22,8 +22,8 @@ def message(severity, data):
     return {"severity": severity, "data": data, **PLACE}
 
 
-def told(code):
-    """What Lean's REPL would answer, by the words in the proof."""
+def repl_reply(code):
+    """Return the reply of Lean's REPL, chosen by a word in the proof."""
     if "versionString" in code:
         return {"env": 1, "messages": [message("info", '"4.9.0"')]}
     if "crash" in code:
@@ -53,13 +53,15 @@ def check(body):
         elif "lost" in snippet["code"]:
             continue
         else:
-            results.append({"id": snippet["id"], "time": 0.1, "response": told(snippet["code"])})
+            results.append({"id": snippet["id"], "time": 0.1, "response": repl_reply(snippet["code"])})
     return 200, {"results": results[::-1]}
 
 
 def verify(body):
     return 200, {
-        "results": [{"custom_id": c["custom_id"], "response": {**told(c["proof"]), "time": 0.1}} for c in body["codes"]]
+        "results": [
+            {"custom_id": c["custom_id"], "response": {**repl_reply(c["proof"]), "time": 0.1}} for c in body["codes"]
+        ]
     }
 
 
@@ -141,7 +143,7 @@ def test_a_broken_server_is_an_error_of_its_own_batch(httpserver):
     assert "answered 500" in results[1].detail
 
 
-def test_a_prompt_that_is_none_of_lean(httpserver):
+def test_a_prompt_without_a_formal_statement_is_an_error(httpserver):
     url = reply_with(httpserver, check, "/api/check")
     ((result,), _) = outcomes(url, ["by plain"], metadata="{}")
     assert (result.status, result.detail) == ("error", "ValueError: the prompt has no formal_statement")
@@ -158,7 +160,7 @@ def test_a_prompt_that_is_none_of_lean(httpserver):
         (check, {"timeout": 70}, "request_timeout must exceed timeout"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_before_anything_is_graded(httpserver, answer, options, words):
+def test_an_unusable_server_is_refused_before_anything_is_graded(httpserver, answer, options, words):
     url = reply_with(httpserver, answer, "/api/check")
     with pytest.raises(InputError) as caught, pool(url, **options):
         pass

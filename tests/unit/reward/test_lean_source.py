@@ -1,4 +1,4 @@
-"""Lean source from statements and completions, on all of MiniF2F's validation problems; no Lean is run here."""
+"""Lean source from statements and completions, on all of MiniF2F's validation problems, without running Lean."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def head_of(row: dict) -> str:
         f"```lean4\nimport Mathlib\nset_option maxHeartbeats 400000\n\n{HEAD} := by\n  subst h\n  rfl",
     ],
 )
-def test_honest_proofs_in_every_dress_come_to_the_same_source(completion):
+def test_honest_proofs_in_every_form_give_the_same_source(completion):
     source = complete(HEADER, STATEMENT, completion)
     assert source.name == "two"
     tactics = "\n".join(line.rstrip() for line in source.code.splitlines())
@@ -127,7 +127,7 @@ def test_limits_of_the_elaborator_may_be_raised():
         ("by so/- -/rry", None),
     ],
 )
-def test_what_proves_something_else_is_refused(completion, reason):
+def test_a_proof_of_another_statement_is_refused(completion, reason):
     if reason is None:
         # Lean would not read `so rry` as `sorry` either.
         assert "so rry" in complete(HEADER, STATEMENT, completion).code
@@ -136,7 +136,7 @@ def test_what_proves_something_else_is_refused(completion, reason):
         complete(HEADER, STATEMENT, completion)
 
 
-def test_a_statement_without_sorry_is_no_ones_fault_but_the_datas():
+def test_a_statement_without_sorry_is_an_error_of_the_data():
     with pytest.raises(ValueError, match="not a theorem that ends in sorry"):
         complete(HEADER, "theorem two : 1 + 1 = 2 := rfl", "rfl")
 
@@ -164,7 +164,7 @@ def test_no_problem_of_minif2f_can_be_cheated_with(cheat):
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_nothing_that_redefines_stands_before_a_statement(prefix):
+def test_nothing_before_a_statement_may_redefine(prefix):
     for row in problems():
         with pytest.raises(Refused):
             complete(row["header"], row["formal_statement"], f"{PREFIXES[prefix]}\n\n{head_of(row)} := by\n  rfl")

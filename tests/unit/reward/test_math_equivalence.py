@@ -1,4 +1,4 @@
-"""Which mathematical answers mean the same."""
+"""Equivalence of mathematical answers."""
 
 import pytest
 
@@ -119,10 +119,10 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("found", "expected"), SAME)
-def test_the_same_in_other_words(found, expected):
+def test_equivalent_answers(found, expected):
     assert equivalent(found, expected)
 
 
 @pytest.mark.parametrize(("found", "expected"), DIFFERENT)
-def test_something_else(found, expected):
+def test_different_answers(found, expected):
     assert not equivalent(found, expected)

@@ -1,4 +1,4 @@
-"""Naming how a process ended."""
+"""Descriptions of how a process ended."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from components.sandbox.exits import describe_exit
     ("returncode", "words"),
     [(0, "exit status 0"), (3, "exit status 3"), (-9, "SIGKILL"), (-34, "SIGRTMIN"), (-40, "signal 40")],
 )
-def test_every_ending_has_words(returncode, words):
+def test_every_exit_status_is_described(returncode, words):
     assert describe_exit(returncode) == words

@@ -1,4 +1,4 @@
-"""Finding the program in a completion."""
+"""Extraction of the program from a completion."""
 
 import time
 
@@ -77,7 +77,7 @@ def test_a_block_alone_and_all_of_them_are_the_other_choices():
         f"{fenced('print(input())', language='')}\nOutput:\n{fenced('1, 2, 3', language='')}",
     ],
 )
-def test_output_that_is_shown_is_no_program(completion):
+def test_shown_output_is_not_taken_for_the_program(completion):
     assert find_programs(completion, [])[0][0].strip() == "print(input())"
 
 

@@ -1,4 +1,4 @@
-"""Tests as they stand in data."""
+"""Test suites read from rows of data sets."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_calls_with_plain_values_are_read(test, call):
         "assert (",
     ],
 )
-def test_every_other_test_is_for_the_judge(test):
+def test_every_other_test_runs_as_an_assert(test):
     assert parse_call(test) is None
 
 

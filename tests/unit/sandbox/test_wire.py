@@ -92,7 +92,7 @@ def test_depth_is_bounded():
         [1, 2], ["l", {}], ["t", ["t", ["t", []]]],
     ],
 )  # fmt: skip
-def test_what_is_no_value_is_refused(data):
+def test_malformed_values_are_refused(data):
     with pytest.raises(Malformed):
         decode(data)
 
@@ -111,7 +111,7 @@ def test_values_whose_hashes_collide_are_refused():
 
 
 @pytest.mark.parametrize("body", [b"", b"\xde\xad", b"[1", b"[" * 100_000, b'{"a": ', b"9" * 5000, b"\xff\xfe"])
-def test_what_is_no_message_is_refused(body):
+def test_malformed_messages_are_refused(body):
     with pytest.raises(Malformed):
         parse(body)
 
