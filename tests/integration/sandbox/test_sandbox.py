@@ -92,7 +92,7 @@ time.sleep(1000)
 
 
 def test_children_that_leave_their_parents_are_found_without_namespaces():
-    """Forks are allowed there; as subreaper the sandbox becomes the parent of processes that a program leaves behind."""
+    """Forks are allowed there; as subreaper the sandbox becomes the parent of what a program leaves behind."""
     program = """
 import os, time
 if os.fork() == 0:
