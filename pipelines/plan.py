@@ -6,7 +6,7 @@ from pathlib import Path
 from components.contract.config import RunConfig
 from components.prepare.stage import with_absolute_paths
 from pipelines.checks.committed import inspect_store
-from pipelines.checks.configuration import check_graders, check_nodes, check_tracking
+from pipelines.checks.configuration import check_graders, check_nodes, check_objective, check_tracking
 from pipelines.checks.data import inspect_data
 from pipelines.checks.findings import Finding, Level
 from pipelines.checks.machine import check_packages, has_gpu
@@ -54,6 +54,7 @@ def make_plan(config: RunConfig, source: Path) -> Plan:
         *model.findings,
         *data.findings,
         check_graders(config),
+        *check_objective(config),
         *check_nodes(config),
         *store.findings,
         *([] if any(finding.level is Level.wrong for finding in store.findings) else [check_tracking(config)]),

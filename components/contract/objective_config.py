@@ -141,20 +141,20 @@ class SftOptions(ObjectiveOptions):
 
 
 class CustomOptions(Section):
-    """An objective of your own: a function that returns a `components.train.objectives.Objective`."""
+    """An objective of your own: an `Objective` of `components/train/objectives.py` in a module of yours."""
 
     shorthand = "name"
     clones: ClassVar[bool] = False
-    name: str = Field(description="package.module:function")
-    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the function")
+    name: str = Field(description="package.module:name")
+    options: dict[str, Any] = Field(default_factory=dict, description="of its advantage and surrogate")
 
     @field_validator("name")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
         if not _PATH.fullmatch(value):
             raise ValueError(
-                f"there is no such objective; built in are {', '.join(OBJECTIVE_OPTIONS)}, and a function of your "
-                "own is written package.module:function"
+                f"there is no such objective; built in are {', '.join(OBJECTIVE_OPTIONS)}, and one of your own is "
+                "written package.module:name"
             )
         return value
 

@@ -13,6 +13,7 @@ that fails.
 import importlib
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from components.contract.digests import file_digest
 from components.contract.errors import InputError
 from components.contract.objective_config import CustomOptions, ObjectiveOptions
 from components.runtime.guard import exit_on_bad_input
+from components.runtime.progress import EVENTS_VARIABLE
 
 if TYPE_CHECKING:
     from components.train.objectives import Objective
@@ -56,18 +58,18 @@ def objective_inputs(section: ObjectiveOptions | CustomOptions) -> dict[str, str
     return {"objective": file_digest(_module_file(section.name))} if isinstance(section, CustomOptions) else {}
 
 
-def check_objective(section: ObjectiveOptions | CustomOptions) -> str:
-    """Build an objective of your own in a process of its own; return a line about it.
+def load_custom(section: CustomOptions) -> None:
+    """Build an objective of your own in a process of its own.
 
     Raises:
         InputError: it cannot be built or, without torch, its module cannot be found.
     """
-    if isinstance(section, CustomOptions):
-        words = [sys.executable, "-m", "components.train.build_objective", section.model_dump_json()]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise InputError((done.stderr.strip().splitlines() or ["failed"])[-1].removeprefix("error: "))
-    return section.name
+    words = [sys.executable, "-m", "components.train.build_objective", section.model_dump_json()]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path), EVENTS_VARIABLE: ""}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
+        raise InputError(last.removeprefix("error: "))
 
 
 def _module_file(name: str) -> Path:

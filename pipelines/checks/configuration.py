@@ -6,6 +6,7 @@ from pathlib import Path
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RUNS, RunLayout
+from components.contract.objective_config import CustomOptions
 from components.contract.resolve import load_config
 from components.contract.reward_config import RewardSection
 from components.prepare.data_files import is_selection, read_files
@@ -17,6 +18,7 @@ from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
 from components.store.files import is_directory
 from components.tracking.server import tracking_uri, without_credentials
+from components.train.build_objective import load_custom
 from pipelines.checks.findings import Finding, Level
 from pipelines.checks.machine import package_version
 
@@ -32,6 +34,7 @@ def check_config(path: str, overrides: Iterable[str]) -> list[Finding]:
         *_data(config),
         check_model_path(config),
         check_graders(config),
+        *check_objective(config),
         _writable_store(config),
         check_tracking(config),
     ]
@@ -74,6 +77,18 @@ def check_graders(config: RunConfig) -> Finding:
     except InputError as error:
         return Finding(Level.wrong, "reward.graders", str(error))
     return Finding(Level.ok, "reward.graders", ", ".join(found))
+
+
+def check_objective(config: RunConfig) -> list[Finding]:
+    """Build an objective of your own; no finding for those built in."""
+    objective = config.train.objective
+    if not isinstance(objective, CustomOptions):
+        return []
+    try:
+        load_custom(objective)
+    except InputError as error:
+        return [Finding(Level.wrong, "train.objective", str(error))]
+    return [Finding(Level.ok, "train.objective", objective.name)]
 
 
 def check_model_path(config: RunConfig) -> Finding:

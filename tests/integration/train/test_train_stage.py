@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,26 @@ def test_every_objective_trains(training_run: Make, objective: str) -> None:
     made.sample()
     train(made.run.uri, 1)
     assert len(metrics_of(made.run).steps) == 2
+
+
+def test_an_objective_of_your_own_is_an_input(
+    training_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "own_objectives.py"
+    code = "from components.train.objectives import Objective, centred, log_likelihood\n"
+    module.write_text(code + "plain = Objective(centred, log_likelihood)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = training_run("train.objective=own_objectives:plain")
+    built_in = training_run("train.objective=pg", "run.name=pg")
+    manifests = []
+    for made in (own, built_in):
+        made.sample()
+        manifests.append(train(made.run.uri, 1))
+    assert manifests[0].facts["weights_digest"] == manifests[1].facts["weights_digest"]
+    assert manifests[0].inputs.keys() - manifests[1].inputs.keys() == {"objective"}
+    module.write_text(code + "plain = Objective(centred, log_likelihood, clones=True)\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"was committed from other inputs \(objective\)"):
+        train(own.run.uri, 1)
 
 
 def test_bf16_compute_and_checkpointing_train(training_run: Make) -> None:
