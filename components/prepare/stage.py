@@ -124,7 +124,7 @@ def _commit_policy(output: StageOutput, base: BasePolicy, origin: Origin, clock:
 
 def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[DataSource], clock: Clock) -> None:
     from components.prepare.rows import describe_bad
-    from components.prepare.table import encode
+    from components.store.parquet import encode
 
     with clock.measure("store"):
         for name, table in (("train", tables.train), ("eval", tables.held_out)):

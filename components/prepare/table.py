@@ -1,12 +1,10 @@
 """The prompt tables of a run, from its data files and tokenizer."""
 
-import io
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
@@ -103,13 +101,6 @@ def build_tables(config: RunConfig, sets: list[DataSet], tokenizer: "PreTrainedT
     kept, held_out = hold_out(train, from_file, config.data.eval_prompts, config.run.seed)
     overlapping = len(train) - len(kept) - (len(held_out) if from_file is None else 0)
     return PromptTables(_table(kept, "train", config), _table(held_out, "eval", config), bad, overlapping)
-
-
-def encode(table: pa.Table) -> bytes:
-    """The table as zstd Parquet; equal tables give equal bytes."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
 
 
 def _read(config: RunConfig, source: DataSource) -> DataSet:

@@ -12,10 +12,16 @@ from markupsafe import Markup
 from components.contract.metrics import StepMetrics
 from components.contract.yaml_text import dump_yaml
 from components.publish import figures
-from components.publish.caveats import caveats
 from components.publish.figures import Series
 from components.publish.samples import pick
-from components.results import RoundResult, RunResults, read_completions, read_run
+from components.results import (
+    RoundResult,
+    RunResults,
+    evaluation_warnings,
+    read_completions,
+    read_run,
+    run_warnings,
+)
 from components.store import Run
 from components.tracking import Registration, read_state
 
@@ -36,6 +42,7 @@ def render_report(run: Run) -> str:
     environment.filters |= {"duration": duration, "number": number, "percent": percent}
     rounds = _first_and_last(results)
     completions = [_shown_split(read_completions(run, r.round_)) for r in rounds]
+    picked = pick(completions, run.config.evaluate.pass_threshold, run.config.run.seed) if rounds else []
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         run=run,
@@ -43,13 +50,13 @@ def render_report(run: Run) -> str:
         results=results,
         max_k=max(run.config.evaluate.pass_k),
         steps=_steps(results),
-        caveats=caveats(run, results),
+        warnings=run_warnings(results) + evaluation_warnings(run.config, results),
         learning=_learning(results),
         optimisation=_optimisation(run, results),
         time=_time(results),
         colours=figures.PART_COLOURS,
         lengths=_lengths(rounds, completions),
-        samples=list(zip(rounds, pick(completions, run.config.run.seed), strict=True)) if rounds else [],
+        samples=list(zip(rounds, picked, strict=True)),
         registration=_registration(run, results.policy_version),
         policy_uri=run.store.locate(run.layout.policy(results.policy_version)),
         policy_path=run.store.local_path(run.layout.policy(results.policy_version)),

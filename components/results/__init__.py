@@ -6,20 +6,19 @@ Works on unfinished runs: only what a manifest commits is looked at.
 from components.results.breakdown import Breakdown, breakdown, subject_column
 from components.results.comparison import Comparison, compare
 from components.results.majority import majority_at_k
-from components.results.pass_at_k import pass_at_k
+from components.results.pass_at_k import pass_at_k, passes
 from components.results.rounds import (
     RoundResult,
     SplitResult,
     evaluation_digest,
     evaluation_of,
-    read_completions,
     read_round,
-    round_manifests,
 )
 from components.results.run import IterationResult, RunResults, read_iteration, read_run, run_started
+from components.results.tables import read_completions, read_prompts, read_shard, round_manifests
 from components.results.values import evaluation_values, iteration_values
 from components.results.wallclock import IterationTime, StageTime
-from components.results.warnings import reward_warnings
+from components.results.warnings import evaluation_warnings, run_warnings
 
 __all__ = [
     "Breakdown",
@@ -35,15 +34,19 @@ __all__ = [
     "evaluation_digest",
     "evaluation_of",
     "evaluation_values",
+    "evaluation_warnings",
     "iteration_values",
     "majority_at_k",
     "pass_at_k",
+    "passes",
     "read_completions",
     "read_iteration",
+    "read_prompts",
     "read_round",
     "read_run",
-    "reward_warnings",
+    "read_shard",
     "round_manifests",
     "run_started",
+    "run_warnings",
     "subject_column",
 ]

@@ -12,7 +12,7 @@ from components.contract.answers import NUMBER, final_answer
 from components.contract.errors import InputError
 from components.contract.rollout_config import EvaluateSection
 from components.results.majority import majority_at_k
-from components.results.pass_at_k import pass_at_k
+from components.results.pass_at_k import passes, round_pass_at_k
 
 SUBJECT_COLUMNS = ("subject", "data_source", "reasoning_gym", "type", "level")
 ALL = "all"
@@ -65,17 +65,16 @@ def breakdown(rows: pa.Table, evaluate: EvaluateSection, column: str | None) -> 
 
 def _entry(subject: str, rows: pa.Table, evaluate: EvaluateSection) -> Breakdown:
     rewards = rows["reward"].to_numpy()
-    passed = rewards >= np.float32(evaluate.pass_threshold)
     _, group = np.unique(rows["group_id"].to_numpy(), return_inverse=True)
-    samples, passes = np.bincount(group), np.bincount(group, weights=passed).astype(np.int64)
-    ks = [k for k in sorted({1, *evaluate.pass_k}) if k <= samples.min()]
+    pass_at_k = round_pass_at_k(rows, evaluate)
+    passed = passes(rows["reward"], evaluate.pass_threshold)
     return Breakdown(
         subject=subject,
-        prompts=len(samples),
+        prompts=int(group.max()) + 1,
         completions=rows.num_rows,
         reward=float(rewards.astype(np.float64).mean()),
-        pass_at_k={k: float(pass_at_k(samples, passes, k).mean()) for k in ks},
-        majority_at_k=_majorities(rows, group, passed, [k for k in ks if k > 1]),
+        pass_at_k=pass_at_k,
+        majority_at_k=_majorities(rows, group, passed, [k for k in pass_at_k if k > 1]),
         failed=rows.num_rows - pc.sum(pc.equal(rows["status"], "ok")).as_py(),
     )
 

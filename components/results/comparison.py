@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contract.layout import Round
-from components.results.rounds import read_completions
+from components.results.pass_at_k import passes
+from components.results.tables import read_completions
 from components.store import Run
 
 
@@ -63,7 +64,7 @@ def _of_split(run: Run, round_: Round, split: str, before: pa.Table, after: pa.T
     tables = (before, after)
     old, new = (table["reward"].to_numpy().astype(np.float64) for table in tables)
     change = np.abs(new - old)
-    threshold = np.float32(run.config.evaluate.pass_threshold)
+    threshold = run.config.evaluate.pass_threshold
     largest = np.argsort(-change, kind="stable")[: min(examples, int((change > 0).sum()))]
     return Comparison(
         round_=round_,
@@ -71,7 +72,7 @@ def _of_split(run: Run, round_: Round, split: str, before: pa.Table, after: pa.T
         completions=before.num_rows,
         changed=int((change > 0).sum()),
         reward=(float(old.mean()), float(new.mean())),
-        passed=(float((old >= threshold).mean()), float((new >= threshold).mean())),
+        passed=tuple(float(passes(table["reward"], threshold).mean()) for table in tables),  # type: ignore[arg-type]
         failed=tuple(table.num_rows - pc.sum(pc.equal(table["status"], "ok")).as_py() for table in tables),
         grader_version=tuple(", ".join(sorted(table["grader_version"].unique().to_pylist())) for table in tables),  # type: ignore[arg-type]
         examples=[_example(after.slice(row, 1).to_pylist()[0], float(old[row])) for row in largest.tolist()],

@@ -1,13 +1,39 @@
 """The probability that at least one of k completions passes."""
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+from components.contract.config import EvaluateSection
+
+
+def passes(rewards: pa.ChunkedArray, threshold: float) -> NDArray[np.bool_]:
+    """Return (N,) whether each completion passes: its reward is at least `evaluate.pass_threshold`."""
+    # Rewards are stored in float32, where 0.7 is less than 0.7 in float64.
+    return np.asarray(rewards.to_numpy() >= np.float32(threshold))
+
+
+def round_pass_at_k(rows: pa.Table, evaluate: EvaluateSection) -> dict[int, float]:
+    """Return k -> mean pass@k over groups, for 1 and every `evaluate.pass_k` that no group is too small for.
+
+    Args:
+        rows: completions, with at least the columns `group_id` and `reward`.
+    """
+    if not rows.num_rows:
+        return {}
+    _, group = np.unique(rows["group_id"].to_numpy(), return_inverse=True)
+    passed = passes(rows["reward"], evaluate.pass_threshold)
+    samples, counts = np.bincount(group), np.bincount(group, weights=passed).astype(np.int64)
+    ks = (k for k in sorted({1, *evaluate.pass_k}) if k <= samples.min())
+    return {k: float(pass_at_k(samples, counts, k).mean()) for k in ks}
 
 
 def pass_at_k(
     samples: NDArray[np.int64] | list[int], passes: NDArray[np.int64] | list[int], k: int
 ) -> NDArray[np.float64]:
-    """Unbiased estimate per prompt: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, equation 1).
+    """Return the unbiased estimate 1 - C(n - c, k) / C(n, k) of every prompt.
+
+    Source: Chen et al. 2021, arXiv 2107.03374, equation 1.
 
     Args:
         samples: (P,) completions drawn of each prompt, n >= k.

@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest
-from components.contract.schemas import REWARDS, validate, with_metadata
+from components.contract.schemas import REWARDS, with_metadata
+from components.results import read_prompts
 from components.reward.grader_lookup import sandbox_facts
 from components.reward.grading_pool import GraderPool
 from components.reward.reward_tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
@@ -12,8 +13,8 @@ from components.reward.score import Outcome
 from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
-from components.store import OutputDirectory, Run, StageOutput
-from components.store.parts import PartWriter, decode
+from components.store import Run, StageOutput
+from components.store.parts import PartWriter, read_part
 
 
 def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
@@ -42,7 +43,7 @@ def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: 
     schema = with_metadata(REWARDS, {**facts, **output.inputs, "grader_versions": pool.versions})
     writer = PartWriter(output, "rewards", schema)
     with clock.measure("store"):
-        prompts = _read_prompts(run)
+        prompts = read_prompts(run)
         done_parts = writer.resume()
     summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), run.config.reward.max_failed_share)
     label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
@@ -50,7 +51,7 @@ def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: 
         try:
             for index, file in enumerate(trajectories.outputs):
                 with clock.measure("store"):
-                    table = _read(rollout, file.path, "trajectories", trajectories)
+                    table = read_part(rollout, file.path, "trajectories", trajectories)
                 if index < len(done_parts):
                     summary.add_part(done_parts[index], table)
                     summary.check()
@@ -90,16 +91,3 @@ def _grade(
         summary.check()
         progress.update(summary.seen, summary.progress())
     return [outcomes[row] for row in range(table.num_rows)]
-
-
-def _read_prompts(run: Run) -> pa.Table:
-    prompts = run.directory(run.layout.prompts)
-    paths = [output.path for output in prompts.require().outputs if output.path.endswith(".parquet")]
-    return pa.concat_tables(_read(prompts, path, "prompts") for path in paths)
-
-
-def _read(directory: OutputDirectory, path: str, kind: str, manifest: Manifest | None = None) -> pa.Table:
-    where = f"{directory.uri}/{path}"
-    table = decode(directory.read(path, manifest), where)
-    validate(table, kind, where)
-    return table

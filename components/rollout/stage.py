@@ -5,18 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest
-from components.contract.schemas import TRAJECTORIES, with_metadata
+from components.contract.schemas import SPLITS, TRAJECTORIES, with_metadata
+from components.results import read_prompts
 from components.rollout.engine import LOGPROBS_MODE, Completion, Engine, GroupRequest, SamplingSpec, engine_version
 from components.rollout.groups import Group, held_out_groups, training_groups
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
 from components.store import OutputDirectory, Run, StageOutput, open_run
-from components.store.parts import PartWriter, decode
+from components.store.parts import PartWriter
 
 
 def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
@@ -42,10 +44,8 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     version = run.sampled_policy(round_)
     policy_directory = run.directory(run.layout.policy_commit(version))
     policy = policy_directory.require()
-    prompts_directory = run.directory(run.layout.prompts)
-    prompts = prompts_directory.require()
     inputs = {
-        "prompts": prompts.digest,
+        "prompts": run.directory(run.layout.prompts).require().digest,
         "policy": str(policy.facts["weights_digest"]),
         "tokenizer": str(policy.facts["tokenizer_digest"]),
     }
@@ -54,12 +54,8 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
         return manifest
 
     with clock.measure("store"):
-        tables = {
-            split: decode(
-                prompts_directory.read(f"{split}.parquet", prompts), f"{prompts_directory.uri}/{split}.parquet"
-            )
-            for split in ("train", "eval")
-        }
+        prompts = read_prompts(run)
+        tables = {split: prompts.filter(pc.equal(prompts["split"], split)) for split in SPLITS}
     groups = _groups(config, round_, shard, {split: table.num_rows for split, table in tables.items()})
     schema = with_metadata(TRAJECTORIES, _facts(run, round_, output))
     writer = PartWriter(output, "trajectories", schema)

@@ -1,20 +1,14 @@
 """Parquet parts of one directory: written one by one, counted when a manifest names them, resumed after a kill."""
 
-import io
-from itertools import pairwise
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.contract.errors import InputError
 from components.contract.layout import part_index, part_name
 from components.contract.manifest import Manifest
-from components.contract.schemas import read_facts, validate
+from components.contract.schemas import validate, validate_columns
 from components.store.base import ObjectExists, ObjectMissing
 from components.store.commit import OutputDirectory, StageOutput
-from components.store.parquet import read_parquet
-
-ROW_GROUP_ROWS = 4096
+from components.store.parquet import ROW_GROUP_ROWS, decode, encode
 
 
 class PartWriter:
@@ -106,41 +100,21 @@ class PartWriter:
             self.output.store.delete(f"{self.output.key}/{part_name(index)}")
 
 
-def encode(table: pa.Table, group_rows: int = ROW_GROUP_ROWS) -> bytes:
-    """A table as zstd Parquet; row groups of about `group_rows` rows end where `group_id` changes."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
-        for begin, end in _row_groups(table, group_rows):
-            writer.write_table(table.slice(begin, end - begin), row_group_size=end - begin)
-    return sink.getvalue()
+def read_part(
+    directory: OutputDirectory, path: str, kind: str, manifest: Manifest | None = None, columns_only: bool = False
+) -> pa.Table:
+    """Return one committed table, verified and validated; `columns_only` leaves its values to the caller.
 
-
-def _row_groups(table: pa.Table, group_rows: int) -> list[tuple[int, int]]:
-    ids = table["group_id"].to_pylist()
-    bounds = [0]
-    for row in range(1, len(ids)):
-        if row - bounds[-1] >= group_rows and ids[row] != ids[row - 1]:
-            bounds.append(row)
-    return list(pairwise([*bounds, len(ids)])) if ids else []
-
-
-def decode(data: bytes, where: str) -> pa.Table:
-    """Raises InputError where the bytes are no Parquet of this program."""
-    try:
-        table = read_parquet(data)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{where} is not a Parquet file: {error}") from None
-    read_facts(table.schema, where)
+    Raises:
+        InputError: the file is missing, corrupted or not a valid table of that kind.
+    """
+    where = f"{directory.uri}/{path}"
+    table = decode(directory.read(path, manifest), where)
+    (validate_columns if columns_only else validate)(table, kind, where)
     return table
 
 
 def read_parts(directory: OutputDirectory, kind: str, manifest: Manifest | None = None) -> list[pa.Table]:
-    """The committed parts of a directory, verified and validated, in order."""
+    """Return the committed tables of a directory, verified and validated, in order."""
     manifest = manifest or directory.require()
-    tables = []
-    for output in manifest.outputs:
-        where = f"{directory.uri}/{output.path}"
-        table = decode(directory.read(output.path, manifest), where)
-        validate(table, kind, where)
-        tables.append(table)
-    return tables
+    return [read_part(directory, output.path, kind, manifest) for output in manifest.outputs]

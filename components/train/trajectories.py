@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import TRAJECTORIES, read_facts, trajectory_problems, validate_columns
+from components.contract.schemas import TRAJECTORIES, read_facts, trajectory_problems
+from components.results import read_shard
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
-from components.store.parts import decode, read_parts
 
 _Problem = tuple[int, str]
 """Index into the table, and why that row is bad."""
@@ -77,10 +77,9 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
         InputError: naming the file and row: sampled from another policy, tokenizer or temperature; rewards missing or
             of other trajectories; incomplete groups; empty completions; invalid log-probabilities or token ids.
     """
-    tables = []
-    for _, rollout, reward in shard_directories(run, iteration):
-        tables += _read_shard(run, rollout, reward, policy)
-    table = pa.concat_tables(tables)
+    shards = range(run.config.rollout.shards)
+    parts = (part for shard in shards for part in read_shard(run, Round.iteration(iteration), shard, bad_rows=True))
+    table = pa.concat_tables([_training_rows(run, part, policy) for part in parts])
     if table.num_rows == 0:
         raise InputError(f"iteration {iteration} of {run.uri} has no training trajectories")
     table = table.take(pc.sort_indices(table, [("group_id", "ascending"), ("sample_index", "ascending")]))
@@ -110,42 +109,23 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
     )
 
 
-def _read_shard(run: Run, rollout: OutputDirectory, reward: OutputDirectory, policy: Manifest) -> list[pa.Table]:
-    """Read a shard's training rows with `file`, `row` (in that file), `reward` (or null), `rewards` (its directory)."""
-    rollout_manifest, reward_manifest = rollout.require(), reward.require()
-    if reward_manifest.inputs.get("trajectories") != rollout_manifest.digest:
-        raise InputError(f"{reward.uri} was graded from other trajectories than {rollout.uri} holds; grade them again")
-    rewards: dict[tuple[str, int], float] = {}
-    for part in read_parts(reward, "rewards", reward_manifest):
-        keys = zip(part["group_id"].to_pylist(), part["sample_index"].to_pylist(), strict=True)
-        rewards |= zip(keys, part["reward"].to_pylist(), strict=True)
-    tables = []
-    for output in rollout_manifest.outputs:
-        where = f"{rollout.uri}/{output.path}"
-        part = decode(rollout.read(output.path, rollout_manifest), where)
-        validate_columns(part, "trajectories", where)
-        _check_behaviour_policy(run, part, where, policy)
-        part = part.append_column("row", pa.array(np.arange(part.num_rows)))
-        part = part.append_column("file", pa.repeat(where, part.num_rows)).filter(pc.equal(part["split"], "train"))
-        keys = zip(part["group_id"].to_pylist(), part["sample_index"].to_pylist(), strict=True)
-        part = part.append_column("reward", pa.array([rewards.get(key) for key in keys], pa.float32()))
-        part = part.append_column("rewards", pa.repeat(reward.uri, part.num_rows))
-        tables.append(part.replace_schema_metadata(None))
-    return tables
-
-
-def _check_behaviour_policy(run: Run, part: pa.Table, where: str, policy: Manifest) -> None:
-    facts = read_facts(part.schema, where)
-    for name, wanted in (
-        ("weights_digest", policy.facts["weights_digest"]),
-        ("tokenizer_digest", policy.facts["tokenizer_digest"]),
-        ("temperature", run.config.rollout.temperature),
-    ):
-        if facts.get(name) != wanted:
-            raise InputError(
-                f"{where} was sampled with {name} {facts.get(name)}, but its behaviour policy has {wanted}; "
-                "importance weights need the policy, tokenizer and temperature that sampled it"
-            )
+def _training_rows(run: Run, part: pa.Table, policy: Manifest) -> pa.Table:
+    """Return the training rows of a part of `read_shard`, once its metadata names the behaviour policy."""
+    if part.num_rows:
+        where = part["file"][0].as_py()
+        facts = read_facts(part.schema, where)
+        for name, wanted in (
+            ("weights_digest", policy.facts["weights_digest"]),
+            ("tokenizer_digest", policy.facts["tokenizer_digest"]),
+            ("temperature", run.config.rollout.temperature),
+        ):
+            if facts.get(name) != wanted:
+                raise InputError(
+                    f"{where} was sampled with {name} {facts.get(name)}, but its behaviour policy has {wanted}; "
+                    "importance weights need the policy, tokenizer and temperature that sampled it"
+                )
+    rows = part.filter(pc.equal(part["split"], "train"))
+    return rows.select([*TRAJECTORIES.names, "reward", "file", "row", "rewards"]).replace_schema_metadata(None)
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

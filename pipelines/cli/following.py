@@ -5,9 +5,9 @@ import typer
 from rich.console import Console
 
 from components.contract.errors import InputError
-from components.results import IterationResult, read_run
+from components.results import IterationResult, read_run, run_warnings
 from components.store import ObjectMissing, Run
-from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
+from pipelines.cli.tables import iteration_line, results_table, totals_line
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import installed_in
 from pipelines.cluster.errors import ClusterUnavailable

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.results import breakdown, read_completions, read_run, subject_column
+from components.results import breakdown, read_completions, read_run, run_warnings, subject_column
 from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, find_run
-from pipelines.cli.tables import breakdown_table, run_warnings, status_table
+from pipelines.cli.tables import breakdown_table, status_table
 
 
 def rewards_command(

@@ -9,7 +9,7 @@ from rich.console import Console
 from components.contract.config import RunConfig
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.resolve import load_config
-from components.results import read_iteration, read_run
+from components.results import read_iteration, read_run, run_warnings
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
 from pipelines.checks.configuration import loaded_graders, refuse_nodes
@@ -17,7 +17,7 @@ from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.dry_run import print_plan
 from pipelines.cli.live import LiveView
 from pipelines.cli.scripts import script
-from pipelines.cli.tables import iteration_line, results_table, run_warnings, totals_line
+from pipelines.cli.tables import iteration_line, results_table, totals_line
 from pipelines.launch import LocalRun
 from pipelines.plan import make_plan
 

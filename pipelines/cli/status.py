@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.results import read_run
+from components.results import read_run, run_warnings
 from components.store import ObjectMissing, Run
 from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, find_run
 from pipelines.cli.connection import connected
-from pipelines.cli.tables import results_table, run_warnings, totals_line
+from pipelines.cli.tables import results_table, totals_line
 from pipelines.cluster.connection import Connection
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from components.contract.config import RunConfig
 from components.contract.schemas import STATUSES
-from components.results import Breakdown, IterationResult, RoundResult, RunResults, reward_warnings
+from components.results import Breakdown, IterationResult, RoundResult, RunResults
 
 STAGES = ("rollout", "reward", "train")
 
@@ -93,11 +93,6 @@ def totals_line(results: RunResults) -> str:
     computing = f"; the iterations spent {share:.0%} of theirs sampling or updating" if share is not None else ""
     completions = sum(result.completions for result in results.rounds)
     return f"{completions:,} completions, {results.seconds:.0f} s since prepare began{computing}"
-
-
-def run_warnings(results: RunResults) -> list[str]:
-    """Rewards that a person should look at, over all rounds."""
-    return [warning for result in results.rounds for warning in reward_warnings(result)]
 
 
 def status_table(results: RunResults) -> Table:

@@ -12,7 +12,7 @@ from components.prepare.stage import run_stage as prepare
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.store import open_run
-from components.store.parts import decode
+from components.store.parquet import decode
 
 REFUSED = ("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour")
 # Minutes to generate at their default difficulty, or made of other kinds.

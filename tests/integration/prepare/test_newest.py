@@ -11,7 +11,7 @@ from components.contract.errors import InputError
 from components.prepare.stage import DATA_FILES
 from components.prepare.stage import run_stage as prepare
 from components.store import Run, open_run, open_store
-from components.store.parts import decode
+from components.store.parquet import decode
 from components.tracking.server import connect
 
 

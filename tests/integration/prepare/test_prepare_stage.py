@@ -14,7 +14,7 @@ from components.contract.schemas import validate
 from components.prepare.stage import run_stage as prepare
 from components.runtime.clock import Clock
 from components.store import Run, open_run
-from components.store.parts import decode
+from components.store.parquet import decode
 
 
 def prompts_of(run: Run, split: str) -> pa.Table:

@@ -12,7 +12,8 @@ from components.contract.layout import manifest_key, part_name
 from components.contract.schemas import REWARDS, TRAJECTORIES, read_facts, validate, with_metadata
 from components.runtime.clock import Clock
 from components.store import OutputDirectory, StageOutput, Store
-from components.store.parts import PartWriter, decode, encode, read_parts
+from components.store.parquet import decode, encode
+from components.store.parts import PartWriter, read_parts
 
 KEY = "runs/demo/iterations/0001/rollout/shard-000"
 FACTS = {"run": "demo", "round": "iteration-0001", "seed": 7}

@@ -15,7 +15,7 @@ from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
 from components.contract.section import StageName
 from components.runtime.clock import Clock
 from components.store import Run
-from components.store.parts import encode
+from components.store.parquet import encode
 from tests.support.tiny_policy import plain_logprobs, random_completions, save_tiny_policy
 
 Rows = list[dict[str, Any]]

@@ -17,7 +17,7 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.schemas import TRAJECTORIES, with_metadata
 from components.contract.train_config import LoraSection
-from components.store.parts import encode
+from components.store.parquet import encode
 from pipelines.estimates.memory import activation_bytes, engine_memory, micro_batch_tokens, training_memory
 from pipelines.estimates.shape import ModelShape
 from pipelines.estimates.storage import estimate_storage, trajectory_bytes

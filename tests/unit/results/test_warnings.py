@@ -2,13 +2,13 @@ from pathlib import Path
 
 from components.contract.layout import Round
 from components.contract.metrics import TrainMetrics
-from components.publish.caveats import caveats
-from components.results import read_run
+from components.results import evaluation_warnings, read_run, run_warnings
 from tests.support.fake_run import FakeRun, finished_run, prepared_run
 
 
 def found(fake: FakeRun) -> str:
-    return "\n".join(caveats(fake.run, read_run(fake.run)))
+    results = read_run(fake.run)
+    return "\n".join(run_warnings(results) + evaluation_warnings(fake.run.config, results))
 
 
 def test_a_healthy_run_has_none(tmp_path: Path) -> None:
@@ -44,5 +44,5 @@ def test_what_the_train_stage_reports(tmp_path: Path) -> None:
     fake.iteration(1)
     text = found(fake)
     assert "Iteration 1 ended its updates early: effective sample share 0.02 below 0.1 at step 3." in text
-    assert "nothing to learn from" in text
+    assert "nothing to learn" in text
     assert "disagreed by 0.050 nats" in text
