@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.contract.config import EvaluateSection
+from components.contract.rollout_config import EvaluateSection
 
 
 def passes(rewards: pa.ChunkedArray, threshold: float) -> NDArray[np.bool_]:
