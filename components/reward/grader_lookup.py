@@ -27,7 +27,7 @@ class BuiltIn:
     location: str
     runs_programs: bool
     options: tuple[str, ...]
-    """Names of its parameters, `sandbox` and those of a completion left out."""
+    """Names of its keyword-only parameters, without `sandbox`."""
     summary: str
     """The first paragraph of its docstring."""
 
@@ -49,12 +49,12 @@ def built_in_graders() -> dict[str, BuiltIn]:
     """Read the functions declared with `@grader` in `graders/`, without importing: some imports take a second."""
     found = {}
     for path in sorted(_FOLDER.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        text = path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body if "\n@grader(" in text else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                for decorator in node.decorator_list:
-                    match decorator:
-                        case ast.Call(func=ast.Name(id="grader"), keywords=keywords):
-                            found[node.name] = _built_in(f"components.reward.graders.{path.stem}", node, keywords)
+                match node.decorator_list:
+                    case [ast.Call(func=ast.Name(id="grader"), keywords=words)]:
+                        found[node.name] = _built_in(f"components.reward.graders.{path.stem}", node, words)
     return dict(sorted(found.items()))
 
 
@@ -88,9 +88,8 @@ def sandbox_facts(graders: Iterable[Grader]) -> dict[str, str]:
     return {"sandbox": modes[0]} if modes else {}
 
 
-def _built_in(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef, keywords: list[ast.keyword]) -> BuiltIn:
-    row = {"prompt", "completion", "answer", "prompts", "completions", "answers", "metadata", "sandbox"}
-    options = tuple(a.arg for a in (*node.args.args, *node.args.kwonlyargs) if a.arg not in row)
-    runs_programs = any(word.arg == "runs_programs" and ast.literal_eval(word.value) for word in keywords)
+def _built_in(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef, words: list[ast.keyword]) -> BuiltIn:
+    options = tuple(argument.arg for argument in node.args.kwonlyargs if argument.arg != "sandbox")
+    runs_programs = any(word.arg == "runs_programs" and ast.literal_eval(word.value) for word in words)
     summary = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
     return BuiltIn(f"{module}:{node.name}", runs_programs, options, summary)

@@ -8,8 +8,9 @@ A grader is a function that names the arguments it needs, and its own options:
 `metadata` is a dict of the prompt's other columns and `completion_tokens`; a batch gets a list of them. A grader may be
 `async def`. A number may be a `components.reward.score.Score`, which carries more components and a detail.
 
-A function in this folder becomes a built-in grader, under its own name, by the decorator `grader`. Its module is
-imported in grading processes only; its docstring is its documentation (`python -m components.reward.graders`).
+A function in this folder becomes a built-in grader, under its own name, by the decorator `grader`. Its options are
+keyword-only, its module is imported in grading processes only, and its docstring is its documentation
+(`python -m components.reward.graders`).
 """
 
 from collections.abc import Callable
