@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def load_grader(
     module = importlib.import_module(module_name)
     function = getattr(module, attribute)
     signature = inspect.signature(function)
-    batched = not signature.parameters.keys().isdisjoint(_BATCH_FIELDS.keys() - _FIELDS.keys())
+    batched = _takes_batch(signature.parameters.keys())
     arguments = _named(signature, _BATCH_FIELDS if batched else _FIELDS)
     options = options if sandbox is None else {**options, "sandbox": sandbox}
     bound = signature.bind(**arguments, **options)
@@ -202,6 +202,12 @@ def describe(error: BaseException) -> str:
     except BaseException:
         message = "(its message cannot be read)"
     return _trimmed(f"{type(error).__name__}: {message}")
+
+
+def _takes_batch(names: Set[str]) -> bool:
+    """Return whether a grader takes lists. Its options may have the names of the other kind's arguments."""
+    single, batch = _FIELDS.keys() - {"metadata"}, _BATCH_FIELDS.keys() - {"metadata"}
+    return "completions" in names or (not names.isdisjoint(batch) and names.isdisjoint(single))
 
 
 def _named(signature: inspect.Signature, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,15 @@ def test_a_check_gets_the_options_it_names_and_adds_to_the_version():
         load("at_least", least=6)
 
 
+def with_alternatives(completion, answer, answers=()):
+    return float(completion in (answer, *answers))
+
+
+def test_an_option_may_have_the_name_of_the_other_kinds_argument():
+    loaded = load("with_alternatives", answers=["4"])
+    assert (loaded.batched, list(loaded.arguments)) == (False, ["completion", "answer"])
+
+
 def test_a_grader_gets_the_arguments_it_names():
     assert list(load("at_least").arguments) == ["completion"]
     assert not load("at_least").batched
