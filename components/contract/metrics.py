@@ -1,4 +1,4 @@
-"""What the train stage measures, as stored in its `metrics.json`."""
+"""Measurements of the train stage, as stored in its `metrics.json`."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class StepMetrics(BaseModel):
-    """One optimizer step on one mini-batch. Ratios compare the current policy pi with the behaviour policy mu."""
+    """One optimizer step on one mini-batch. Ratios compare the policy pi with the behaviour policy mu."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     step: int = Field(description="optimizer steps since the base policy, from 1")
@@ -23,7 +23,7 @@ class StepMetrics(BaseModel):
     weight_mean: float = Field(description="mean importance weight after truncation")
     chi_squared: float = Field(description="mean of rho^2, less 1: chi-squared divergence of pi from mu")
     clip_fraction: float = Field(description="share of sequences (or tokens, for bounded surrogates) at the bound")
-    mask_fraction: float = Field(description="share of completion tokens that are not trained, as truncated")
+    mask_fraction: float = Field(description="share of completion tokens left out of the loss because of truncation")
     log_ratio_mean: float = Field(description="mean |log rho| of a sequence, nats")
     log_ratio_p50: float
     log_ratio_p95: float
@@ -32,7 +32,7 @@ class StepMetrics(BaseModel):
     kl: float = Field(
         description="estimate of KL(mu || pi) per token, nats: mean of exp(d) - 1 - d, d = log pi - log mu"
     )
-    kl_k1: float = Field(description="the same by the mean of log mu - log pi: no bias, more noise")
+    kl_k1: float = Field(description="the same as the mean of log mu - log pi: no bias, more noise")
     entropy: float = Field(description="of pi per completion token, nats")
 
 
@@ -53,5 +53,5 @@ class TrainMetrics(BaseModel):
     dropped_groups: int = Field(default=0, description="of those, left out by train.zero_signal_groups=drop")
     bad_groups: int = Field(default=0, description="left out because of bad rows, within train.max_bad_group_share")
     skipped: int = Field(default=0, description="mini-batches whose loss or gradient was not finite")
-    ended_at: int | None = Field(default=None, description="mini-batch at which the pass ended early, from 1")
-    ended_early: str | None = Field(default=None, description="why the pass ended before its last mini-batch")
+    ended_at: int | None = Field(default=None, description="mini-batch at which the updates ended early, from 1")
+    ended_early: str | None = Field(default=None, description="why the updates ended before the last mini-batch")

@@ -31,7 +31,7 @@ class CloningSection(Section):
 
     shorthand = "coefficient"
     coefficient: float = Field(default=0.0, ge=0.0, description="of the added term; 0: none")
-    threshold: float = Field(default=0.5, description="a completion is verified when its reward is above")
+    threshold: float = Field(default=0.5, description="a completion is verified when its reward exceeds this")
 
 
 class LoraSection(Section):

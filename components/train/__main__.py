@@ -13,8 +13,8 @@ def main(
 ) -> None:
     """Update the policy on an iteration's scored trajectories and commit the next policy.
 
-    With loop.target_reward set, a policy that has reached it is left as it is and no new one is made. Starting
-    it again after a kill makes the same policy; a finished iteration is left alone.
+    Where the policy has reached loop.target_reward, no new one is made. Started again after a kill it makes the same
+    policy; a finished iteration stays as it is.
     """
     with exit_on_bad_input():
         from components.train.stage import run_stage

@@ -79,7 +79,7 @@ def _module_file(name: str) -> Path:
     except ImportError as error:  # of a parent package
         raise InputError(f"train.objective: cannot import {module}: {error}") from None
     if spec is None or not spec.has_location or spec.origin is None:
-        raise InputError(f"train.objective: there is no module {module}; it must be importable where training runs")
+        raise InputError(f"train.objective: module {module} does not exist; it must be importable where training runs")
     return Path(spec.origin)
 
 

@@ -7,7 +7,7 @@ from kfp import dsl
 def train(run_uri: str, iteration: int, rewards: list, metrics: dsl.Output[dsl.Metrics]) -> int:
     """Take one iteration's mini-batch steps; returns how many iterations remain, 0 once the target is reached.
 
-    `rewards` are the reward stages' answers; they order the tasks and name the inputs in the KFP graph. Pipelined,
+    `rewards` are the reward stages' outputs; they order the tasks and name the inputs in the KFP graph. Pipelined,
     there are none, and the graph itself orders the tasks.
     """
     from components.runtime.guard import exit_on_bad_input

@@ -1,4 +1,4 @@
-"""How far the policy has moved from the behaviour policy, measured on a mini-batch."""
+"""Distance of the policy from the behaviour policy, measured on a mini-batch."""
 
 from dataclasses import dataclass
 

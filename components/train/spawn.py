@@ -23,8 +23,8 @@ _libc = ctypes.CDLL(None)
 def spawn(run_uri: str, iteration: int, count: int) -> None:
     """Run `python -m components.train` as `count` processes to their end.
 
-    Not torchrun itself, which buries the one line about bad input under its own account of the failure. What the
-    first process prints goes where this one prints; of the others only what they said before failing by themselves.
+    Torchrun itself would hide the one line about bad input below its own report of the failure. The first process
+    prints to this one's streams; another one's output is shown only where that process failed first.
 
     Raises:
         SystemExit: with the status of the process that failed first.
@@ -32,7 +32,7 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
-    # Shared out, where torchrun would give each process a single one.
+    # The cores are divided among the processes, where torchrun would give each a single thread.
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     words = [sys.executable, "-m", "components.train", run_uri, "--iteration", str(iteration)]
     with tempfile.TemporaryFile() as others:
@@ -56,7 +56,7 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
                     env={**os.environ, **environment},
                     stdout=output,
                     stderr=output,
-                    preexec_fn=_die_with_the_parent,
+                    preexec_fn=_die_with_parent,
                 )
             )
         try:
@@ -77,18 +77,18 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
         raise SystemExit(status if status == EXIT_BAD_INPUT else 1)
 
 
-def _die_with_the_parent() -> None:
-    """Else a process that is killed leaves its children training, and the next start meets them."""
+def _die_with_parent() -> None:
+    """Kill this child with its parent, which would otherwise leave it training beside the next start."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _first_failure(running: "list[subprocess.Popen[bytes]]") -> tuple[int, int] | None:
-    """(rank, exit status) of the first process that fails; None once all have ended well."""
+    """Wait for the processes; return (rank, exit status) of the first that failed, None where all succeeded."""
     while True:
         states = [process.poll() for process in running]
         for rank, status in enumerate(states):
             if status not in (None, 0):
-                # All meet the same mistake, and the first process's word on it is enough; ending takes it a while.
+                # All find the same mistake, and the first process's message is enough; it takes a while to end.
                 with suppress(subprocess.TimeoutExpired):
                     if running[0].wait(_GRACE_SECONDS):
                         return 0, running[0].returncode

@@ -1,5 +1,5 @@
 """The train stage on several nodes: launched as a Kubeflow Trainer job, followed to its end.
 
-Not a stage of its own but another way to start one, so it imports `components.train`: of that only what looks at the
-store. The kubeflow SDK and the Kubernetes client are imported here alone.
+Another way to start the train stage and not a stage of its own, so it imports the parts of `components.train` that need
+no torch. The kubeflow SDK and the Kubernetes client are imported here alone.
 """

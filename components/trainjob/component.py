@@ -1,4 +1,4 @@
-"""KFP face of the train stage that is done by a training job."""
+"""KFP face of the train stage, done by a training job."""
 
 from kfp import dsl
 
@@ -42,7 +42,7 @@ def train_job(
     """
     from components.runtime.guard import exit_on_bad_input
     from components.train.iteration_metrics import log_iteration
-    from components.trainjob.settings import job_settings
+    from components.trainjob.job_settings import job_settings
     from components.trainjob.stage import run_stage
 
     with exit_on_bad_input():

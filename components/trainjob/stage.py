@@ -4,7 +4,7 @@ from components.contract.manifest import Manifest
 from components.runtime.clock import Clock
 from components.train.stage import find_finished
 from components.train.task import TrainTask
-from components.trainjob.settings import JobSettings
+from components.trainjob.job_settings import JobSettings
 
 
 def run_stage(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:

@@ -16,10 +16,10 @@ from components.contract.resolve import config_json
 from components.runtime.clock import Clock
 from components.store import Run
 from components.train.task import TrainTask
-from components.trainjob import cluster, following, launcher
-from components.trainjob.cluster import ORDER_LABEL
-from components.trainjob.naming import job_name, order_of
-from components.trainjob.settings import JobSettings
+from components.trainjob import job_progress, kubernetes_api, launcher
+from components.trainjob.job_names import job_name, task_digest
+from components.trainjob.job_settings import JobSettings
+from components.trainjob.kubernetes_api import TASK_LABEL
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server
 
@@ -35,9 +35,9 @@ def connect(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KUBECONFIG", path)
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for module in (following, launcher):
+    for module in (job_progress, launcher):
         monkeypatch.setattr(module, "_LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(cluster, "_RETRIES", cluster._RETRIES.new(backoff_factor=0.01))
+    monkeypatch.setattr(kubernetes_api, "_RETRIES", kubernetes_api._RETRIES.new(backoff_factor=0.01))
 
 
 @contextmanager
@@ -78,7 +78,7 @@ class Ready:
     @property
     def old(self) -> dict[str, Any]:
         """A job that an earlier launcher has created with SETTINGS."""
-        labels = {ORDER_LABEL: order_of(TrainTask.find(self.run.uri, 1), SETTINGS)}
+        labels = {TASK_LABEL: task_digest(TrainTask.find(self.run.uri, 1), SETTINGS)}
         return {"metadata": {"name": self.job, "labels": labels}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
 
     def changed(self, section: str, **keys: Any) -> "Ready":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.errors import InputError
-from components.trainjob import cluster
+from components.trainjob import kubernetes_api
 from components.trainjob.stage import run_stage
 from tests.support.kubernetes_server import Fault, Server
 from tests.support.training_job import SETTINGS, Acting, Ready
@@ -108,7 +108,7 @@ def test_a_server_that_stays_away(ready: Ready, server: Server) -> None:
 
 
 def test_a_server_that_does_not_answer(ready: Ready, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_TIMEOUT", (0.1, 0.1))
+    monkeypatch.setattr(kubernetes_api, "_TIMEOUT", (0.1, 0.1))
     server.faults = [Fault("get", "trainjobs", -1)]
     line = refused(ready)
     assert line.startswith(f"cannot look at TrainJob rapid/{ready.job}: Kubernetes cannot be reached (")

@@ -11,8 +11,8 @@ from components.contract.errors import InputError
 from components.train.task import TrainTask
 from components.trainjob import launcher
 from components.trainjob.component import train_job
-from components.trainjob.naming import order_of
-from components.trainjob.settings import JobSettings
+from components.trainjob.job_names import task_digest
+from components.trainjob.job_settings import JobSettings
 from components.trainjob.stage import run_stage
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server
@@ -51,7 +51,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": "train",
         "rapid-rl/run": "demo",
-        "rapid-rl/order": order_of(TrainTask.find(ready.run.uri, 1), settings),
+        "rapid-rl/task": task_digest(TrainTask.find(ready.run.uri, 1), settings),
         "kueue.x-k8s.io/queue-name": "rapid",
     }
     spec = job["spec"]

@@ -48,7 +48,10 @@ def test_the_documented_objective_has_its_advantages_options_and_flags() -> None
         (custom(scale=1.0), "the objective my_objectives:best needs clip$"),
         (custom("my_objectives:worst"), "my_objectives has no Objective called worst$"),
         (custom("my_objectives:best_of_group"), "my_objectives has no Objective called best_of_group$"),
-        (custom("no_such_module:best"), "there is no module no_such_module; it must be importable where training"),
+        (
+            custom("no_such_module:best"),
+            "module no_such_module does not exist; it must be importable where training",
+        ),
         (custom("no_such_package.module:best"), "cannot import no_such_package.module: No module named"),
     ],
 )

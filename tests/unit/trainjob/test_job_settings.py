@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.errors import InputError
-from components.trainjob.settings import load_settings
+from components.trainjob.job_settings import load_settings
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""What it means that this process is told to end.
+"""The end of the launcher by SIGTERM.
 
-SIGTERM comes when the run is cancelled, and it comes when the pod has to leave its node: drained, preempted, short of
-memory. Kubernetes marks the pod with the condition `DisruptionTarget` before it sends the signal in the second case,
-so that is what is looked at: a disrupted launcher leaves the job alone, any other takes it along. Where the pod cannot
-be read, or there is none, the run counts as cancelled: a job that nobody wants is worse than one that has to begin
-again.
+SIGTERM comes when the run is cancelled, and when the pod is moved from its node: drained, preempted, short of memory.
+In the second case Kubernetes first marks the pod with the condition `DisruptionTarget`. A launcher with that mark
+leaves the job alone, any other deletes it. Where the pod cannot be read, or there is none, the run counts as cancelled:
+a job that nobody wants is worse than one that has to begin again.
 
-Inside a pipeline's pod there is a second, at most, between the signal and the end of the container, so all of it is
-three short requests, none of which is tried again.
+A pipeline's container ends at most a second after the signal, so there are three short requests without retries.
 """
 
 import os
@@ -18,15 +16,15 @@ from types import FrameType
 
 from components.contract.errors import InputError
 from components.runtime.progress import note
-from components.trainjob.cluster import Cluster
+from components.trainjob.kubernetes_api import Cluster
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised wherever the main thread is."""
+    """SIGTERM, raised in the main thread."""
 
 
 @contextmanager
-def told_to_end() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Raise Terminated inside the block on the first SIGTERM; further ones are ignored from then on."""
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
@@ -45,13 +43,13 @@ def told_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def take_leave(name: str) -> None:
-    """Delete the job, or leave it to the next start of this pod; says which, and never fails."""
+def delete_unless_disrupted(name: str) -> None:
+    """Delete the job, or leave it to the next start of this pod; print which, and never fail."""
     try:
-        cluster = Cluster(hasty=True)
+        cluster = Cluster(retry=False)
         if not _is_cancelled(cluster):
             note(
-                f"this pod has to leave its node; TrainJob {name} goes on, and is followed when the stage starts again"
+                f"this pod is moved from its node; TrainJob {name} goes on, and is followed when the stage starts again"
             )
             return
         if job := cluster.job(name):
@@ -63,7 +61,7 @@ def take_leave(name: str) -> None:
 
 
 def _is_cancelled(cluster: Cluster) -> bool:
-    """Whether the run is cancelled, rather than this pod disrupted."""
+    """Return whether the run is cancelled, rather than this pod disrupted."""
     name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
     if not name:
         return True

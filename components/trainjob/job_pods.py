@@ -1,4 +1,4 @@
-"""What the pods of a training job tell."""
+"""The pods of a training job."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ class Node:
     """One node of a job: the newest pod of its index.
 
     Attributes:
-        index: of the node; 0 is where the first training process is.
+        index: of the node; the first training process is on node 0.
         waits: why its container does not run yet; empty once it does.
-        ended: when its container ended in failure, in a form that sorts; empty where it has not.
-        failure: how it ended: a reason of Kubernetes, or an exit status.
-        said: what the stage has written as the reason why it ended: the message about bad input.
+        ended: when its container failed, in a form that sorts; empty where it has not.
+        failure: Kubernetes' reason, or the exit status.
+        message: the stage's message about bad input; empty where there is none.
     """
 
     index: int
@@ -24,11 +24,11 @@ class Node:
     waits: str
     ended: str = ""
     failure: str = ""
-    said: str = ""
+    message: str = ""
 
 
 def nodes_of(pods: list[V1Pod]) -> list[Node]:
-    """By index. `pods` come newest first: those of an index that were replaced are behind the one that counts."""
+    """Return the nodes by index. `pods` come newest first, so the first of an index replaces the others."""
     newest: dict[int, V1Pod] = {}
     for pod in pods:
         index = (pod.metadata.labels or {}).get(JOB_INDEX_LABEL)
@@ -38,7 +38,7 @@ def nodes_of(pods: list[V1Pod]) -> list[Node]:
 
 
 def first_failure(nodes: list[Node]) -> Node | None:
-    """The node that failed first; the others mostly do because of it."""
+    """Return the node that failed first, which is mostly why the others did."""
     failed = [node for node in nodes if node.ended]
     return min(failed, key=lambda node: node.ended, default=None)
 
@@ -58,7 +58,7 @@ def _node(index: int, pod: V1Pod) -> Node:
         waits="",
         ended=ended.finished_at.isoformat() if ended.finished_at else "-",
         failure=f"{named} ({status})" if named else status,
-        said=(ended.message or "").strip(),
+        message=(ended.message or "").strip(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where and with what the pods of a training job run."""
+"""Settings of a training job's pods."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +10,13 @@ from components.contract.section import Section, known_keys
 from components.contract.yaml_text import load_yaml
 
 RUNTIME = "rapid-train"
-"""The TrainingRuntime in k8s/: what is the same for every training pod of an installation."""
+"""The TrainingRuntime in k8s/: the settings that all training pods of an installation share."""
 
 Quantity = Annotated[int | str, Field(description="as Kubernetes writes it, such as 8 or 64Gi")]
 
 
 class JobSettings(Section):
-    """What a TrainJob asks of the cluster. How many nodes and processes is the run's own (`train.nodes`)."""
+    """A TrainJob's demands on the cluster; the number of nodes and processes belongs to the run (`train.nodes`)."""
 
     image: str = Field(min_length=1, max_length=500, description="of the training pods")
     runtime: str = Field(default=RUNTIME, min_length=1, description="TrainingRuntime, or ClusterTrainingRuntime")

@@ -1,4 +1,4 @@
-"""Follows a training job to its end."""
+"""The progress of a training job, followed to its end."""
 
 import sys
 import time
@@ -9,25 +9,25 @@ from kubeflow.trainer.constants.constants import NODE
 from kubernetes.client import ApiException
 
 from components.runtime.progress import note
-from components.trainjob.cluster import Cluster, Job
-from components.trainjob.pods import Node, nodes_of
+from components.trainjob.job_pods import Node, nodes_of
+from components.trainjob.kubernetes_api import Cluster, Job
 
 _LOOK_SECONDS = 2.0
 
 
 def follow(cluster: Cluster, name: str) -> Job | None:
-    """Print what the first node's log says until the job ends; None where somebody has deleted it.
+    """Print the first node's log until the job ends; return None where the job was deleted.
 
-    What keeps it from starting is told as often as it changes.
+    Before the job starts, the reason why it waits is printed whenever it changes.
     """
     log = _NodeLog(cluster)
-    told = ""
+    printed = ""
     while (job := cluster.job(name)) and not job.end:
         nodes = nodes_of(cluster.pods(name))
         waits = _waits(job, nodes)
-        if waits and waits != told:
+        if waits and waits != printed:
             note(f"TrainJob {name}: {waits}")
-        told = waits or told
+        printed = waits or printed
         if not (nodes and nodes[0].index == 0 and not nodes[0].waits and log.read(nodes[0])):
             time.sleep(_LOOK_SECONDS)
     for node in nodes_of(cluster.pods(name))[:1] if job else ():
@@ -36,8 +36,8 @@ def follow(cluster: Cluster, name: str) -> Job | None:
 
 
 def _waits(job: Job, nodes: list[Node]) -> str:
-    """Why the job does not train yet; empty once it does."""
-    if job.leaving:
+    """Return why the job does not train yet; empty once it does."""
+    if job.deleting:
         return "is being deleted"
     if job.reason:
         return f"waits ({job.reason})"
@@ -52,11 +52,11 @@ def _waits(job: Job, nodes: list[Node]) -> str:
 
 @dataclass
 class _NodeLog:
-    """A log that is read on where it was left, whatever became of the connection.
+    """A node's log, read on from the last line printed, over several connections.
 
     Attributes:
-        pod: uid of the pod whose log is being read; a pod that replaces it begins anew.
-        last: time stamp of the last line printed.
+        pod: uid of the pod whose log is read; the log of a pod that replaces it is read from its start.
+        last: timestamp of the last line printed.
     """
 
     cluster: Cluster
@@ -64,18 +64,18 @@ class _NodeLog:
     last: str = ""
 
     def read(self, node: Node) -> bool:
-        """Print what is new until the container ends or the connection breaks; whether there was anything."""
+        """Print new lines until the container ends or the connection breaks; return whether there were any."""
         if node.uid != self.pod:
             self.pod, self.last = node.uid, ""
         before = self.last
         try:
             for line in self.cluster.log(node.pod, NODE):
                 stamp, _, text = line.partition(" ")
-                # Whole logs are read again: a pod's log is short, and no clock has to agree with another.
+                # The whole log is read again: it is short, and clocks need not agree.
                 if stamp > self.last:
                     self.last = stamp
                     print(text, file=sys.stderr, flush=True)
         except (ApiException, urllib3.exceptions.HTTPError):
-            # The pod is gone, or does not run yet, or the connection broke: the job's own state says what it is.
+            # The pod is gone or not running yet, or the connection broke; the job's state tells which.
             pass
         return self.last != before

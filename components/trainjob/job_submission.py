@@ -1,4 +1,4 @@
-"""A TrainJob made with the kubeflow SDK."""
+"""Creation of a TrainJob with the kubeflow SDK."""
 
 from kubeflow.common.types import KubernetesBackendConfig
 from kubeflow.trainer import CustomTrainerContainer
@@ -20,10 +20,10 @@ from kubernetes.client import ApiException
 
 from components.contract.train_config import TrainSection
 from components.runtime.guard import TERMINATION_VARIABLE
-from components.trainjob.cluster import ORDER_LABEL, Cluster
-from components.trainjob.failures import CONFLICT, MISSING, explained, root
-from components.trainjob.naming import label_value
-from components.trainjob.settings import JobSettings
+from components.trainjob.job_names import label_value
+from components.trainjob.job_settings import JobSettings
+from components.trainjob.kubernetes_api import TASK_LABEL, Cluster
+from components.trainjob.kubernetes_errors import CONFLICT, MISSING, kubernetes_errors, root
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 RUN_LABEL = "rapid-rl/run"
@@ -32,7 +32,7 @@ _CACHE = "/cache"
 
 
 class _Backend(KubernetesBackend):
-    """The SDK's way to Kubernetes, on the clients that end every request."""
+    """The SDK's backend, with clients whose requests all have a time limit."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(
@@ -41,22 +41,22 @@ class _Backend(KubernetesBackend):
         self.custom_api, self.core_api = cluster.custom, cluster.core
 
     def verify_backend(self) -> None:
-        """Left out: it reads a config map of another namespace, which the launcher has no right to."""
+        """Do nothing: the SDK would read a config map of another namespace, which the launcher may not."""
 
 
 def submit(
-    cluster: Cluster, name: str, run_uri: str, iteration: int, train: TrainSection, settings: JobSettings, order: str
+    cluster: Cluster, name: str, run_uri: str, iteration: int, train: TrainSection, settings: JobSettings, digest: str
 ) -> bool:
-    """Create the job; False where another launcher has been faster.
+    """Create the job; return False where another launcher was faster.
 
     Args:
-        order: digest that the job is labelled with (`Job.order`).
+        digest: `task_digest`, with which the job is labelled.
 
     Raises:
-        InputError: there is no such runtime, or Kubernetes does not take the job.
+        InputError: the runtime does not exist, or Kubernetes refuses the job.
     """
     backend = _Backend(cluster)
-    with explained(
+    with kubernetes_errors(
         f"cannot use TrainingRuntime {settings.runtime!r} in namespace {cluster.namespace!r}",
         {
             MISSING: "apply k8s/ to this namespace, with Kubeflow Trainer 2.3 or newer on the cluster",
@@ -64,7 +64,7 @@ def submit(
         },
     ):
         runtime = backend.get_runtime(settings.runtime)
-    labels = {**_PART, RUN_LABEL: label_value(run_uri.rpartition("/")[2]), ORDER_LABEL: order}
+    labels = {**_PART, RUN_LABEL: label_value(run_uri.rpartition("/")[2]), TASK_LABEL: digest}
     if settings.queue:
         labels[QUEUE_LABEL] = settings.queue
     options = [
@@ -82,7 +82,7 @@ def submit(
         resources_per_node=dict(settings.resources),
         env=_environment(settings),
     )
-    with explained(f"cannot create TrainJob {cluster.namespace}/{name}"):
+    with kubernetes_errors(f"cannot create TrainJob {cluster.namespace}/{name}"):
         try:
             backend.train(runtime=runtime, trainer=trainer, options=options)
         except RuntimeError as error:
@@ -94,8 +94,8 @@ def submit(
 
 
 def arguments(run_uri: str, iteration: int, processes: int) -> list[str]:
-    """What follows `torchrun`; which node it is of how many, and where the first is, it reads from PET_* variables."""
-    # Given here because the Trainer would otherwise count CPUs where there is no GPU.
+    """Return the arguments of `torchrun`; it reads the nodes from PET_* variables."""
+    # The Trainer would otherwise count CPUs where there is no GPU.
     per_node = f"--nproc-per-node={processes}"
     return [per_node, "-m", "components.train", run_uri, "--iteration", str(iteration)]
 

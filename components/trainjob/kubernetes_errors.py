@@ -1,4 +1,4 @@
-"""What went wrong between here and Kubernetes, in one line."""
+"""Errors of Kubernetes and of the connection to it, as one line."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from components.contract.errors import InputError
 
 MISSING, CONFLICT = 404, 409
 
-_MEND = {
+_FIXES = {
     401: "the token of this pod's service account, or the kubeconfig, is not accepted",
     403: "give this service account the role in k8s/ that launches training jobs",
     MISSING: "install Kubeflow Trainer 2.3 or newer, whose resources these are",
@@ -22,11 +22,11 @@ _MEND = {
 
 
 @contextmanager
-def explained(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
-    """Turn whatever Kubernetes or the way to it answers into an InputError: `<what>: <why>; <how to fix it>`.
+def kubernetes_errors(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
+    """Turn errors of Kubernetes and of the connection into an InputError: `<what>: <why>; <how to fix it>`.
 
     Args:
-        fix: by status, in place of the usual advice.
+        fix: advice by status, in place of the usual one.
     """
     try:
         yield
@@ -35,12 +35,12 @@ def explained(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
     except Exception as error:
         cause = root(error)
         if isinstance(cause, ApiException) and cause.status:
-            advice = {**_MEND, **(fix or {})}.get(cause.status, "start the stage again once the cluster is well")
+            advice = {**_FIXES, **(fix or {})}.get(cause.status, "start the stage again once the cluster is well")
             reason = f"Kubernetes answered {cause.status} ({_message(cause)}); {advice}"
         elif isinstance(cause, ApiException | urllib3.exceptions.HTTPError | OSError):
             reason = f"Kubernetes cannot be reached ({_first_line(_reason(cause))}); start the stage again once it can"
         elif isinstance(error, RuntimeError | ValueError):
-            # The SDK itself makes nothing of what it was given: a runtime, or a setting of a run.
+            # The SDK itself refuses its arguments: a runtime, or a setting.
             reason = _first_line(str(cause))
         else:
             raise
@@ -48,13 +48,13 @@ def explained(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether Kubernetes says that an object is not there, rather than that it knows nothing of the kind."""
+    """Return whether an object is missing, rather than its whole kind."""
     cause = root(error)
     return isinstance(cause, ApiException) and cause.status == MISSING and "name" in _answer(cause).get("details", {})
 
 
 def root(error: BaseException) -> BaseException:
-    """What the SDK, which wraps every failure in its own words, has met in truth."""
+    """Return the cause of an error that the SDK has wrapped."""
     while not isinstance(error, ApiException | urllib3.exceptions.HTTPError | TimeoutError) and error.__cause__:
         error = error.__cause__
     return error
@@ -65,7 +65,7 @@ def _message(error: ApiException) -> str:
 
 
 def _answer(error: ApiException) -> dict[str, Any]:
-    """The Status object, where it is Kubernetes itself that answers."""
+    """Return the Status object of the response; empty where the response is not Kubernetes' own."""
     try:
         answer = json.loads(error.body)
     except (TypeError, ValueError):
@@ -74,7 +74,7 @@ def _answer(error: ApiException) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """Of the last try, where several were made."""
+    """Return the reason of the last of several tries."""
     inner = getattr(error, "reason", None) or error
     return str((getattr(inner, "args", None) and inner.args[-1]) or inner)
 

@@ -1,4 +1,4 @@
-"""The few things the launcher asks of Kubernetes, each bounded in time."""
+"""The launcher's requests to Kubernetes, each with a time limit."""
 
 import logging
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from kubeflow.trainer.constants.constants import GROUP, JOBSET_NAME_LABEL, TRAIN
 from kubernetes import client, config, watch
 
 from components.contract.errors import InputError
-from components.trainjob.failures import CONFLICT, MISSING, explained, is_missing
+from components.trainjob.kubernetes_errors import CONFLICT, MISSING, is_missing, kubernetes_errors
 
-ORDER_LABEL = "rapid-rl/order"
+TASK_LABEL = "rapid-rl/task"
 
 _TIMEOUT = (10, 60)
-"""Seconds to connect, and between two pieces of an answer."""
+"""Seconds to connect, and between two parts of a response."""
 
-_HASTY = (2, 3)
-"""The same where the process has little time left, and tries nothing twice."""
+_SHORT_TIMEOUT = (2, 3)
+"""The same without retries, where the process is about to end."""
 
-# Long enough for an API server that restarts: 0, 2, 4, 8, 16 and 32 seconds between tries, of creations too, because
-# a name is created only once.
+# Long enough for an API server to restart: 0, 2, 4, 8, 16 and 32 seconds between tries. Creations are retried too,
+# because a name can be created only once.
 _RETRIES = urllib3.Retry(
     total=6, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False
 )
@@ -30,25 +30,25 @@ _RETRIES = urllib3.Retry(
 
 @dataclass(frozen=True)
 class Job:
-    """A TrainJob as it stands.
+    """The state of a TrainJob.
 
     Attributes:
-        end: `Complete` or `Failed`, None while it goes on.
-        reason: the condition that says so, or that it is suspended, in words; empty where there is none.
-        leaving: somebody has deleted it, and what belongs to it is being removed.
-        order: digest of what it was made to train and with what; empty where nothing says so.
+        end: `Complete` or `Failed`; None while it runs.
+        reason: reason and message of that condition, or of its suspension; empty without one.
+        deleting: it is being removed with all that belongs to it.
+        task: digest of the training and its settings, from the job's label; empty without one.
     """
 
     name: str
     uid: str
     end: str | None
     reason: str
-    leaving: bool
-    order: str
+    deleting: bool
+    task: str
 
 
 class _BoundedClient(client.ApiClient):
-    """Every request ends, those of the SDK too, which sets no limits."""
+    """Client whose requests all have a time limit, those of the SDK too, which sets none."""
 
     def __init__(self, configuration: client.Configuration, timeout: tuple[float, float]) -> None:
         super().__init__(configuration)
@@ -63,11 +63,11 @@ class Cluster:
     """One namespace of the cluster that this pod runs in, or that the kubeconfig names.
 
     Args:
-        hasty: this process is about to be ended.
+        retry: False for short requests without retries, where this process is about to end.
     """
 
-    def __init__(self, hasty: bool = False) -> None:
-        # Every try that fails is otherwise a line of its own.
+    def __init__(self, retry: bool = True) -> None:
+        # Otherwise every failed try prints a line.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         self.configuration = client.Configuration()
         try:
@@ -78,14 +78,14 @@ class Cluster:
         except (config.ConfigException, OSError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"no Kubernetes to launch a training job on: neither in a pod, nor {reason}") from None
-        self.configuration.retries = urllib3.Retry(0) if hasty else _RETRIES
-        api = _BoundedClient(self.configuration, _HASTY if hasty else _TIMEOUT)
+        self.configuration.retries = _RETRIES if retry else urllib3.Retry(0)
+        api = _BoundedClient(self.configuration, _TIMEOUT if retry else _SHORT_TIMEOUT)
         self.custom, self.core = client.CustomObjectsApi(api), client.CoreV1Api(api)
         self.namespace = get_default_target_namespace()
 
     def job(self, name: str) -> Job | None:
-        """None where there is none of that name."""
-        with explained(f"cannot look at TrainJob {self.namespace}/{name}"):
+        """Return the job of that name, or None."""
+        with kubernetes_errors(f"cannot look at TrainJob {self.namespace}/{name}"):
             try:
                 found = self.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, TRAINJOB_PLURAL, name)
             except client.ApiException as error:
@@ -95,9 +95,9 @@ class Cluster:
         return _job(found)
 
     def delete(self, job: Job) -> None:
-        """Ask for the removal of this very job, its pods first; one that is gone or replaced is left alone."""
+        """Delete exactly this job, its pods first; do nothing where it is gone or replaced."""
         options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=job.uid))
-        with explained(f"cannot delete TrainJob {self.namespace}/{job.name}"):
+        with kubernetes_errors(f"cannot delete TrainJob {self.namespace}/{job.name}"):
             try:
                 self.custom.delete_namespaced_custom_object(
                     GROUP,
@@ -113,17 +113,17 @@ class Cluster:
                     raise
 
     def pods(self, job: str) -> list[client.V1Pod]:
-        """The job's pods, newest first."""
-        with explained(f"cannot look at the pods of TrainJob {self.namespace}/{job}"):
+        """Return the job's pods, newest first."""
+        with kubernetes_errors(f"cannot look at the pods of TrainJob {self.namespace}/{job}"):
             found = self.core.list_namespaced_pod(self.namespace, label_selector=f"{JOBSET_NAME_LABEL}={job}")
         return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
 
     def own_pod(self, name: str) -> client.V1Pod:
-        with explained(f"cannot look at pod {self.namespace}/{name}"):
+        with kubernetes_errors(f"cannot look at pod {self.namespace}/{name}"):
             return self.core.read_namespaced_pod(name, self.namespace)
 
     def log(self, pod: str, container: str) -> Iterator[str]:
-        """The lines of a container from its start until it ends or the connection does, each behind its time."""
+        """Yield the log lines of a container, each after its timestamp, until it ends or the connection breaks."""
         yield from watch.Watch().stream(
             self.core.read_namespaced_pod_log,
             name=pod,
@@ -133,7 +133,7 @@ class Cluster:
         )
 
     def log_tail(self, pod: str, container: str, lines: int) -> list[str]:
-        with explained(f"cannot read the log of pod {self.namespace}/{pod}"):
+        with kubernetes_errors(f"cannot read the log of pod {self.namespace}/{pod}"):
             text = self.core.read_namespaced_pod_log(pod, self.namespace, container=container, tail_lines=lines)
         return list(text.splitlines())
 
@@ -142,12 +142,12 @@ def _job(found: dict[str, Any]) -> Job:
     metadata = found["metadata"]
     true = {c["type"]: c for c in found.get("status", {}).get("conditions", ()) if c["status"] == "True"}
     end = next((kind for kind in ("Complete", "Failed") if kind in true), None)
-    told = true.get(end or "Suspended", {})
+    condition = true.get(end or "Suspended", {})
     return Job(
         name=metadata["name"],
         uid=metadata["uid"],
         end=end,
-        reason=": ".join(filter(None, [told.get("reason"), told.get("message")])),
-        leaving="deletionTimestamp" in metadata,
-        order=metadata.get("labels", {}).get(ORDER_LABEL, ""),
+        reason=": ".join(filter(None, [condition.get("reason"), condition.get("message")])),
+        deleting="deletionTimestamp" in metadata,
+        task=metadata.get("labels", {}).get(TASK_LABEL, ""),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.trainjob.cluster import Cluster
+from components.trainjob.kubernetes_api import Cluster
 from components.trainjob.stage import run_stage
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Fault, Server
@@ -41,7 +41,7 @@ def _own_pod(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def told_to_end(number: signal.Signals, server: Server, state: Kubernetes) -> None:
+def send_signal(number: signal.Signals, server: Server, state: Kubernetes) -> None:
     job = state.wait_for_job()
     pod = state.run_pod(job)
     state.say(pod, "train: 1/4 updates in 15 s")
@@ -52,7 +52,7 @@ def told_to_end(number: signal.Signals, server: Server, state: Kubernetes) -> No
 def test_a_cancelled_run_takes_its_job_along(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
+    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
         run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert server.state.deleted == [ready.job]
@@ -65,7 +65,7 @@ def test_a_launcher_whose_node_is_drained_leaves_the_job_to_its_next_start(
     server.state.pods[POD]["status"]["conditions"] = [
         {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
     ]
-    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
+    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
         run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert not server.state.deleted
@@ -84,7 +84,7 @@ def test_a_launcher_that_cannot_see_its_own_pod_counts_as_cancelled(
     ready: Ready, server: Server, acting: Acting
 ) -> None:
     server.faults = [Fault("get", "pods", 403)]
-    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
+    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
 
@@ -96,7 +96,7 @@ def test_outside_of_a_pod_the_job_is_taken_along(
     monkeypatch.delenv("HOSTNAME", raising=False)
     asked: list[object] = []
     monkeypatch.setattr(Cluster, "own_pod", lambda *words: asked.append(words))
-    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
+    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
     assert not asked
@@ -106,7 +106,7 @@ def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.faults = [Fault("delete", "trainjobs", 503)]
-    with acting(lambda state: told_to_end(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
+    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
         run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert f"TrainJob {ready.job} may go on" in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_a_job_that_a_rival_has_replaced_meanwhile_is_not_taken_along(ready: Rea
 def test_ctrl_c_leaves_the_job_running(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with acting(lambda state: told_to_end(signal.SIGINT, server, state)), pytest.raises(KeyboardInterrupt):
+    with acting(lambda state: send_signal(signal.SIGINT, server, state)), pytest.raises(KeyboardInterrupt):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert not server.state.deleted
     assert f"kubectl delete trainjob {ready.job} ends it" in capsys.readouterr().err
