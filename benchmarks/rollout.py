@@ -83,7 +83,7 @@ def make_policy(directory: Path) -> None:
     import torch
 
     from pipelines.demo.arithmetic import tokenizer
-    from pipelines.demo.warm_start import untrained_policy
+    from pipelines.demo.arithmetic_policy import untrained_policy
 
     torch.manual_seed(0)
     untrained_policy().save_pretrained(directory)

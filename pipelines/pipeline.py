@@ -1,9 +1,9 @@
-"""The one definition of the pipeline, for a cluster and for one machine.
+"""The definition of the pipeline, for clusters and for one machine.
 
-KFP has no loop with state. A chain of nested If blocks stands for it: block k runs iteration k if any remain
-and holds block k + 1. Nothing can leave an If block, so what follows the chain reads the run's manifests.
+KFP has no loop with state, so the loop is a chain of nested If blocks: block k runs iteration k if iterations remain
+and contains block k + 1. No value can leave an If block, so the tasks after the chain read the run's manifests.
 
-Pipelined, block k trains on what was sampled before it began, and samples for iteration k + 1 meanwhile.
+In a pipelined loop block k trains on what was sampled before it and samples iteration k + 1 at the same time.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +20,9 @@ from components.publish.component import publish
 from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
-from pipelines.cluster.placement import Channels, place
-from pipelines.cluster.training import launched
+from pipelines.cluster.placement import Channels, launch_train_job, place
 from pipelines.signature import PipelineParameter, with_parameters
 
 NAME = "rapid"
@@ -43,7 +42,7 @@ _SAMPLING: tuple[StageName, ...] = ("rollout", "reward")
 
 
 def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
-    """The pipeline for up to `cluster.max_iterations`; how many are run is decided when it runs."""
+    """Return the pipeline for up to `cluster.max_iterations` iterations; a run sets its own number."""
     loop = _pipelined_loop(cluster) if cluster.pipelined else _loop(cluster)
     evaluation = _evaluation(cluster)
 
@@ -88,11 +87,11 @@ def _loop(cluster: ClusterConfig) -> BaseComponent:
 
 
 def _iteration(cluster: ClusterConfig) -> BaseComponent:
-    """Rollout and reward per shard, then train; returns how many iterations remain."""
+    """Build an iteration: rollout and reward per shard, then train. It outputs how many iterations remain."""
 
     def iteration(run_uri: Any, shards: Any, round: Any, number: Any, **channels: Any) -> Any:
-        rewards = _sampled(run_uri, round, shards, cluster, channels)
-        return _trained(run_uri, number, rewards, cluster, channels).outputs["Output"]
+        rewards = _sample(run_uri, round, shards, cluster, channels)
+        return _train(run_uri, number, rewards, cluster, channels).outputs["Output"]
 
     return _pipeline(iteration, [_RUN_URI, _SHARDS, _ROUND, _NUMBER], cluster, (*_SAMPLING, "train"), returns=int)
 
@@ -108,8 +107,8 @@ def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
         k: int, ready: PipelineTask, remaining: Any, iterations: Any, channels: Channels, run_uri: Any, shards: Any
     ) -> None:
         with dsl.If(remaining > 0, name=f"from iteration {k} on"):
-            # The block waits for `ready`, so that sampling for two iterations never goes on at once.
-            trained = _trained(run_uri, k, [], cluster, channels).after(ready).set_display_name(f"train {k}")
+            # The block waits for `ready`, so that two iterations are never sampled at the same time.
+            trained = _train(run_uri, k, [], cluster, channels).after(ready).set_display_name(f"train {k}")
             if k < cluster.max_iterations:
                 ahead = sample(k + 1, iterations, channels, run_uri=run_uri, shards=shards)
                 chain(k + 1, ahead, trained.outputs["Output"], iterations, channels, run_uri, shards)
@@ -122,28 +121,28 @@ def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
 
 
 def _sampling(cluster: ClusterConfig) -> BaseComponent:
-    """Rollout and reward per shard, if there is an iteration of that number."""
+    """Build the rollout and reward of an iteration, which is skipped if the run has fewer iterations."""
 
     def sampling(run_uri: Any, shards: Any, round: Any, number: Any, iterations: Any, **channels: Any) -> None:
         with dsl.If(number <= iterations, name="if the run has it"):
-            _sampled(run_uri, round, shards, cluster, channels)
+            _sample(run_uri, round, shards, cluster, channels)
 
     own = [_RUN_URI, _SHARDS, _ROUND, _NUMBER, PipelineParameter("iterations", int)]
     return _pipeline(sampling, own, cluster, _SAMPLING)
 
 
 def _evaluation(cluster: ClusterConfig) -> BaseComponent:
-    """Sample and score the held-out prompts with the newest policy, then publish it."""
+    """Build the final evaluation: sample and score the held-out prompts with the newest policy, then publish it."""
 
     def evaluation(run_uri: Any, shards: Any, **channels: Any) -> None:
-        rewards = _sampled(run_uri, "final", shards, cluster, channels)
+        rewards = _sample(run_uri, "final", shards, cluster, channels)
         _task(publish(run_uri=run_uri, rewards=rewards), "publish", cluster, channels)
 
     return _pipeline(evaluation, [_RUN_URI, _SHARDS], cluster, (*_SAMPLING, "publish"))
 
 
-def _sampled(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, channels: Channels) -> dsl.Collected:
-    """Rollout and reward of every shard; what the reward stages answer."""
+def _sample(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, channels: Channels) -> dsl.Collected:
+    """Add the rollout and reward of every shard; return the outputs of the reward stages."""
     with dsl.ParallelFor(shards, name="rollout shards", parallelism=cluster.parallel_shards) as shard:
         trajectories = _task(rollout(run_uri=run_uri, round=round, shard=shard), "rollout", cluster, channels)
         scored = reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.outputs["Output"])
@@ -151,26 +150,26 @@ def _sampled(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, chan
     return dsl.Collected(rewards.outputs["Output"])
 
 
-def _trained(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+def _train(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
     if cluster.train_job:
-        return _shown(launched(run_uri, number, rewards, cluster, channels), "train")
+        return _display(launch_train_job(run_uri, number, rewards, cluster, channels), "train")
     task = train(run_uri=run_uri, iteration=number, rewards=rewards)
     return _task(task, "train", cluster, channels)
 
 
 def _task(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
-    return _shown(place(task, stage, cluster, channels), stage)
+    return _display(place(task, stage, cluster, channels), stage)
 
 
-def _shown(task: PipelineTask, name: str) -> PipelineTask:
-    """Stages skip what is committed in the run; KFP's cache knows nothing of the run and would skip wrongly."""
+def _display(task: PipelineTask, name: str) -> PipelineTask:
+    """Name a task and disable KFP's cache, which does not know what is committed in the run; stages do."""
     return task.set_caching_options(False).set_display_name(name)
 
 
 def _nested(pipeline: BaseComponent, name: str, channels: Channels, **arguments: Any) -> PipelineTask:
-    """A nested pipeline, given those of the cluster's parameters that it needs."""
+    """Add a nested pipeline with those of the cluster's parameters that it needs."""
     needed = {key: value for key, value in channels.items() if key in pipeline.component_spec.inputs}
-    return _shown(pipeline(**arguments, **needed), name)
+    return _display(pipeline(**arguments, **needed), name)
 
 
 def _pipeline(
@@ -180,7 +179,7 @@ def _pipeline(
     stages: tuple[StageName, ...],
     returns: type | None = None,
 ) -> BaseComponent:
-    """A nested pipeline with parameters of its own and those of the cluster that its stages need."""
+    """Return a nested pipeline with its own parameters and the cluster's parameters that its stages need."""
     function = with_parameters(body, [*own, *_cluster_parameters(cluster, stages, defaults=False)], "", returns)
     return dsl.pipeline(name=body.__name__)(function)
 

@@ -1,81 +1,72 @@
-"""What a run would do and take, found out without starting or writing anything."""
+"""The plan of a run: its preflight and estimates, made without starting or writing anything."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.contract.config import RunConfig
 from components.prepare.stage import with_absolute_paths
-from pipelines.checks.committed import inspect_store
-from pipelines.checks.configuration import check_graders, check_nodes, check_objective, check_tracking
-from pipelines.checks.data import inspect_data
-from pipelines.checks.findings import Finding, Level
-from pipelines.checks.machine import check_packages, has_gpu
-from pipelines.checks.model import inspect_model
-from pipelines.estimates.memory import EngineMemory, TrainingMemory, engine_memory, training_memory
-from pipelines.estimates.shape import ModelShape
-from pipelines.estimates.storage import Storage, estimate_storage
-from pipelines.estimates.work import Work, estimate_work
+from pipelines.estimates.memory_estimate import EngineMemory, TrainingMemory, engine_memory, training_memory
+from pipelines.estimates.model_shape import ModelShape
+from pipelines.estimates.storage_estimate import StorageEstimate, estimate_storage
+from pipelines.estimates.work_estimate import WorkEstimate, estimate_work
+from pipelines.preflight import Finding, check_packages, errors_of, preflight
+from pipelines.preflight.machine_check import has_gpu
+from pipelines.text import size
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    findings: on everything a run needs.
-    shape, engine, training, storage: None where the model's sizes are not known.
-    on_gpu: what memory was estimated for.
+    """Findings and estimates.
+
+    Attributes:
+        shape, engine, training, storage: None if the model's sizes are unknown.
+        on_gpu: whether memory was estimated for a GPU.
     """
 
     config: RunConfig
     findings: list[Finding]
-    work: Work
+    work: WorkEstimate
     on_gpu: bool
     shape: ModelShape | None = None
     engine: EngineMemory | None = None
     training: TrainingMemory | None = None
-    storage: Storage | None = None
+    storage: StorageEstimate | None = None
 
     @property
     def could_start(self) -> bool:
-        return all(finding.level is not Level.wrong for finding in self.findings)
+        return not errors_of(self.findings)
 
 
 def make_plan(config: RunConfig, source: Path) -> Plan:
-    """Check everything that `rapid run` needs and estimate what it takes.
+    """Check everything that `rapid run` needs and estimate the run's work, memory and storage.
 
     Args:
-        source: file of the configuration, to be named.
+        source: file of the configuration, to be named in the findings.
     """
     config = with_absolute_paths(config)
-    model = inspect_model(config)
-    data = inspect_data(config, model)
-    store = inspect_store(config)
+    checked = preflight(config)
     findings = [
-        Finding(Level.ok, "configuration", f"{source}: run {config.run.name}"),
-        *model.findings,
-        *data.findings,
-        check_graders(config),
-        *check_objective(config),
-        *check_nodes(config),
-        *store.findings,
-        *([] if any(finding.level is Level.wrong for finding in store.findings) else [check_tracking(config)]),
-        *(finding for finding in check_packages() if finding.level is Level.wrong),
+        Finding.ok("configuration", f"{source}: run {config.run.name}"),
+        *checked.findings,
+        *errors_of(check_packages()),
     ]
+    data, store, shape = checked.data, checked.store, checked.model.shape
     work = estimate_work(config, data.train, data.held_out, store.iterations, store.tokens_per_completion)
-    # A configuration in bf16 is meant for a GPU, wherever it is looked at.
+    # A configuration in bf16 is meant for a GPU, whichever machine it is planned on.
     on_gpu = has_gpu() or config.train.compute_dtype == "bfloat16"
-    if model.shape is None:
+    if shape is None:
         return Plan(config, findings, work, on_gpu)
-    storage = estimate_storage(config, model.shape, work, model.bytes)
+    storage = estimate_storage(config, shape, work, checked.model.bytes)
     if store.free is not None and storage.total > store.free:
-        found = f"{storage.total / 2**30:,.1f} GiB at most are to come, and {store.free / 2**30:,.1f} GiB are free"
-        findings.append(Finding(Level.warning, "disk", found, "make room, or lower loop.iterations"))
+        found = f"the run may add {size(storage.total)}, but only {size(store.free)} are free"
+        findings.append(Finding.warning("disk", found, "free some space, or lower loop.iterations"))
     return Plan(
         config,
         findings,
         work,
         on_gpu,
-        model.shape,
-        engine_memory(config, model.shape),
-        training_memory(config, model.shape, on_gpu),
+        shape,
+        engine_memory(config, shape),
+        training_memory(config, shape, on_gpu),
         storage,
     )

@@ -1,4 +1,4 @@
-"""Pipelines whose parameters are known only when they are compiled."""
+"""Pipeline functions whose parameters are known only at compile time."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ _NONE = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class PipelineParameter:
-    """A parameter of a KFP pipeline; its type is what KFP reads from an annotation."""
+    """A parameter of a KFP pipeline; its type is what KFP would read from an annotation."""
 
     name: str
     type: type
@@ -21,7 +21,7 @@ class PipelineParameter:
 def with_parameters(
     body: Callable[..., Any], parameters: Sequence[PipelineParameter], summary: str, returns: type | None = None
 ) -> Callable[..., Any]:
-    """A function for `dsl.pipeline` that calls `body` with every parameter by its name."""
+    """Return a function for `dsl.pipeline` that passes every parameter to `body` by name."""
 
     def pipeline(*values: Any) -> Any:
         return body(**dict(zip((parameter.name for parameter in parameters), values, strict=True)))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.learning import pipeline_clock
 from benchmarks.learning.analysis import best_rates
+from benchmarks.learning.base_policies import base_policy, recipe
 from benchmarks.learning.pipeline_clock import PipelineRun
 from benchmarks.learning.records import Job, Record, load
 from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, THROUGH_PIPELINE, Variant
-from benchmarks.learning.warm_start import base_policy, recipe
 
 
 class RunFailed(Exception):

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 from components.contract.resolve import load_config
-from pipelines.cli.dry_run import amount, size
-from pipelines.estimates.memory import engine_memory, training_memory
-from pipelines.estimates.shape import ModelShape
-from pipelines.estimates.storage import estimate_storage
-from pipelines.estimates.work import estimate_work
+from pipelines.cli.plan_tables import amount, size
+from pipelines.estimates.memory_estimate import engine_memory, training_memory
+from pipelines.estimates.model_shape import ModelShape
+from pipelines.estimates.storage_estimate import estimate_storage
+from pipelines.estimates.work_estimate import estimate_work
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"

@@ -1,4 +1,4 @@
-"""Arguments that several sub-commands share, and the run they name."""
+"""Arguments that several commands share, and the stored run that they name."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,43 +9,46 @@ from components.contract.config import StoreSection
 from components.contract.layout import RUNS
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 
-ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration of the run.", metavar="CONFIG")]
+ConfigArgument = Annotated[Path, typer.Argument(help="Configuration of the run (YAML).", metavar="CONFIG")]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings that replace those of CONFIG.", metavar="KEY=VALUE", show_default=False),
+    typer.Argument(help="Settings that override CONFIG.", metavar="KEY=VALUE", show_default=False),
 ]
 RunArgument = Annotated[
     str,
     typer.Argument(
-        help="Name of a run, or where it lies: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
+        help="Name of a run, or its location: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
     ),
 ]
 ClusterRunArgument = Annotated[
-    str, typer.Argument(help="Name of a run on the cluster, or its ID; rapid runs lists them.", metavar="RUN")
+    str, typer.Argument(help="Name or ID of a run on the cluster; rapid runs lists them.", metavar="RUN")
 ]
-StoreOption = Annotated[str, typer.Option(help="Store in which a run's name is looked up.")]
+StoreOption = Annotated[str, typer.Option(help="Store in which to look for a run's name.")]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Follow the run until it ends. Ctrl-C stops following, not the run.")
+]
 DEFAULT_STORE = StoreSection().uri
 
 
-def find_run(run: str, store: str) -> Run:
-    """Open a run by name or by URI.
+def find_stored_run(run: str, store: str) -> Run:
+    """Open a run by name or by location.
 
     Raises:
-        ObjectMissing: there is no such run; names the runs that are there.
+        ObjectMissing: the run does not exist; the message names the runs that do.
         InputError: the store cannot be read.
     """
     if "://" in run:
         return open_run(run)
     if "/" in run.rstrip("/"):
         head, _, name = run.rstrip("/").rpartition("/")
-        # Below the root of the file system nothing is left of the head.
+        # A run directly below the root of the file system leaves an empty head.
         root = (head.removesuffix(f"/{RUNS}") or "/") if head != RUNS else "."
         return open_run(run_uri(open_store(root), name))
-    opened = open_store(store)
+    named = open_store(store)
     try:
-        return open_run(run_uri(opened, run.rstrip("/")))
+        return open_run(run_uri(named, run.rstrip("/")))
     except ObjectMissing as error:
-        configs = (info.key for info in opened.list(RUNS) if info.key.endswith("/config.json"))
+        configs = (info.key for info in named.list(RUNS) if info.key.endswith("/config.json"))
         names = sorted({key.split("/")[1] for key in configs if key.count("/") == 2})
-        there = f"it holds {', '.join(names[:10])}" if names else "it holds no runs"
-        raise ObjectMissing(f"{error} ({there}); name another store with --store") from None
+        existing = f"it holds {', '.join(names[:10])}" if names else "it holds no runs"
+        raise ObjectMissing(f"{error} ({existing}); name another store with --store") from None

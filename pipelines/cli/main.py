@@ -1,4 +1,4 @@
-"""Entry point of the `rapid` command: its sub-commands and how errors leave it."""
+"""Entry point of the `rapid` command."""
 
 import re
 from typing import Any
@@ -7,26 +7,29 @@ import typer
 from typer.core import TyperCommand
 
 from components.runtime.guard import exit_on_bad_input
-from pipelines.cli.cancel import cancel_command
-from pipelines.cli.compile import compile_command
-from pipelines.cli.demo import demo_command
-from pipelines.cli.doctor import doctor_command
-from pipelines.cli.report import report_command
-from pipelines.cli.rescore import rescore_command
-from pipelines.cli.resume import resume_command
-from pipelines.cli.rewards import rewards_command
-from pipelines.cli.run import run_command
-from pipelines.cli.runs import runs_command
-from pipelines.cli.schedule import ScheduleGroup, create_command, delete_command, pause_command
-from pipelines.cli.schedule import resume_command as resume_schedule_command
-from pipelines.cli.schedules import schedules_command
-from pipelines.cli.status import status_command
-from pipelines.cli.submit import submit_command
-from pipelines.cli.trajectories import trajectories_command
+from pipelines.cli.cluster_run_commands import cancel_command, resume_command, runs_command
+from pipelines.cli.compile_command import compile_command
+from pipelines.cli.demo_command import demo_command
+from pipelines.cli.doctor_command import doctor_command
+from pipelines.cli.report_command import report_command
+from pipelines.cli.rescore_command import rescore_command
+from pipelines.cli.rewards_command import rewards_command
+from pipelines.cli.run_command import run_command
+from pipelines.cli.schedule_commands import (
+    ScheduleGroup,
+    create_command,
+    delete_command,
+    pause_command,
+    schedules_command,
+)
+from pipelines.cli.schedule_commands import resume_command as resume_schedule_command
+from pipelines.cli.status_command import status_command
+from pipelines.cli.submit_command import submit_command
+from pipelines.cli.trajectories_command import trajectories_command
 
 
 class _Command(TyperCommand):
-    """Names required arguments in the usage line as everywhere else, without Typer's braces."""
+    """A command whose usage line shows required arguments without Typer's braces."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
@@ -34,12 +37,12 @@ class _Command(TyperCommand):
 
 schedule = typer.Typer(
     cls=ScheduleGroup,
-    help="Fine-tune again and again on a cluster, from the champion, on the newest data.\n\n"
+    help="Create or change a schedule: recurring fine-tunes on a cluster.\n\n"
     "Examples:\n\n"
     '    rapid schedule my.yaml --cron "0 2 * * *" model.path=models:/adder@champion data.train=s3://bucket/prompts/\n\n'
     "    rapid schedule my.yaml --every 12h\n\n"
     "    rapid schedule pause my-nightly",
-    epilog="Every option: rapid schedule create --help. The list: rapid schedules.",
+    epilog="Options: rapid schedule create --help. List: rapid schedules.",
     no_args_is_help=True,
 )
 schedule.command("create", cls=_Command, hidden=False)(create_command)
@@ -49,9 +52,9 @@ schedule.command("delete", cls=_Command)(delete_command)
 
 app = typer.Typer(
     name="rapid",
-    help="Fine-tune small language models with reinforcement learning: large batches of vLLM rollouts, many "
-    "importance-weighted updates on each (RAPID, arXiv 2510.03515), as a Kubeflow pipeline that also runs here.",
-    epilog="Start with: rapid demo. Then: rapid doctor CONFIG, rapid run CONFIG. On a cluster: rapid submit CONFIG.",
+    help="Fine-tune small language models with reinforcement learning (RAPID, arXiv 2510.03515): sample large batches "
+    "with vLLM and take many importance-weighted updates on each, in a Kubeflow pipeline or on this machine.",
+    epilog="Start with rapid demo. Then: rapid doctor CONFIG, rapid run CONFIG; on a cluster: rapid submit CONFIG.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

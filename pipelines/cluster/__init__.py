@@ -1,1 +1,1 @@
-"""What a run needs to know of the cluster it runs on."""
+"""Runs on a cluster: its settings, the pipeline's tasks on it, and Kubeflow Pipelines' API."""

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines' API: the few calls that are made, with errors in one line."""
+"""A client for the part of Kubeflow Pipelines' API that this project uses."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import kfp_server_api as kfp
 
-from pipelines.cluster.answers import READ_SECONDS, explained, foreign
+from pipelines.cluster.api_errors import READ_SECONDS, not_kubeflow, translate_errors
+from pipelines.cluster.cluster_errors import NotFound
 from pipelines.cluster.connection import Connection
-from pipelines.cluster.errors import NotFound
 
 CONNECT_SECONDS = 5
 _PAGE = 100
@@ -19,8 +19,11 @@ _NEWEST = "created_at desc"
 
 
 class ClusterClient:
-    """Every method raises InputError for what a user can fix (NotFound, AlreadyExists among it), and
-    ClusterUnavailable where no answer came or the server failed."""
+    """Requests to Kubeflow Pipelines.
+
+    Every method raises InputError (including NotFound and AlreadyExists) for errors that the user can fix, and
+    ClusterUnavailable if the server does not respond or fails.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -33,7 +36,7 @@ class ClusterClient:
 
     @cached_property
     def namespace(self) -> str | None:
-        """The user's namespace; inside a multi-user Kubeflow that of this pod, where none was given."""
+        """The user's namespace. If none was given, that of this pod inside a multi-user Kubeflow, else None."""
         inside = self._connection.pod_namespace
         if self._connection.namespace or inside is None:
             return self._connection.namespace
@@ -42,18 +45,18 @@ class ClusterClient:
 
     @property
     def options(self) -> str:
-        """As `Connection.options`."""
+        """The connection options of the command; see `Connection.options`."""
         return self._connection.options
 
     def run_link(self, run_id: str) -> str:
-        """Address of a run's page; only its end, where Kubeflow's address is not known."""
+        """Return the URL of a run's page, or only its path if Kubeflow's address is unknown."""
         return f"{self._connection.ui or ''}/#/runs/details/{run_id}"
 
     def schedule_link(self, recurring_run_id: str) -> str:
-        """As `run_link`, of a schedule."""
+        """Return the URL of a schedule's page, as `run_link` does for a run."""
         return f"{self._connection.ui or ''}/#/recurringrun/details/{recurring_run_id}"
 
-    # Pipelines and their versions
+    # Pipelines and versions
 
     def pipeline(self, name: str) -> kfp.V2beta1Pipeline:
         found = self._call(
@@ -77,7 +80,7 @@ class ClusterClient:
             filter=_equals("display_name", name),
         ).pipeline_versions
         if not found:
-            raise NotFound(f"there is no pipeline version {name}")
+            raise NotFound(f"pipeline version {name} does not exist")
         return found[0]
 
     def upload_version(self, pipeline_id: str, name: str, file: Path, description: str) -> kfp.V2beta1PipelineVersion:
@@ -102,7 +105,7 @@ class ClusterClient:
             **self._scope(),
         ).experiments
         if not found:
-            raise NotFound(f"there is no experiment {name}")
+            raise NotFound(f"experiment {name} does not exist")
         return found[0]
 
     def create_experiment(self, name: str) -> kfp.V2beta1Experiment:
@@ -120,7 +123,7 @@ class ClusterClient:
         return self._call(f"run {run_id}", self._runs.run_service_get_run, run_id)
 
     def runs(self, name: str | None = None) -> Iterator[kfp.V2beta1Run]:
-        """Newest first; all of them, or those of one name."""
+        """Yield all of them, or those of one name, newest first."""
         options = {"sort_by": _NEWEST, **({"filter": _equals("display_name", name)} if name else {})}
         return self._pages("runs", self._runs.run_service_list_runs, options)
 
@@ -134,7 +137,7 @@ class ClusterClient:
         return self._call(f"schedule {recurring.display_name}", create, recurring, changes=True)
 
     def recurring_runs(self, name: str | None = None) -> Iterator[kfp.V2beta1RecurringRun]:
-        """Newest first; all of them, or those of one name."""
+        """Yield all of them, or those of one name, newest first."""
         options = {"sort_by": _NEWEST, **({"filter": _equals("display_name", name)} if name else {})}
         return self._pages("recurring_runs", self._recurring.recurring_run_service_list_recurring_runs, options)
 
@@ -148,9 +151,9 @@ class ClusterClient:
         self._call(f"schedule {recurring_run_id}", switch, recurring_run_id, changes=True)
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
-        """Delete a schedule; runs that it has started go on."""
+        """Delete a schedule; the runs that it has started continue."""
         delete = self._recurring.recurring_run_service_delete_recurring_run
-        # Its runs belong to it in Kubernetes, which would otherwise remove the one that is going on.
+        # Its runs are its dependents in Kubernetes, which would otherwise delete them too.
         self._call(f"schedule {recurring_run_id}", delete, recurring_run_id, propagation_policy="ORPHAN", changes=True)
 
     def _scope(self) -> dict[str, Any]:
@@ -168,25 +171,25 @@ class ClusterClient:
     def _call(
         self, what: str, function: Callable[..., Any], *words: Any, changes: bool = False, **options: str | int
     ) -> Any:
-        """One request.
+        """Make one request.
 
         Args:
-            what: it is about, for messages.
-            changes: it changes something at the server, so that it is unknown what became of it without an answer.
+            what: the object of the request, for messages.
+            changes: whether the request changes something, so that its outcome is unknown without a response.
         """
-        patience = (CONNECT_SECONDS, READ_SECONDS)
-        with explained(self.address, what, self._connection.namespace, changes):
-            answer = function(*words, **options, _request_timeout=patience)
-            kind = self._api.last_response.getheader("content-type") or "something without a content type"
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        with translate_errors(self.address, what, self._connection.namespace, changes):
+            response = function(*words, **options, _request_timeout=timeout)
+            kind = self._api.last_response.getheader("content-type") or "no content type"
             if not kind.startswith("application/json"):
-                raise foreign(self.address, kind)
-        return answer
+                raise not_kubeflow(self.address, kind)
+        return response
 
 
 def _equals(key: str, value: str) -> str:
-    """A filter for things whose `key` is `value`.
+    """Return a filter for the objects whose `key` is `value`.
 
-    The server undoes URL encoding once more than HTTP does (parseAPIFilter in kubeflow/pipelines,
-    backend/src/apiserver/server/list_request_util.go), so names with % and + need it twice.
+    The server decodes URL encoding once more than HTTP does (parseAPIFilter in kubeflow/pipelines,
+    backend/src/apiserver/server/list_request_util.go), so names with % and + must be encoded twice.
     """
     return quote(json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]}))

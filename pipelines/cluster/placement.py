@@ -1,4 +1,4 @@
-"""Puts a task of a stage where the cluster's settings and the run's parameters say."""
+"""The Kubernetes settings of the stages' tasks: resources, nodes, volumes, secrets, retries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,8 @@ from kfp.dsl.pipeline_channel import PipelineParameterChannel
 from kfp.dsl.pipeline_task import PipelineTask
 
 from components.contract.section import StageName
-from pipelines.cluster.config import ClusterConfig
+from components.trainjob.component import train_job
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.parameters import USES_CACHE, USES_HUB, USES_MLFLOW
 
 CACHE = "/cache"
@@ -23,25 +24,30 @@ _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _HUB_KEYS = ("HF_TOKEN",)
 _MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
+# The launcher only waits for the Kubernetes API; most of its memory is the SDK's.
+_LAUNCHER_CPU = "500m"
+_LAUNCHER_MEMORY = "1Gi"
+_LAUNCHER_SCRATCH = "1Gi"
+
 Channels = Mapping[str, PipelineParameterChannel]
 
 
 def place(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
-    """Give a stage's task its resources, node, volumes, secrets, labels, time-out and retries.
+    """Set the resources, node, volumes, secrets, labels, timeout and retries of a stage's task.
 
     Args:
-        channels: run-time parameters by name, at least those that `ClusterConfig.parameters_of` gives this stage.
+        channels: parameters of the pipeline by name, at least those that `ClusterConfig.parameters_of` returns.
     """
     _resources(task, stage, cluster, channels)
     _volumes(task, stage, cluster, channels)
     kubernetes.set_timeout(task, cluster.stage(stage).timeout_minutes * 60)
-    return equip(task, stage, cluster, channels)
+    return _equip(task, stage, cluster, channels)
 
 
-def equip(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
-    """Give a task what it needs wherever its stage's work is done: secrets, labels, retries."""
+def _equip(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    """Set the secrets, labels and retries of a task, which it needs even if a job does the stage's work."""
     _secrets(task, stage, cluster, channels)
-    # Tasks with and without retries would need executors of different make; 0 is a number of retries too.
+    # 0 retries are set too, so that all tasks of a stage can share an executor.
     task.set_retry(
         num_retries=cluster.stage(stage).retries,
         backoff_duration=f"{cluster.backoff.seconds}s",
@@ -52,7 +58,7 @@ def equip(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", stage)
     if cluster.queue:
         kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", cluster.queue)
-    # Which user that is, the image says. KFP sets the rest of what the restricted Pod Security Standard asks for.
+    # The image sets the user. KFP sets the rest of what the restricted Pod Security Standard requires.
     kubernetes.set_security_context(task, run_as_non_root=True)
     return task
 
@@ -61,11 +67,11 @@ def _resources(task: PipelineTask, stage: StageName, cluster: ClusterConfig, cha
     def channel(name: str) -> Any:
         return channels[f"{stage}_{name}"]
 
-    # Limits too: a stage that sizes its pools reads them, and a pod with both is the last to be evicted.
+    # With limits: stages size their pools by them, and a pod whose limits equal its requests is evicted last.
     task.set_cpu_request(channel("cpu")).set_cpu_limit(channel("cpu"))
     task.set_memory_request(channel("memory")).set_memory_limit(channel("memory"))
     task.set_accelerator_type(channel("accelerator")).set_accelerator_limit(channel("accelerators"))
-    # KFP passes on what is registered, into loops and conditions too; of resources it only knows the task.
+    # KFP passes registered channels into loops and conditions; channels used as resources only are not registered.
     task.register_pipeline_channels([channel(name) for name in ("cpu", "memory", "accelerator", "accelerators")])
     kubernetes.add_node_selector_json(task, channel("node_selector"))
     kubernetes.add_toleration_json(task, channel("tolerations"))
@@ -74,7 +80,7 @@ def _resources(task: PipelineTask, stage: StageName, cluster: ClusterConfig, cha
 
 def _volumes(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> None:
     placement = cluster.stage(stage)
-    # The images' root file systems may be read-only.
+    # The root file system may be read-only.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=placement.scratch)
     if placement.shared_memory:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=placement.shared_memory)
@@ -85,7 +91,7 @@ def _volumes(task: PipelineTask, stage: StageName, cluster: ClusterConfig, chann
 
 
 def _secrets(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> None:
-    # Optional, for not every cluster needs every key of it.
+    # Optional, because not every cluster needs every key.
     kubernetes.use_config_map_as_env(task, channels["environment"], {k: k for k in _ENDPOINTS}, optional=True)
 
     def use(parameter: str, keys: tuple[str, ...], optional: bool) -> None:
@@ -98,3 +104,39 @@ def _secrets(task: PipelineTask, stage: StageName, cluster: ClusterConfig, chann
         use("mlflow_secret", _MLFLOW_KEYS, cluster.secrets.mlflow.optional)
     for secret in cluster.stage(stage).secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
+
+
+def launch_train_job(
+    run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels
+) -> PipelineTask:
+    """Return the task that launches the training job of an iteration and follows it.
+
+    Each node of the job requests the resources of the train stage. The timeout applies to the job, without its time in
+    a queue; the launcher itself has none.
+    """
+    assert cluster.train_job is not None
+    image: Any = cluster.image("train")
+    launcher: Any = cluster.image("prepare")
+    if cluster.image_parameters:
+        image, launcher = channels["train_image"], channels["train_launcher_image"]
+    task = train_job(
+        run_uri=run_uri,
+        iteration=number,
+        rewards=rewards,
+        image=image,
+        cache=channels["cache"] if cluster.cache else "",
+        deadline_minutes=cluster.train.timeout_minutes,
+        runtime=channels["train_runtime"],
+        queue=channels["train_queue"],
+        resources=channels["train_resources"],
+        **{
+            name: channels[f"train_{name}"]
+            for name in ("cpu", "memory", "accelerator", "accelerators", "node_selector", "tolerations")
+        },
+    )
+    task.set_cpu_request(_LAUNCHER_CPU).set_cpu_limit(_LAUNCHER_CPU).set_memory_request(
+        _LAUNCHER_MEMORY
+    ).set_memory_limit(_LAUNCHER_MEMORY)
+    task.set_container_image(launcher)
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=_LAUNCHER_SCRATCH)
+    return _equip(task, "train", cluster, channels)

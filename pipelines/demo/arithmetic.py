@@ -1,4 +1,4 @@
-"""Two-digit addition as a task: prompts, right and wrong answers, and a tokenizer of fourteen characters."""
+"""Two-digit addition as a task: prompts, right and wrong answers, and a tokenizer of fourteen tokens."""
 
 import random
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ ALPHABET = "0123456789+="
 
 
 def problems(seed: int) -> list[tuple[str, str]]:
-    """All sums of two two-digit numbers as (prompt, answer), such as ("57+68=", "125"), in a seeded order."""
+    """Return all sums of two two-digit numbers as (prompt, answer), such as ("57+68=", "125"), in a seeded order."""
     pairs = [(f"{a}+{b}=", str(a + b)) for a in range(10, 100) for b in range(10, 100)]
     random.Random(seed).shuffle(pairs)
     return pairs
 
 
 def noisy_answers(pairs: list[tuple[str, str]], wrong_share: float, seed: int) -> Iterator[tuple[str, str]]:
-    """Endless (prompt, completion) samples of which `wrong_share` have one digit of the sum wrong.
+    """Yield endless (prompt, completion) samples, of which a share of `wrong_share` has one wrong digit.
 
-    A policy trained on them knows the task and yet samples wrong answers about as often, which is where
-    reinforcement learning of pretrained models starts too.
+    A policy trained on them knows the task and still samples wrong answers about as often, as a pretrained model does
+    before reinforcement learning.
     """
     draw = random.Random(seed)
     while True:
@@ -35,7 +35,7 @@ def noisy_answers(pairs: list[tuple[str, str]], wrong_share: float, seed: int) -
 
 
 def tokenizer() -> "PreTrainedTokenizerFast":
-    """One token per character, `<pad>` and `<eos>`."""
+    """Return a tokenizer with one token per character, `<pad>` and `<eos>`."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.compilation import compile_pipeline
 
 Tree = dict[str, Any]

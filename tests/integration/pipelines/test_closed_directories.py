@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pipelines.cluster.readiness import check_ready
 from typer.testing import CliRunner
 
 from components.contract.errors import InputError
 from components.contract.resolve import load_config
 from pipelines.cli.main import app
-from pipelines.cluster.config import ClusterConfig
-from pipelines.cluster.readiness import check_ready
+from pipelines.cluster.cluster_config import ClusterConfig
 from tests.support.arithmetic_run import write_config
 from tests.support.rights import without_rights
 

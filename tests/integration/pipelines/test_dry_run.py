@@ -15,10 +15,10 @@ from components.prepare.stage import run_stage as prepare
 from components.prepare.stage import with_absolute_paths
 from components.runtime.clock import Clock
 from components.store import Run, open_store
-from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.demo.arithmetic import tokenizer
 from pipelines.plan import Plan, make_plan
+from pipelines.preflight.findings import Level
 from tests.support.arithmetic_run import write_config
 from tests.support.fake_run import FakeRun
 from tests.support.tiny_policy import tiny_model

@@ -14,9 +14,9 @@ from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
 from components.contract.resolve import load_config
-from pipelines.checks.findings import Level
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
+from pipelines.preflight.findings import Level
 from tests.support.json_replies import reply_with
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))

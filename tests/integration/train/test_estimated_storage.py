@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from components.contract.manifest import Manifest
 from components.train.stage import run_stage as train
-from pipelines.estimates.shape import ModelShape
-from pipelines.estimates.storage import estimate_storage
-from pipelines.estimates.work import estimate_work
+from pipelines.estimates.model_shape import ModelShape
+from pipelines.estimates.storage_estimate import estimate_storage
+from pipelines.estimates.work_estimate import estimate_work
 from tests.support.trained import state, weights
 
 PER_TENSOR = 4096

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from tests.support.manifests import K8S, RENDERINGS, REPOSITORY, Object, one, pods, rendered
 
 SECRETS = REPOSITORY / "docs" / "kubernetes" / "secrets.md"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.config import ClusterConfig, load_cluster
+from pipelines.cluster.cluster_config import ClusterConfig, load_cluster
 from pipelines.cluster.parameters import STAGES, USES_HUB, USES_MLFLOW
 from tests.support.compiled import Compiled, compiled
 from tests.support.manifests import RENDERINGS, REPOSITORY, Object, one, rendered

@@ -18,10 +18,10 @@ from components.contract.errors import InputError
 from components.contract.schemas import TRAJECTORIES, with_metadata
 from components.contract.train_config import LoraSection
 from components.store.parquet import encode
-from pipelines.estimates.memory import activation_bytes, engine_memory, micro_batch_tokens, training_memory
-from pipelines.estimates.shape import ModelShape
-from pipelines.estimates.storage import estimate_storage, trajectory_bytes
-from pipelines.estimates.work import PromptTokens, Sampled, estimate_work
+from pipelines.estimates.memory_estimate import activation_bytes, engine_memory, micro_batch_tokens, training_memory
+from pipelines.estimates.model_shape import ModelShape
+from pipelines.estimates.storage_estimate import estimate_storage, trajectory_bytes
+from pipelines.estimates.work_estimate import PromptTokens, Sampled, estimate_work
 
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "configs" / "paper" / "models"

@@ -14,7 +14,7 @@ from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
 from components.trainjob.component import train_job
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from tests.support.compiled import Compiled, Tree, compiled
 
 GOLDEN = Path(__file__).parents[2] / "fixtures/ir"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.cli.main import main
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.compilation import compile_pipeline as really_compile
 from tests.support.kfp_server import Cluster, KfpServer, kfp_server
 
@@ -48,7 +48,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("pipelines.cluster.watching.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pipelines.cluster.watcher.POLL_SECONDS", 0.01)
     monkeypatch.chdir(tmp_path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from components.contract.errors import InputError
 from pipelines.cluster.runs import parameters, run_config, run_name
-from pipelines.cluster.tasks import Tasks
+from pipelines.cluster.task_details import Tasks
 
 CONFIG = json.dumps(
     {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.config import ClusterConfig
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
 from tests.support.compiled import Compiled, compiled
 

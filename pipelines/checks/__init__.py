@@ -1,1 +1,0 @@
-"""What can be known about this machine and a configuration before a run starts."""

@@ -1,0 +1,93 @@
+"""`rapid runs`, `rapid cancel`, `rapid resume`: the runs on a cluster."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from components.contract.errors import InputError
+from pipelines.cli.arguments import ClusterRunArgument, WatchOption
+from pipelines.cli.connection_options import connected
+from pipelines.cli.output import moment_text, say
+from pipelines.cluster.connection import Connection
+
+
+@connected
+def runs_command(
+    connection: Connection,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs to list.")] = 20,
+) -> None:
+    """List the newest runs in Kubeflow Pipelines.
+
+    Example:
+
+        rapid runs --limit 5
+    """
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.runs import has_ended, run_name, run_state
+
+    client, console = ClusterClient(connection), Console()
+    runs = list(islice(client.runs(), limit))
+    if not runs:
+        say(console, f"{client.address} has no runs; start one with: rapid submit CONFIG")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "state", "started", "ended", "ID"):
+        table.add_column(column, overflow="fold")
+    for run in runs:
+        table.add_row(
+            run_name(run),
+            run_state(run),
+            moment_text(run.created_at),
+            moment_text(run.finished_at) if has_ended(run) else "-",
+            run.run_id,
+        )
+    console.print(table)
+
+
+@connected
+def cancel_command(connection: Connection, run: ClusterRunArgument) -> None:
+    """Cancel a run in Kubeflow Pipelines. Committed stages are kept; rapid resume continues after them.
+
+    Example:
+
+        rapid cancel my-run
+    """
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.runs import find_run, has_ended, run_name, run_state
+
+    client = ClusterClient(connection)
+    found = find_run(client, run)
+    name = run_name(found)
+    if has_ended(found):
+        raise InputError(f"run {name} has already ended: {run_state(found)}")
+    # Kubeflow refuses to cancel a run twice.
+    if found.state != "CANCELING":
+        client.terminate_run(found.run_id)
+    say(Console(), f"cancelling run {name}: {client.run_link(found.run_id)}")
+    say(Console(), f"committed stages are kept; continue with: rapid resume {name}{connection.options}")
+
+
+@connected
+def resume_command(connection: Connection, run: ClusterRunArgument, watch: WatchOption = False) -> None:
+    """Continue a failed or cancelled run after its last committed stage.
+
+    Starts a new run in Kubeflow with the same name, pipeline version and parameters. Stages skip what is already
+    committed in the store.
+
+    Examples:
+
+        rapid resume my-run --watch
+
+        rapid resume 6a6d6c1e-8c0b-4a43-9c55-2d7c1f6b2a10
+    """
+    from pipelines.cli.cluster_run_view import follow_or_explain
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.runs import find_run, resume, run_name
+
+    client = ClusterClient(connection)
+    resumed = resume(client, find_run(client, run))
+    say(Console(), f"run {run_name(resumed)} resumed: {client.run_link(resumed.run_id)}")
+    follow_or_explain(client, resumed, watch)

@@ -1,0 +1,45 @@
+"""`rapid doctor`: check this machine and, given a configuration, what a run of it needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.contract.errors import EXIT_BAD_INPUT, InputError
+from components.contract.resolve import load_config
+from pipelines.cli.arguments import OverridesArgument
+from pipelines.cli.plan_tables import findings_table
+from pipelines.preflight import Finding, errors_of, inspect_machine, preflight
+
+
+def doctor_command(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Configuration of a run (YAML), to check its model, data, graders, store and tracking too.",
+            metavar="CONFIG",
+        ),
+    ] = None,
+    overrides: OverridesArgument = None,
+) -> None:
+    """Check this machine and what a run needs: what is installed, what is missing, and how to fix it.
+
+    With CONFIG it also tries to write to the run's store. The exit status is 2 if there are errors.
+
+    Example:
+
+        rapid doctor my.yaml reward=code
+    """
+    findings = inspect_machine()
+    if config:
+        try:
+            resolved = load_config(config, overrides or ())
+        except InputError as error:
+            findings.append(Finding.error("configuration", str(error)))
+        else:
+            findings.append(Finding.ok("configuration", f"{config}: run {resolved.run.name}"))
+            findings += preflight(resolved, try_writing=True).findings
+    Console().print(findings_table(findings))
+    if errors_of(findings):
+        raise typer.Exit(EXIT_BAD_INPUT)

@@ -1,0 +1,180 @@
+"""`rapid run`: a fine-tune on this machine, through the pipeline that runs on a cluster."""
+
+import shlex
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.contract.config import RunConfig
+from components.contract.errors import EXIT_BAD_INPUT, InputError
+from components.contract.resolve import load_config
+from components.results import read_iteration, read_run
+from components.store import Run, open_run, open_store, run_uri
+from components.tracking.server import tracking_uri, without_credentials
+from pipelines.cli.arguments import ConfigArgument, OverridesArgument
+from pipelines.cli.live_view import LiveView
+from pipelines.cli.output import say, script
+from pipelines.cli.plan_tables import print_plan
+from pipelines.cli.run_tables import iteration_line, print_results
+from pipelines.local_run import LocalRun
+from pipelines.plan import make_plan
+from pipelines.preflight import check_before_run, refuse_errors
+
+_LOG_TAIL = 25
+
+
+def run_command(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="Run model-written programs even if this machine has no sandbox: reward.sandbox.unsafe=true.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything the run needs, estimate its tokens, memory and storage, and start nothing. The exit "
+            "status is 2 if the run could not start.",
+        ),
+    ] = False,
+) -> None:
+    """Run a fine-tune on this machine, through the pipeline that also runs on a cluster.
+
+    The run's name is its identity: the same command continues it after the last committed stage, and a larger
+    loop.iterations extends a finished run.
+
+    Examples:
+
+        rapid run pipelines/demo/arithmetic.yaml
+
+        rapid run my.yaml run.name=second train.learning_rate=5e-7 loop.iterations=8
+
+        rapid run my.yaml store=s3://bucket/prefix
+
+        rapid run my.yaml --dry-run
+    """
+    words = [*(overrides or ()), *(["reward.sandbox.unsafe=true"] if unsafe else [])]
+    command = ["run", str(config), *words]
+    if not dry_run:
+        execute(load_config(config, words), command)
+        return
+    plan = make_plan(load_config(config, words), config)
+    print_plan(plan, command, Console())
+    if not plan.could_start:
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def execute(config: RunConfig, command: list[str]) -> None:
+    """Run a resolved configuration to its end and print its results.
+
+    Args:
+        command: the words after `rapid` that start this run, to be shown with more iterations.
+
+    Raises:
+        typer.Exit: 2 if a stage found bad input, 1 if the pipeline failed otherwise, 130 after Ctrl-C.
+    """
+    refuse_errors(check_before_run(config))
+    console = Console()
+    _print_headline(config, console)
+    errors: list[str] = []
+    with LocalRun(config) as local:
+        try:
+            with LiveView(console) as view:
+                for event in local.events():
+                    _show(event, config, view, errors)
+        except KeyboardInterrupt:
+            console.print("stopped; committed stages are kept, and the same command continues after them")
+            raise typer.Exit(130) from None
+    if local.succeeded:
+        _print_summary(open_run(_uri(config)), command, console)
+        return
+    error_console = Console(stderr=True)
+    # Shards that meet the same error each report it.
+    for message in dict.fromkeys(errors):
+        say(error_console, f"error: {message}")
+    if not errors:
+        for line in local.log_tail(_LOG_TAIL):
+            say(error_console, line)
+        say(error_console, "a stage ended without an error message; the same command continues the run")
+    say(error_console, f"log: {local.log}")
+    raise typer.Exit(EXIT_BAD_INPUT if errors else 1)
+
+
+def _uri(config: RunConfig) -> str:
+    return run_uri(open_store(config.store.uri), config.run.name)
+
+
+def _print_headline(config: RunConfig, console: Console) -> None:
+    train = config.train
+    loop = (
+        f"{config.loop.iterations} iterations of {config.prompts_per_iteration} prompts x "
+        f"{config.rollout.group_size} completions, {train.updates} updates each ({train.objective.name})"
+        f"{', sampled one policy behind' if config.loop.staleness else ''}"
+        if config.loop.iterations
+        else "evaluation only"
+    )
+    say(console, f"run {config.run.name} in {_uri(config)}")
+    say(console, loop)
+
+
+def _show(event: dict[str, object], config: RunConfig, view: LiveView, errors: list[str]) -> None:
+    match event:
+        case {"rapid": "progress"}:
+            view.progress(event)
+        case {"rapid": "note", "text": str(text)}:
+            view.line(text)
+        case {"rapid": "error", "message": str(message)}:
+            errors.append(message)
+        case {"rapid": "iteration", "number": int(number)}:
+            try:
+                result = read_iteration(open_run(_uri(config)), number)
+            except InputError as error:
+                # The run itself continues; only this display could not read the store.
+                view.line(f"iteration {number}: {error}")
+            else:
+                view.line(iteration_line(result) if result else f"iteration {number}")
+
+
+def _print_summary(run: Run, command: list[str], console: Console) -> None:
+    results = read_run(run)
+    console.print()
+    print_results(run.config, results, console)
+    report = f"{run.layout.report}/index.html"
+    lines = [
+        f"report:        {run.store.local_path(report) or run.store.locate(report)}",
+        f"policy:        {run.store.locate(run.layout.policy(results.policy_version))}",
+    ]
+    if run.config.tracking.enabled:
+        lines.append(f"MLflow:        {_mlflow(run)}")
+    lines += [
+        f"completions:   {_trajectories_command(run, results.policy_version)}",
+        f"continue:      {_extending_command(run.config, command)}",
+    ]
+    for line in lines:
+        say(console, line)
+
+
+def _trajectories_command(run: Run, iterations: int) -> str:
+    last = ["--iteration", str(iterations)] if iterations else []
+    return shlex.join([script("rapid"), "trajectories", run.uri.removeprefix("file://"), *last, "--worst"])
+
+
+def _extending_command(config: RunConfig, command: list[str]) -> str:
+    """Return the command that extends a finished run."""
+    words = [script("rapid"), *command, f"loop.iterations={config.loop.iterations + 2}"]
+    if config.train.schedule != "constant" and config.train.schedule_steps is None:
+        # Otherwise more iterations would stretch the schedule of the updates that are done.
+        words.append(f"train.schedule_steps={config.total_steps}")
+    return shlex.join(words)
+
+
+def _mlflow(run: Run) -> str:
+    uri = without_credentials(tracking_uri(run))
+    if uri.startswith("http"):
+        return uri
+    return shlex.join([script("mlflow"), "ui", "--backend-store-uri", uri])

@@ -1,0 +1,173 @@
+"""The settings of the pipeline on a cluster: what is compiled into it, and the defaults of its parameters."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from components.contract.config import LoopSection, RunConfig
+from components.contract.errors import InputError, explain_validation
+from components.contract.section import Section, StageName, known_keys
+from components.contract.yaml_text import load_yaml
+from pipelines.cluster.cluster_sections import (
+    PRESETS,
+    Backoff,
+    Cache,
+    Device,
+    ObjectName,
+    Secrets,
+    StagePlacement,
+    TrainJob,
+)
+from pipelines.cluster.parameters import (
+    STAGES,
+    ClusterParameter,
+    ParameterValue,
+    job_parameters,
+    shared_parameters,
+    stage_parameters,
+)
+
+_IMAGES = re.compile(r"(?P<prefix>[^\s@]+):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
+# prepare and publish share a light image.
+_IMAGE_OF: dict[StageName, str] = {"prepare": "base", "publish": "base"}
+
+
+class ClusterConfig(Section):
+    """Where the stages run and with which resources; nothing here changes what is learned.
+
+    Settings that a stage's section omits have the defaults of `device`. Every setting that KFP can take at run time is
+    the default of a parameter of the compiled pipeline (`parameters`); the others are compiled into it.
+    """
+
+    device: Device = Field(default="gpu", description="cpu: every stage in the cpu image, without accelerators")
+    images: str = Field(default="rapid-rl:0.1.0", description="registry/prefix:tag of the stages' images")
+    image_parameters: bool = Field(
+        default=True, description="false: images are compiled in, as kfp.local's DockerRunner needs"
+    )
+    max_iterations: int = Field(
+        default=16, ge=1, le=48, description="most iterations a run of the compiled pipeline can have"
+    )
+    parallel_shards: int = Field(default=0, ge=0, description="most rollout shards at a time; 0: no limit")
+    pipelined: bool = Field(
+        default=False, description="sample the next iteration while one trains; for runs with loop.staleness=1"
+    )
+    train_job: TrainJob | None = Field(
+        default=None, description="train in a Kubeflow Trainer job, for runs with train.nodes > 1; null: in one pod"
+    )
+    queue: str = Field(
+        default="", pattern=r"^[a-z0-9.-]*$", description="Kueue local queue of the stages' pods; empty: none"
+    )
+    service_account: ObjectName = Field(default="rapid-stage", description="of every pod, unless a run names another")
+    environment: ObjectName = Field(
+        default="rapid-environment", description="config map: AWS_ENDPOINT_URL, AWS_REGION, MLFLOW_TRACKING_URI"
+    )
+    secrets: Secrets = Secrets()
+    cache: Cache | None = Field(default=Cache(), description="null: every pod downloads and compiles its model")
+    backoff: Backoff = Backoff()
+    prepare: StagePlacement = StagePlacement()
+    rollout: StagePlacement = StagePlacement()
+    reward: StagePlacement = StagePlacement()
+    train: StagePlacement = StagePlacement()
+    publish: StagePlacement = StagePlacement()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _presets(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("device", "gpu") not in PRESETS:
+            return value
+        filled = dict(value)
+        # An empty section means its defaults.
+        for stage, preset in PRESETS[value.get("device", "gpu")].items():
+            given = filled.get(stage)
+            if isinstance(given, BaseModel):
+                given = given.model_dump(exclude_unset=True)
+            if given is None or isinstance(given, dict):
+                filled[stage] = {**preset, **(given or {})}
+        return filled
+
+    @field_validator("images")
+    @classmethod
+    def _prefix_and_tag(cls, value: str) -> str:
+        if not _IMAGES.fullmatch(value):
+            raise ValueError("must be registry/prefix:tag, for example ghcr.io/me/rapid:1.0")
+        return value
+
+    def stage(self, stage: StageName) -> StagePlacement:
+        placement = getattr(self, stage)
+        assert isinstance(placement, StagePlacement)
+        return placement
+
+    def image(self, stage: StageName) -> str:
+        """Return the default image of a stage."""
+        match = _IMAGES.fullmatch(self.images)
+        assert match is not None
+        name = "cpu" if self.device == "cpu" else _IMAGE_OF.get(stage, stage)
+        return self.stage(stage).image or f"{match['prefix']}/{name}:{match['tag']}"
+
+    def fitting(self, config: RunConfig) -> "ClusterConfig":
+        """Return these settings, with a training job if the run trains on several nodes."""
+        if config.train.nodes == 1 or self.train_job:
+            return self
+        return self.model_copy(update={"train_job": TrainJob()})
+
+    @property
+    def parameters(self) -> dict[str, ParameterValue]:
+        """Parameters of the pipeline besides those of the fine-tune itself, with their defaults."""
+        return {parameter.name: parameter.default for parameter in self.parameters_of(STAGES)}
+
+    def parameters_of(self, stages: Iterable[StageName]) -> list[ClusterParameter]:
+        """Return the parameters that the given stages need, in a fixed order."""
+        of_stages = [
+            parameter
+            for stage in STAGES
+            for parameter in stage_parameters(
+                stage, self.stage(stage), self.image(stage) if self.image_parameters else None
+            )
+        ]
+        shared = shared_parameters(self.environment, self.secrets, self.cache)
+        launcher = self.image("prepare") if self.image_parameters else None
+        job = job_parameters(self.train_job, launcher) if self.train_job else []
+        wanted = set(stages)
+        return [parameter for parameter in of_stages + job + shared if wanted.intersection(parameter.stages)]
+
+
+def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
+    """Read the cluster's settings from YAML; the defaults if there is no file.
+
+    Args:
+        overrides: top-level keys that override those of the file, unless they are None.
+
+    Raises:
+        InputError: the file cannot be read, or it has an unknown key or an invalid value.
+    """
+    tree: Any = {}
+    try:
+        if path is not None:
+            tree = load_yaml(path.read_text(encoding="utf-8"), str(path))
+            if not isinstance(tree, dict):
+                raise InputError(f"{path} must be a mapping with keys such as images, rollout and train")
+        given = {key: value for key, value in overrides.items() if value is not None}
+        return ClusterConfig.model_validate({**tree, **given})
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    except ValidationError as error:
+        raise explain_validation(error, str(path) if path else "cluster settings", known_keys(ClusterConfig)) from None
+
+
+def local_cluster(loop: LoopSection) -> ClusterConfig:
+    """Return the settings for a run on this machine, without pods: no cache volume and no image parameters."""
+    return ClusterConfig.model_validate(
+        {
+            "max_iterations": max(1, loop.iterations),
+            # Two engines would compete for one GPU or the same cores.
+            "parallel_shards": 1,
+            "pipelined": loop.staleness > 0,
+            "cache": None,
+            "image_parameters": False,
+            # No pod is lost on one machine, and an error should be reported at once.
+            **{stage: {"retries": 0} for stage in STAGES},
+        }
+    )

@@ -1,0 +1,77 @@
+"""The bytes that a run keeps in its store. Committed iterations are never deleted."""
+
+from dataclasses import dataclass
+
+from components.contract.config import RunConfig
+from pipelines.estimates.memory_estimate import BYTES
+from pipelines.estimates.model_shape import ModelShape
+from pipelines.estimates.work_estimate import Sampled, WorkEstimate
+
+BYTES_PER_TOKEN = 9.0
+"""A completion token in zstd Parquet: ID, log-probability and about four characters of text."""
+
+BYTES_PER_ROW = 60.0
+"""A completion's keys, its share of the prompt and its rewards."""
+
+
+@dataclass(frozen=True)
+class StorageEstimate:
+    """Bytes in the store.
+
+    Attributes:
+        base: the base policy.
+        trajectories: trajectories and rewards of one iteration, at the maximum length.
+        evaluation: evaluation of the last policy, at the maximum length.
+        policy: policy of one iteration, in `model.dtype`.
+        optimizer: optimizer state of one iteration: moments, and master weights or adapters that are not in the policy.
+        checkpoint: checkpoint of an unfinished iteration, if `train.checkpoint_every` is set.
+        iterations: iterations still to run.
+    """
+
+    base: int
+    trajectories: int
+    evaluation: int
+    policy: int
+    optimizer: int
+    checkpoint: int
+    iterations: int
+
+    @property
+    def iteration(self) -> int:
+        return self.trajectories + self.policy + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """Everything still to be written, the base policy included."""
+        return self.base + self.iterations * self.iteration + self.evaluation + self.checkpoint
+
+
+def estimate_storage(
+    config: RunConfig, shape: ModelShape, work: WorkEstimate, base: int | None = None
+) -> StorageEstimate:
+    """Estimate the bytes in the store.
+
+    AdamW's moments are float32 (8 bytes per trained parameter). A policy in fewer bits is stored with its float32
+    master weights (4 more bytes), and a policy with merged adapters with the float32 adapters.
+
+    Args:
+        base: bytes of the base policy; None: its parameters in `model.dtype`.
+    """
+    lora = config.train.lora
+    policy = shape.parameters * BYTES[config.model.dtype]
+    trained = shape.adapter_parameters(lora) if lora else shape.parameters
+    own_weights = bool(lora) or config.model.dtype != "float32"
+    return StorageEstimate(
+        base=policy if base is None else base,
+        trajectories=trajectory_bytes(work.iteration, work.iteration.most_tokens),
+        evaluation=trajectory_bytes(work.held_out, work.held_out.most_tokens),
+        policy=policy,
+        optimizer=trained * (12 if own_weights else 8),
+        checkpoint=trained * 12 if config.train.checkpoint_every else 0,
+        iterations=work.iterations,
+    )
+
+
+def trajectory_bytes(sampled: Sampled, tokens: int) -> int:
+    """Return the bytes of the trajectories and rewards of one sampling with `tokens` completion tokens."""
+    return round(tokens * BYTES_PER_TOKEN + sampled.completions * BYTES_PER_ROW)

