@@ -7,8 +7,8 @@ from components.contract.errors import InputError
 from components.contract.layout import RunLayout
 from components.contract.objective_config import CustomOptions
 from components.contract.reward_config import RewardSection
-from components.reward.grading_pool import GraderPool
 from components.reward.grader_lookup import resolve_graders, sandbox_facts
+from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
 from components.tracking.server import tracking_uri, without_credentials
 from components.train.build_objective import load_custom

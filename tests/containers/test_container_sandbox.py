@@ -15,7 +15,7 @@ PSUTIL = Path(psutil.__file__).parent
 
 
 def test_it_is_landlock_and_says_so(image, restricted):
-    program = "from pipelines.preflight.machine import check_sandbox; print(*check_sandbox(), sep='\\n')"
+    program = "from pipelines.preflight.machine_check import check_sandbox; print(*check_sandbox(), sep='\\n')"
     status, output = restricted(image("reward"), "python3", "-c", program)
     assert status == 0, output
     assert "mode landlock" in output

@@ -212,9 +212,9 @@ def test_rescore_prints_what_changed_and_refuses_what_is_not_grading(tmp_path: P
     ]
     assert all(row[6] == "1.000" for row in rows)
     assert "0 -> 1" in done.stdout
-    assert "'rollout.temperature=2' does not concern grading" in refused("rescore", where, "rollout.temperature=2")
+    assert "'rollout.temperature=2' is not a grading setting" in refused("rescore", where, "rollout.temperature=2")
     assert "iteration-0009 has no rewards yet" in refused("rescore", where, "--iteration", "9")
-    assert "--iteration is 'some'" in refused("rescore", where, "--iteration", "some")
+    assert "of an iteration or all (got 'some')" in refused("rescore", where, "--iteration", "some")
     assert "'maths' is not a valid grader" in refused("rescore", where, "reward=maths")
 
 
@@ -292,7 +292,7 @@ def test_doctor_finds_what_is_wrong_with_a_configuration(config: Path) -> None:
     assert "is writable" in " ".join(healthy.stdout.split())
     sick = rapid("doctor", config, "model=/nowhere/model")
     assert sick.returncode == 2
-    assert "/nowhere/model is no directory" in " ".join(sick.stdout.split())
+    assert "/nowhere/model is not a directory" in " ".join(sick.stdout.split())
     graders = rapid("doctor", config, "reward=no_such_module:grade")
     assert graders.returncode == 2
     assert "ModuleNotFoundError" in " ".join(graders.stdout.split())

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pipelines.cluster.readiness import check_ready
 from typer.testing import CliRunner
 
 from components.contract.errors import InputError
 from components.contract.resolve import load_config
 from pipelines.cli.main import app
 from pipelines.cluster.cluster_config import ClusterConfig
+from pipelines.preflight import errors_of, preflight
 from tests.support.arithmetic_run import write_config
 from tests.support.rights import without_rights
 
@@ -45,4 +45,4 @@ def test_for_a_cluster_it_may_be_a_directory_of_the_pods(tmp_path: Path) -> None
     words = [f"model={closed}/model", f"data.train={closed}/prompts.jsonl", "store=s3://bucket"]
     config = load_config(str(write_config(tmp_path, tracking={"enabled": False})), words)
     with without_rights():
-        check_ready(config, ClusterConfig())
+        assert not errors_of(preflight(config, ClusterConfig()).findings)

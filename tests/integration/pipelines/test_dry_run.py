@@ -18,7 +18,7 @@ from components.store import Run, open_store
 from pipelines.cli.main import app
 from pipelines.demo.arithmetic import tokenizer
 from pipelines.plan import Plan, make_plan
-from pipelines.preflight.findings import Level
+from pipelines.preflight import errors_of
 from tests.support.arithmetic_run import write_config
 from tests.support.fake_run import FakeRun
 from tests.support.tiny_policy import tiny_model
@@ -44,8 +44,8 @@ def found(plan: Plan, what: str) -> str:
     return f"{finding.level} {finding.found} {finding.fix}".strip()
 
 
-def wrong(plan: Plan) -> list[str]:
-    lines = [f"{finding.what}: {finding.found}" for finding in plan.findings if finding.level is Level.wrong]
+def errors(plan: Plan) -> list[str]:
+    lines = [f"{finding.what}: {finding.found}" for finding in errors_of(plan.findings)]
     assert not any("\n" in line for line in lines)
     assert plan.could_start is not bool(lines)
     return lines
@@ -72,10 +72,10 @@ def test_a_run_that_could_start_is_described_and_nothing_is_written(config: Path
         assert [line for line in lines if line.startswith(f"{heading} ─")]
     assert "ok prompts 56 to train on, 8 held out; 6 tokens on average, at most 6" in lines
     assert "prompts 24 80 8 of them held out" in lines
-    assert "completions 96 320 4 a prompt, 4 a held-out one" in lines
-    assert "completion tokens, at most 576 1,920 if all reach 6" in lines
-    assert "optimizer steps 4 12 4 prompts, 16 sequences each" in lines
-    assert lines[-1].startswith("nothing was started or written; start it with: ")
+    assert "completions 96 320 4 per prompt, 4 per held-out prompt" in lines
+    assert "completion tokens, at most 576 1,920 if all reach rollout.max_tokens (6)" in lines
+    assert "updates 4 12 of 4 prompts, 16 completions each" in lines
+    assert lines[-1].startswith("nothing was started or written; start the run with: ")
     assert lines[-1].endswith(f"run {config} loop.iterations=3")
     assert contents(config.parent) == before
 
@@ -85,15 +85,15 @@ def test_what_keeps_a_run_from_starting_is_said_at_once_with_status_2(config: Pa
     words = ["data.train=none.jsonl", "model=/nowhere/model", "reward=no_such_module:grade"]
     done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["run", str(config), *words, "--dry-run"])
     assert done.exit_code == 2
-    lines = [" ".join(line.split()) for line in done.output.splitlines() if line.startswith("wrong")]
+    lines = [" ".join(line.split()) for line in done.output.splitlines() if line.startswith("error")]
     assert lines == [
-        "wrong model.path /nowhere/model is no directory; give a Hugging Face directory",
-        f"wrong data.train {config.parent}/none.jsonl does not exist; put it there, or give another: data.train=PATH",
-        "wrong reward.graders reward.graders cannot be loaded: no_such_module:grade: ModuleNotFoundError: "
+        "error model.path /nowhere/model is not a directory; give a Hugging Face directory",
+        f"error data.train {config.parent}/none.jsonl does not exist; create it, or give another: data.train=PATH",
+        "error reward.graders reward.graders cannot be loaded: no_such_module:grade: ModuleNotFoundError: "
         "No module named 'no_such_module'",
-        f"wrong store cannot write {config.parent}/store/runs/small: {config.parent}/store is no directory",
+        f"error store cannot write {config.parent}/store/runs/small: {config.parent}/store is no directory",
     ]
-    assert "4 things keep it from starting; nothing was started or written" in done.output
+    assert "4 errors: the run could not start; nothing was started or written" in done.output
 
 
 def rows(config: Path, *lines: dict[str, Any] | str) -> str:
@@ -107,58 +107,58 @@ def rows(config: Path, *lines: dict[str, Any] | str) -> str:
 
 def test_malformed_rows_are_counted_and_named(config: Path) -> None:
     word = rows(config, "{not json", {"prompt": ""})
-    assert wrong(plan(config, word)) == [
+    assert errors(plan(config, word)) == [
         f"data: data.train: 2 of 22 rows of {config.parent}/rows.jsonl are bad (9.1%, data.max_bad_share is 1.0%): "
         "row 21: not JSON (Expecting property name enclosed in double quotes); row 22: prompt is empty"
     ]
     tolerated = plan(config, word, "data.max_bad_share=0.1")
-    assert not wrong(tolerated)
+    assert not errors(tolerated)
     assert "22 rows, 2 of them bad and left out: row 21: not JSON" in found(tolerated, "data.train")
 
 
 def test_prompts_that_are_too_long_are_named(config: Path) -> None:
     word = rows(config, {"prompt": "1+" * 20 + "1=", "answer": "21"})
     reason = "row 21: prompt has 42 tokens, and beside the longest completion model.max_length leaves 26"
-    (line,) = wrong(plan(config, word))
+    (line,) = errors(plan(config, word))
     assert line.startswith("prompts: data.train: 1 of 21 rows of")
     assert line.endswith(reason)
     tolerated = plan(config, word, "data.max_bad_share=0.1")
-    assert not wrong(tolerated)
-    assert found(tolerated, "prompts").startswith("warn 12 to train on, 8 held out")
-    assert found(tolerated, "prompts").endswith(f"left out are {reason}")
+    assert not errors(tolerated)
+    assert found(tolerated, "prompts").startswith("warning 12 to train on, 8 held out")
+    assert found(tolerated, "prompts").endswith(f"left out: {reason}")
 
 
 def test_without_a_tokenizer_lengths_are_estimated_and_suspected(config: Path) -> None:
     word = rows(config, {"prompt": "1+" * 60 + "1=", "answer": "61"})
     judged = plan(config, word, "model=some/model")
-    assert not wrong(judged)
+    assert not errors(judged)
     assert found(judged, "prompt lengths") == (
-        "warn about 4 tokens on average, at most 41, more than the 26 that model.max_length leaves beside the longest "
-        "completion the tokenizer is not here, so these are characters / 3"
+        "warning about 4 tokens on average, at most 41, more than the 26 that model.max_length leaves beside the "
+        "longest completion estimated as characters / 3, without a tokenizer"
     )
     assert judged.work.iteration.prompt_tokens is not None
-    assert wrong(plan(config, word, "model=some/model", "data.eval_prompts=22")) == [
-        "prompts: data.eval_prompts is 22, and data.train has 21 different prompts"
+    assert errors(plan(config, word, "model=some/model", "data.eval_prompts=22")) == [
+        "prompts: data.eval_prompts is 22, but data.train has 21 distinct prompts"
     ]
-    assert wrong(plan(config, word, "model=some/model", "data.eval_prompts=21")) == ["prompts: all 21 are held out"]
+    assert errors(plan(config, word, "model=some/model", "data.eval_prompts=21")) == ["prompts: all 21 are held out"]
 
 
 def test_a_hub_model_is_judged_by_its_cached_configuration(config: Path) -> None:
     unknown = plan(config, "model=Qwen/Qwen2.5-0.5B")
-    assert not wrong(unknown)
-    assert found(unknown, "model.path") == "warn Qwen/Qwen2.5-0.5B is taken as a hub name it is downloaded by prepare"
+    assert not errors(unknown)
+    assert found(unknown, "model.path") == "warning Qwen/Qwen2.5-0.5B is taken as a hub name prepare downloads it"
     assert found(unknown, "model sizes") == (
-        "warn config.json of Qwen/Qwen2.5-0.5B is not in the hub's cache, and HF_HUB_OFFLINE is set memory and storage "
-        "are not estimated"
+        "warning config.json of Qwen/Qwen2.5-0.5B is not in the hub's cache, and HF_HUB_OFFLINE is set memory and "
+        "storage are not estimated"
     )
     assert (unknown.shape, unknown.engine, unknown.training, unknown.storage) == (None, None, None, None)
     cache_model(config.parent / "hub", "Qwen/Qwen2.5-0.5B", PAPER / "models" / "Qwen2.5-0.5B")
     known = plan(config, "model=Qwen/Qwen2.5-0.5B")
-    assert not wrong(known)
+    assert not errors(known)
     assert known.shape is not None
     assert known.shape.parameters == 494_032_768
-    assert wrong(plan(config, "model={path: Qwen/Qwen2.5-0.5B, max_length: 40000}")) == [
-        "model.max_length: 40000, and Qwen/Qwen2.5-0.5B has 32768 positions"
+    assert errors(plan(config, "model={path: Qwen/Qwen2.5-0.5B, max_length: 40000}")) == [
+        "model.max_length: 40000, but Qwen/Qwen2.5-0.5B has 32768 positions"
     ]
 
 
@@ -175,7 +175,7 @@ def cache_model(cache: Path, name: str, model: Path) -> None:
 def test_a_directory_with_a_configuration_alone_is_estimated_but_cannot_start(config: Path) -> None:
     model = PAPER / "models" / "gemma-3-1b-pt"
     judged = plan(config, f"model={model}")
-    assert wrong(judged) == [
+    assert errors(judged) == [
         f"model.path: there are no weights in {model}: neither model.safetensors nor model.safetensors.index.json"
     ]
     assert judged.storage is not None
@@ -194,7 +194,7 @@ def test_a_directory_with_a_configuration_alone_is_estimated_but_cannot_start(co
 )
 def test_a_configuration_that_describes_no_model_is_told_in_a_line(config: Path, described: str, reason: str) -> None:
     (config.parent / "policy" / "config.json").write_text(described)
-    (line,) = wrong(plan(config))
+    (line,) = errors(plan(config))
     assert line.startswith("model.path: ")
     assert reason in line
 
@@ -204,7 +204,7 @@ def test_an_architecture_without_formulas_can_still_start(config: Path) -> None:
     described = json.loads(path.read_text())
     path.write_text(json.dumps({**described, "model_type": "novel"}))
     judged = plan(config)
-    assert "is of model_type 'novel', for which there are no formulas" in found(judged, "model sizes")
+    assert "has model_type 'novel', for which there are no formulas" in found(judged, "model sizes")
     assert judged.shape is None
 
 
@@ -212,7 +212,7 @@ def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
     other = config.parent / "other"
     tiny_model(0, vocab_size=8, hidden_size=64, num_attention_heads=2).save_pretrained(other)
     tokenizer().save_pretrained(other)
-    (line,) = wrong(plan(config, f"model={other}"))
+    (line,) = errors(plan(config, f"model={other}"))
     assert line.startswith(f"prompts: the tokenizer in {other} does not fit the model")
 
 
@@ -221,14 +221,14 @@ def test_generated_tasks_and_an_evaluation_alone(config: Path) -> None:
         "data={train: 'reasoning_gym:chain_sum', options: {size: 30, min_digits: 1, max_digits: 1}, eval_prompts: 8}",
     )
     judged = plan(config, *words, "loop.iterations=0", "model.max_length=64", "reward=reasoning_gym")
-    assert not wrong(judged)
-    assert found(judged, "data.train") == "ok reasoning_gym:chain_sum: 30 rows"
+    assert not errors(judged)
+    assert found(judged, "data.train") == "ok reasoning_gym:chain_sum: 30 rows, generated by reasoning-gym 0.1.25"
     assert judged.work.run == judged.work.held_out
 
 
 def test_training_on_several_machines_is_estimated_but_not_for_here(config: Path) -> None:
-    (line,) = wrong(plan(config, "train.nodes=2"))
-    assert line.startswith("train.nodes: train.nodes = 2, but rapid run trains on this machine alone")
+    (line,) = errors(plan(config, "train.nodes=2"))
+    assert line.startswith("train.nodes: train.nodes = 2, but rapid run trains on this machine only")
     spread, alone = (plan(config, f"train.nodes={nodes}").training for nodes in (2, 1))
     assert spread is not None
     assert alone is not None
@@ -237,7 +237,7 @@ def test_training_on_several_machines_is_estimated_but_not_for_here(config: Path
 
 def test_a_disk_that_is_too_small_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
-    assert "GiB at most are to come, and 0.0 GiB are free" in found(plan(config, "loop.iterations=40"), "disk")
+    assert "but only 1.0 MiB are free" in found(plan(config, "loop.iterations=40"), "disk")
 
 
 @pytest.fixture
@@ -249,13 +249,13 @@ def prepared(config: Path) -> FakeRun:
 
 
 def test_what_is_committed_is_skipped(config: Path, prepared: FakeRun) -> None:
-    assert found(plan(config), "committed") == "ok prompts and base policy: skipped; the run goes on after that"
+    assert found(plan(config), "committed") == "ok prompts and base policy; the run continues after that"
     prepared.iteration(1)
     prepared.round(Round.iteration(2))
     judged = plan(config)
     assert found(judged, "committed") == (
-        "ok prompts and base policy, 1 of 2 iterations, rollouts of iteration 2, rewards of iteration 2: skipped; "
-        "the run goes on after that"
+        "ok prompts and base policy, 1 of 2 iterations, rollouts of iteration 2, rewards of iteration 2; "
+        "the run continues after that"
     )
     assert judged.work.iterations == 1
 
@@ -266,9 +266,7 @@ def test_a_finished_run_is_told(config: Path, prepared: FakeRun) -> None:
     prepared.round(Round.evaluation(2))
     report = prepared.run.output("publish", prepared.run.layout.report, {})
     report.commit(Clock().timings(), {"policy_version": 2})
-    assert found(plan(config), "committed").startswith(
-        "ok all of it: 2 iterations and the report; a start would do nothing"
-    )
+    assert found(plan(config), "committed").startswith("ok all 2 iterations and the report: a start would do nothing")
     longer = plan(config, "loop.iterations=3")
     assert "2 of 3 iterations" in found(longer, "committed")
     assert longer.work.iterations == 1
@@ -282,25 +280,25 @@ def test_lengths_of_what_was_sampled_give_expectations(config: Path, prepared: F
     assert judged.work.tokens_per_completion == 3.0
     done = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["run", str(config), "--dry-run"])
     lines = [" ".join(line.split()) for line in done.output.splitlines()]
-    assert "completion tokens, expected 288 672 at 3.0 a completion, as sampled so far" in lines
+    assert "completion tokens, expected 288 672 at 3.0 per completion, the mean so far" in lines
 
 
 def test_a_run_of_other_settings_or_data_is_refused(config: Path, prepared: FakeRun) -> None:
-    (line,) = wrong(plan(config, "data.eval_prompts=4"))
+    (line,) = errors(plan(config, "data.eval_prompts=4"))
     assert line.startswith("store: run 'small' in")
     assert "data.eval_prompts: 8 -> 4; choose another run.name" in line
     prompts = config.parent / "prompts.jsonl"
     prompts.write_text(prompts.read_text() + '\n{"prompt": "1+1=", "answer": "2"}')
-    (line,) = wrong(plan(config))
+    (line,) = errors(plan(config))
     assert "was committed from other inputs (data.train)" in line
     assert prepared.run.policy_version() == 0
 
 
 def test_a_bucket_is_asked_and_not_written(config: Path, moto: str) -> None:
     judged = plan(config, f"store={moto}/runs-of-mine")
-    assert not wrong(judged)
-    assert "whether it takes writes shows when the run starts" in found(judged, "store")
+    assert not errors(judged)
+    assert "tries whether it can be written" in found(judged, "store")
     assert open_store(moto).list("") == []
-    assert wrong(plan(config, "store=s3://rapid-no-such-bucket/x"))[0].startswith(
+    assert errors(plan(config, "store=s3://rapid-no-such-bucket/x"))[0].startswith(
         "store: there is no bucket 'rapid-no-such-bucket'"
     )

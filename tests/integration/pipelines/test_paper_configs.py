@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from components.contract.resolve import load_config
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
-from pipelines.preflight.findings import Level
+from pipelines.preflight import Level
 from tests.support.json_replies import reply_with
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
@@ -94,7 +94,7 @@ def plan(task: str, *words: str) -> Plan:
 
 
 def wrong(plan: Plan) -> list[str]:
-    return [f"{finding.what}: {finding.found}" for finding in plan.findings if finding.level is Level.wrong]
+    return [f"{finding.what}: {finding.found}" for finding in plan.findings if finding.level is Level.error]
 
 
 @pytest.mark.parametrize("task", TASKS)

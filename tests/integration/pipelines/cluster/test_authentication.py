@@ -50,7 +50,7 @@ def test_cookies_of_a_login_page(
     rapid: Rapid, server: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.cookie = "authservice_session=abc"
-    assert "a login page stands before it" in rapid("runs").error
+    assert "a login page is in front of it" in rapid("runs").error
     file = tmp_path / "cookies"
     file.write_text("authservice_session=abc\n")
     assert rapid("runs", "--cookies-file", file).status == 0
@@ -88,7 +88,7 @@ def test_with_several_users_a_namespace_is_needed(
     assert said.status == 2
     assert "give --namespace or set RAPID_KFP_NAMESPACE" in said.error
     said = rapid("submit", config, "--cluster", small, "--namespace", "other")
-    assert "is it another namespace (it is other)?" in said.error
+    assert "check the namespace (got other)" in said.error
     monkeypatch.setenv("RAPID_KFP_NAMESPACE", "team")
     said = rapid("submit", config, "--cluster", small)
     assert said.status == 0, said.err
@@ -138,7 +138,7 @@ def test_what_no_header_can_hold_is_refused_without_showing_it(
         monkeypatch.setenv(named, content)
     said = rapid("runs", *([named, file] if named.startswith("--") else []))
     assert said.status == 2
-    assert f"{file if named.startswith('--') else named} is no header's value" in said.error
+    assert f"{file if named.startswith('--') else named} is not a valid header value" in said.error
     assert "hunter2" not in said.out + said.err
     assert not server.requests
 

@@ -91,19 +91,19 @@ def test_start_end_concurrency_and_catching_up(rapid: Rapid, server: KfpServer, 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "say when: either --cron '0 2 * * *' or --every 12h"),
-        (["--cron", "0 2 * * *", "--every", "1d"], "say when"),
-        (["--cron", "0 2 *"], "has 3 fields; write five"),
+        ([], "give either --cron '0 2 * * *' or --every 12h"),
+        (["--cron", "0 2 * * *", "--every", "1d"], "give either"),
+        (["--cron", "0 2 *"], "must have five fields"),
         (["--cron", "0 25 * * *"], "Value out of range [0, 23]: 25"),
         (["--cron", "@nightly"], "Unrecognized descriptor: @nightly"),
-        (["--every", "often"], "--every 'often' is no interval"),
-        (["--every", "30s"], "is less than a minute"),
-        (["--every", "1d", "--start", "tomorrow"], "--start 'tomorrow' is no time"),
-        (["--every", "1d", "--end", "2020-01-01"], "is not after now, so it would never fire"),
+        (["--every", "often"], "--every must be a number with s, m, h, d or w, such as 12h (got 'often')"),
+        (["--every", "30s"], "--every must be at least one minute (got 30s)"),
+        (["--every", "1d", "--start", "tomorrow"], "--start must be a time such as"),
+        (["--every", "1d", "--end", "2020-01-01"], "is not after now, so no run would ever start"),
         (["--every", "1d", "tracking.enabled=false"], "every run would start from the same one"),
         (["--every", "1d", "tracking.model_name=other"], "leave tracking.model_name out"),
-        (["--every", "1d", f"run.name={'n' * 49}"], "is too long for a schedule: at most 48 characters"),
-        (["--every", "1d", "store=here"], "this cannot run on a cluster"),
+        (["--every", "1d", f"run.name={'n' * 49}"], "is too long for a schedule: it may have at most 48 characters"),
+        (["--every", "1d", "store=here"], "this run cannot work on a cluster"),
     ],
 )
 def test_what_cannot_recur_is_refused_in_one_line(
@@ -139,10 +139,10 @@ def test_pause_resume_and_delete(rapid: Rapid, server: KfpServer, config: Path, 
     listed = rapid("schedules").out.splitlines()[1]
     assert listed.split()[:4] == ["nightly", "enabled", "cron", "@daily"]
     assert listed.endswith("nightly-20261201000000 pending")
-    assert "is deleted; its runs stay" in rapid("schedule", "delete", "nightly").out
+    assert "is deleted; its runs are kept" in rapid("schedule", "delete", "nightly").out
     assert not server.cluster.recurring
     assert server.cluster.runs[run["run_id"]]["state"] == "PENDING"
-    assert "has no schedules; make one with: rapid schedule CONFIG" in rapid("schedules").out
+    assert "has no schedules; create one with: rapid schedule CONFIG" in rapid("schedules").out
 
 
 @pytest.mark.usefixtures("server")
@@ -150,7 +150,7 @@ def test_the_same_name_twice_and_an_unknown_one(rapid: Rapid, config: Path, smal
     schedule(rapid, config, small, "--every", "1d")
     said = schedule(rapid, config, small, "--every", "2d")
     assert said.status == 2
-    assert "there is a schedule named nightly already" in said.error
+    assert "a schedule named nightly already exists" in said.error
     assert "rapid schedule delete nightly" in said.error
     said = rapid("schedule", "pause", "nigthly")
     assert said.status == 2

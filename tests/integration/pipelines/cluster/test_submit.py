@@ -42,7 +42,7 @@ def test_the_same_pipeline_is_uploaded_once_and_another_beside_it(
 ) -> None:
     rapid("submit", config, "--cluster", small, "run.name=one")
     said = rapid("submit", config, "--cluster", small, "run.name=two", "loop.iterations=1")
-    assert "as uploaded before" in said.out
+    assert "already uploaded" in said.out
     assert len(server.cluster.versions) == 1
     small.write_text("max_iterations: 3\n")
     assert "uploaded now" in rapid("submit", config, "--cluster", small, "run.name=three").out
@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_is_not_started_twice(rapid: Rapid, server: KfpServer
     rapid("submit", config, "--cluster", small)
     said = rapid("submit", config, "--cluster", small)
     assert said.status == 2
-    assert "a run named adder is going on (pending" in said.error
+    assert "a run named adder has not ended (pending" in said.error
     assert "rapid status adder --watch" in said.error
     server.cluster.end(the_run(server)["run_id"], "FAILED")
     assert rapid("submit", config, "--cluster", small).status == 0
@@ -89,8 +89,8 @@ def test_a_clone_that_goes_on_is_not_joined_under_the_name_of_its_run(
     clone = server.cluster.create_run({"display_name": "Clone of adder", **{name: first[name] for name in kept}})
     for command in (["submit", config, "--cluster", small], ["resume", first["run_id"]]):
         said = rapid(*command).error
-        assert "a run named adder is going on (pending" in said
-        assert f"end it with rapid cancel {clone['run_id']}," in said
+        assert "a run named adder has not ended (pending" in said
+        assert f"cancel it with rapid cancel {clone['run_id']}," in said
 
 
 def test_a_run_may_be_called_like_a_number(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
@@ -123,16 +123,19 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["store=rapid-store"], "store is rapid-store, on this machine: pods need s3://bucket/prefix"),
+        (["store=rapid-store"], "store: rapid-store is on this machine (pods need s3://bucket/prefix)"),
         (["store=s3://No_Bucket/x"], "'No_Bucket' is not a bucket name"),
         (["store=s3://ID:SECRET@bucket/x"], "store.uri: must not hold a user name or a password"),
         (["data=s3://ID:SECRET@bucket/x"], "data.train: must not hold a user name or a password"),
         (["model=s3://ID:SECRET@bucket/x"], "model.path: must not hold a user name or a password"),
-        (["model=./model"], "model.path is ./model, on this machine"),
-        (["data=prompts.jsonl"], "data.train is prompts.jsonl, on this machine"),
-        (["data.eval=*.jsonl"], "data.eval is *.jsonl, on this machine"),
-        (["loop.iterations=3"], "loop.iterations is 3, and the pipeline is compiled for at most 2"),
-        (["tracking.uri=sqlite:///mlflow.db"], "tracking.uri is sqlite:///mlflow.db"),
+        (["model=./model"], "model.path: ./model is on this machine"),
+        (["data=prompts.jsonl"], "data.train: prompts.jsonl is on this machine"),
+        (["data.eval=*.jsonl"], "data.eval: *.jsonl is on this machine"),
+        (["loop.iterations=3"], "loop.iterations = 3, but the pipeline is compiled for 2"),
+        (
+            ["tracking.uri=sqlite:///mlflow.db"],
+            "tracking.uri: sqlite:///mlflow.db would be a separate file in each pod",
+        ),
         (["model=models:/adder"], "write models:/NAME@champion"),
     ],
 )
@@ -178,13 +181,13 @@ def test_more_runs_than_a_page_holds(rapid: Rapid, config: Path, small: Path, mo
 def test_cancel_and_resume(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
     rapid("submit", config, "--cluster", small)
     first = the_run(server)
-    assert "adder is being cancelled" in rapid("cancel", "adder").out
+    assert "cancelling run adder" in rapid("cancel", "adder").out
     assert first["state"] == "CANCELING"
-    assert "adder is being cancelled" in rapid("cancel", "adder").out
+    assert "cancelling run adder" in rapid("cancel", "adder").out
     server.cluster.scripts.clear()  # it takes long to end
     assert "run adder has not ended (being cancelled)" in rapid("resume", "adder").error
     server.cluster.end(first["run_id"], "CANCELED")
-    assert "run adder has ended already: cancelled" in rapid("cancel", first["run_id"]).error
+    assert "run adder has already ended: cancelled" in rapid("cancel", first["run_id"]).error
     said = rapid("resume", "adder")
     assert said.status == 0, said.err
     second = next(run for run in server.cluster.runs.values() if run is not first)
@@ -204,7 +207,7 @@ def test_an_older_run_is_not_resumed_beside_a_newer_one_of_its_name(
     rapid("submit", config, "--cluster", small)
     said = rapid("resume", first["run_id"])
     assert said.status == 2
-    assert "a run named adder is going on (pending" in said.error
+    assert "a run named adder has not ended (pending" in said.error
     assert len(server.cluster.runs) == 2
 
 
@@ -213,7 +216,7 @@ def test_a_run_of_another_program_is_not_resumed(rapid: Rapid, server: KfpServer
     run = the_run(server)
     server.cluster.end(run["run_id"], "FAILED")
     run["runtime_config"] = {"parameters": {}}
-    assert "run adder is not one of this program" in rapid("resume", "adder").error
+    assert "run adder belongs to another program" in rapid("resume", "adder").error
     assert len(server.cluster.runs) == 1
 
 
@@ -226,4 +229,4 @@ def test_an_unknown_run_is_answered_with_those_there_are(
     assert said.status == 2
     assert "has no run named addre (the newest are adder)" in said.error
     assert server.url in said.error
-    assert "knows no run" in rapid(command, "00000000-0000-0000-0000-000000000000").error
+    assert "has no run 00000000" in rapid(command, "00000000-0000-0000-0000-000000000000").error

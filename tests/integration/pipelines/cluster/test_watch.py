@@ -85,9 +85,9 @@ def test_a_failure_names_the_task_its_message_and_its_log(
     said = rapid("status", "adder", "--watch")
     assert said.status == 1
     assert said.err.splitlines() == [
-        "error: iteration-2 / train failed: why stands in its log",
+        "error: iteration-2 / train failed: see its log for the reason",
         f"its log: kubectl logs -n kubeflow {pods[-1]} -c main",
-        "what was committed is kept; when the cause is fixed: rapid resume adder",
+        "committed stages are kept; once the cause is fixed, continue with: rapid resume adder",
     ]
     assert "iteration 1:" in said.out
     # Looked at later it says the same.
@@ -118,7 +118,7 @@ def test_a_cancelled_run_has_a_status_of_its_own(
     said = rapid("status", "adder", "--watch")
     assert said.status == 3
     assert "being cancelled in Kubeflow" in said.out
-    assert "go on with: rapid resume adder" in said.out
+    assert "continue with: rapid resume adder" in said.out
 
 
 def test_without_the_store_kubeflows_tasks_have_to_do(
@@ -184,7 +184,7 @@ def test_credentials_that_expire_while_watching_leave_a_way_back(
     said = rapid("status", "adder", "--watch")
     assert said.status == 2
     assert "401: expired" in said.error
-    assert "run adder goes on; come back with: rapid status adder --watch" in said.err
+    assert "run adder continues; follow it with: rapid status adder --watch" in said.err
 
 
 def test_submit_watches_from_the_start(rapid: Rapid, server: KfpServer, config: Path, small: Path, moto: str) -> None:
@@ -225,6 +225,6 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in out + err
-    assert "run adder goes on; come back with: rapid status adder --watch (end it with: rapid cancel adder)" in out
+    assert "run adder continues; follow it with: rapid status adder --watch (cancel it with: rapid cancel adder)" in out
     assert server.cluster.runs[run_id]["state"] == "PENDING"
     assert not any("terminate" in path for _, path, _, _ in server.requests)

@@ -116,7 +116,7 @@ def test_one_machine_has_no_volumes_and_no_images_to_choose() -> None:
         ("images: localhost:5000/rapid", "images must be registry/prefix:tag"),
         ("secrets: {s3: {AWS_ACCESS_KEY_ID: x}}", "secrets.s3.AWS_ACCESS_KEY_ID is not an option"),
         ("reward: {tolerations: [{key: a, operator: Exists, value: b}]}", "operator Exists takes no value"),
-        ("reward: {tolerations: [{}]}", "without a key the operator is Exists"),
+        ("reward: {tolerations: [{}]}", "without a key the operator must be Exists"),
         ("reward: {secrets: [{name: judge, keys: {k: not-a-variable}}]}", "reward.secrets.0.keys"),
         ("- 1", "must be a mapping"),
         ("a: [", "not valid YAML"),

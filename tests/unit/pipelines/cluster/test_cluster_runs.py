@@ -8,7 +8,7 @@ import pytest
 
 from components.contract.errors import InputError
 from pipelines.cluster.runs import parameters, run_config, run_name
-from pipelines.cluster.task_details import Tasks
+from pipelines.cluster.task_details import TaskDetails
 
 CONFIG = json.dumps(
     {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}
@@ -50,12 +50,12 @@ def test_placeholders_are_filled_in_where_they_still_stand() -> None:
 
 def test_a_run_of_another_program() -> None:
     assert run_name(run()) == "shown"
-    with pytest.raises(InputError, match="run shown is not one of this program"):
+    with pytest.raises(InputError, match="run shown belongs to another program"):
         run_config(run())
 
 
 def test_servers_that_name_parents_are_believed() -> None:
-    failed = Tasks(
+    failed = TaskDetails(
         run(
             (
                 task("root"),
@@ -73,14 +73,16 @@ def test_servers_that_name_parents_are_believed() -> None:
 
 def test_where_every_failed_task_holds_others_all_are_named() -> None:
     child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
-    assert [f.name for f in Tasks(run((task("loop", child_tasks=[child]),))).failed()] == ["loop"]
+    assert [f.name for f in TaskDetails(run((task("loop", child_tasks=[child]),))).failed()] == ["loop"]
 
 
 def test_a_driver_that_failed_is_named_itself() -> None:
     child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
     tasks = (task("root", child_tasks=[child]), task("train-driver", pod_name="wf-system-dag-driver-1"))
-    assert [(f.name, f.pod) for f in Tasks(run(tasks)).failed()] == [("train-driver", "wf-system-dag-driver-1")]
+    assert [(f.name, f.pod) for f in TaskDetails(run(tasks)).failed()] == [("train-driver", "wf-system-dag-driver-1")]
 
 
 def test_tasks_that_hold_each_other_do_not_hang() -> None:
-    assert [f.name for f in Tasks(run((task("a", parent="b"), task("b", parent="a"), task("c")))).failed()] == ["c"]
+    assert [f.name for f in TaskDetails(run((task("a", parent="b"), task("b", parent="a"), task("c")))).failed()] == [
+        "c"
+    ]

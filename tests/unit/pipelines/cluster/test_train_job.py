@@ -127,7 +127,7 @@ def test_rapid_run_refuses_several_nodes(example: RunConfig) -> None:
     from pipelines.cli.run_command import execute
 
     several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
-    with pytest.raises(InputError, match=r"train\.nodes = 2, but rapid run trains on this machine alone"):
+    with pytest.raises(InputError, match=r"train\.nodes = 2, but rapid run trains on this machine only"):
         execute(several, ["run", "my.yaml"])
 
 

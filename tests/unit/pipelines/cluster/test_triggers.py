@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from components.contract.errors import InputError
-from pipelines.cluster.triggers import bounds, in_words, six_fields, trigger
+from pipelines.cluster.triggers import describe_trigger, make_trigger, six_fields, trigger_bounds
 from tests.support.kfp_server.cron import check_cron
 
 
@@ -25,7 +25,7 @@ def test_cron_gets_its_seconds(written: str, given: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "* * * *", "* * * * * * *", "daily"])
 def test_other_numbers_of_fields_are_refused(written: str) -> None:
-    with pytest.raises(InputError, match="write five"):
+    with pytest.raises(InputError, match="must have five fields"):
         six_fields(written)
 
 
@@ -41,26 +41,26 @@ def test_other_numbers_of_fields_are_refused(written: str) -> None:
     ],
 )
 def test_intervals(every: str, seconds: int, words: str) -> None:
-    made = trigger(None, every, None, None)
+    made = make_trigger(None, every, None, None)
     assert made.periodic_schedule.interval_second == str(seconds)
-    assert in_words(made) == words
+    assert describe_trigger(made) == words
 
 
 @pytest.mark.parametrize("every", ["0h", "h", "12", "-1d", "1.5h", "1h30m"])
-def test_texts_that_are_no_interval(every: str) -> None:
-    with pytest.raises(InputError, match=f"--every '{every}' is no interval"):
-        trigger(None, every, None, None)
+def test_invalid_intervals(every: str) -> None:
+    with pytest.raises(InputError, match=rf"--every must be a number with .* \(got '{every}'\)"):
+        make_trigger(None, every, None, None)
 
 
 def test_times_are_sent_in_utc() -> None:
-    made = trigger("0 2 * * *", None, "2026-12-01T02:00+01:00", "2999-01-01T00:00:00Z")
-    assert bounds(made) == (datetime(2026, 12, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))
-    assert bounds(trigger("0 2 * * *", None, None, None)) == (None, None)
+    made = make_trigger("0 2 * * *", None, "2026-12-01T02:00+01:00", "2999-01-01T00:00:00Z")
+    assert trigger_bounds(made) == (datetime(2026, 12, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))
+    assert trigger_bounds(make_trigger("0 2 * * *", None, None, None)) == (None, None)
 
 
 def test_an_end_before_the_start() -> None:
     with pytest.raises(InputError, match="is not after --start"):
-        trigger(None, "1d", "2999-01-02", "2999-01-01")
+        make_trigger(None, "1d", "2999-01-02", "2999-01-01")
 
 
 @pytest.mark.parametrize("cron", ["60 * * * * *", "0 0 0 32 * *", "0 0 0 * jam *", "0 5-3 * * * *", "@noon", "x x"])
