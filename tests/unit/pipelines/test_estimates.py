@@ -100,7 +100,7 @@ def test_adapters_are_as_large_as_those_of_peft(targets: Any) -> None:
 
 
 def test_an_architecture_without_formulas_is_named() -> None:
-    with pytest.raises(InputError, match="model_type 'mamba', for which there are no formulas; there are for gemma"):
+    with pytest.raises(InputError, match="model_type 'mamba', for which there are no formulas; known are gemma"):
         ModelShape.of({"model_type": "mamba"}, "config.json")
     with pytest.raises(InputError, match="has no usable sizes: 'num_hidden_layers'"):
         ModelShape.of({"model_type": "llama"}, "config.json")
