@@ -230,7 +230,7 @@ def test_training_memory_is_near_what_was_measured(side: str, example_config: Co
         "rollout.group_size=8",
     )
     estimated = training_memory(config, tiny_shape(), on_gpu=False).total
-    measured = [found[side]["training_gb"] * 1e9 for found in results["rounds"]]
+    measured = [found[side]["training_gb"] * 1e9 for found in results["repeats"]]
     low, high = MEASURED_OVER_ESTIMATED
     assert all(low < one / estimated < high for one in measured), [one / estimated for one in measured]
 
