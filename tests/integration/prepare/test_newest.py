@@ -63,14 +63,6 @@ def test_a_bad_row_is_named_with_its_file(config, tmp_path, capsys):
     assert f"{tmp_path}/daily/2.jsonl row 101: not JSON" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """MLflow's tables take seconds to make."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-    connect(uri)
-    return uri
-
-
 @pytest.fixture
 def registry(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client, and the registered model `adder` without versions."""

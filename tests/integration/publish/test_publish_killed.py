@@ -1,9 +1,11 @@
-"""kill -9 at every point that matters, and the same command again."""
+"""The publish stage killed at every point that matters, and started again."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,50 +18,69 @@ from tests.support.fake_run import finished_run
 
 pytestmark = pytest.mark.slow
 
-# Python tells an audit hook of every rename, link, removal and import before it happens, so that the process
-# dies at exactly one point: at the n-th event of a kind whose arguments name a path.
-KILLER = """
-import os, signal, sys
+# Forked children share the loaded libraries, so that a start takes a moment. An audit hook is called before every
+# rename, link and removal, so that a child dies at exactly one point: the n-th event of a kind with a path.
+SCRIPT = """
+import json, os, signal, sys
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, components.publish.report
+from components.publish.__main__ import main
 
-kind, name, times = os.environ["KILL_AT"].split()
-left = int(times)
+def kill_at(kind, name, times):
+    left = int(times)
 
-def look(event, arguments):
-    global left
-    if event == kind and any(str(argument).endswith(name) for argument in arguments):
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def look(event, arguments):
+        nonlocal left
+        if event == kind and any(str(argument).endswith(name) for argument in arguments):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-sys.addaudithook(look)
+    sys.addaudithook(look)
+
+for line in sys.stdin:
+    uri, server, point = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        os.environ["MLFLOW_TRACKING_URI"] = server
+        os.dup2(2, 1)
+        if point:
+            kill_at(*point.split())
+        main(uri)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 REPORT = "report/index.html"
 MANIFEST = "report/manifest.json"
 
 
-@pytest.fixture(autouse=True)
-def _environment(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    (tmp_path / "killer").mkdir()
-    (tmp_path / "killer" / "sitecustomize.py").write_text(KILLER)
+Publish = Callable[..., None]
 
 
-def publish(run: Run) -> None:
-    command(run, os.environ.copy(), 0)
+@pytest.fixture(scope="module")
+def publisher() -> Iterator["subprocess.Popen[str]"]:
+    """Start the process that forks a child for every start of the stage."""
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
 
 
-def publish_killed(run: Run, tmp_path: Path, kill_at: str) -> None:
-    """`kill_at`: kind of event, end of the path, and how many such events it takes."""
-    path = os.pathsep.join([str(tmp_path / "killer"), os.environ.get("PYTHONPATH", "")])
-    command(run, {**os.environ, "PYTHONPATH": path, "KILL_AT": kill_at}, -signal.SIGKILL)
+@pytest.fixture
+def publish(publisher: "subprocess.Popen[str]", database: str) -> Publish:
+    """Return a function that runs the stage, until it is killed at `kill_at` if that is given.
 
+    `kill_at` is the kind of an event, the end of the path, and the number of such events.
+    """
 
-def command(run: Run, environment: dict[str, str], status: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "components.publish", run.uri], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == status, done.stderr
+    def run_stage(run: Run, kill_at: str = "", server: str = database) -> None:
+        assert publisher.stdin is not None
+        assert publisher.stdout is not None
+        print(json.dumps([run.uri, server, kill_at]), file=publisher.stdin, flush=True)
+        assert int(publisher.stdout.readline()) == (-signal.SIGKILL if kill_at else 0)
+
+    return run_stage
 
 
 def committed(run: Run) -> Manifest | None:
@@ -87,7 +108,7 @@ def check_published_once(run: Run, database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kill_at", "settled"),
+    ("kill_at", "is_committed"),
     [
         pytest.param("os.rename tracking.json 2", False, id="registered, not remembered"),
         pytest.param(f"os.rename {REPORT} 1", False, id="rendered, not written"),
@@ -95,14 +116,16 @@ def check_published_once(run: Run, database: str) -> None:
         pytest.param("os.rename tracking.json 8", True, id="report sent, not remembered"),
     ],
 )
-def test_killed_and_started_again(tmp_path: Path, database: str, kill_at: str, settled: bool) -> None:
+def test_killed_and_started_again(
+    tmp_path: Path, database: str, publish: Publish, kill_at: str, is_committed: bool
+) -> None:
     run = finished_run(tmp_path, name=f"killed-{tmp_path.name}").run
-    publish_killed(run, tmp_path, kill_at)
+    publish(run, kill_at)
     first = committed(run)
-    assert (first is not None) == settled
+    assert (first is not None) == is_committed
     publish(run)
     check_published_once(run, database)
-    if settled:
+    if is_committed:
         assert committed(run) == first
 
 
@@ -114,15 +137,13 @@ def test_killed_and_started_again(tmp_path: Path, database: str, kill_at: str, s
     ],
 )
 def test_killed_while_it_publishes_anew(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, kill_at: str, old_manifest: bool
+    tmp_path: Path, database: str, publish: Publish, kill_at: str, old_manifest: bool
 ) -> None:
     run = finished_run(tmp_path, name=f"anew-{tmp_path.name}").run
-    with monkeypatch.context() as away:
-        away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-        publish(run)
+    publish(run, server="http://127.0.0.1:9")
     old = run.directory(run.layout.report).require()
     assert old.facts["model_version"] is None
-    publish_killed(run, tmp_path, kill_at)
+    publish(run, kill_at)
     assert committed(run) == (old if old_manifest else None)
     assert run.store.exists(f"{run.layout.report}/index.html")
     assert run.store.exists(manifest_key(run.layout.report)) == old_manifest
