@@ -27,7 +27,7 @@ class ObjectiveOptions(Section):
 
     shorthand = "name"
     clones: ClassVar[bool] = False
-    """Whether the objective is cloning of verified completions and nothing else."""
+    """True if the objective only clones verified completions."""
 
     name: str
     normalisation: Normalisation = Field(

@@ -44,7 +44,7 @@ class LoadedGrader:
 
     @property
     def prefers_batches(self) -> bool:
-        """Whether it gains from getting several completions at once."""
+        """True if it gains from several completions at once."""
         return self.batched or self.is_async
 
 

@@ -1,1 +1,1 @@
-"""What every stage does while it runs: keep time, report progress, fail in one line."""
+"""Functions of every running stage: timing, progress, failure in one line."""

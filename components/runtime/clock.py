@@ -1,4 +1,4 @@
-"""Where a stage's seconds go."""
+"""The seconds of a stage, by activity."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How a stage's process ends: one line for bad input, a traceback for a defect."""
+"""The end of a stage's process: one line for bad input, a traceback for a defect."""
 
 import os
 import sys

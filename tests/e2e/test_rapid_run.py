@@ -50,7 +50,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def output(directory: Path) -> str:
-    """What `rapid run` printed for two iterations."""
+    """Return the output of `rapid run` for two iterations."""
     return finish(write_config(directory))
 
 
@@ -60,7 +60,7 @@ def uninterrupted(directory: Path, output: str) -> Run:
     return open_run(str(directory / "store/runs/small"))
 
 
-def test_every_iteration_is_told_in_one_line_and_the_end_in_a_table(output: str) -> None:
+def test_every_iteration_is_shown_in_one_line_and_the_run_in_a_table(output: str) -> None:
     lines = [line for line in output.splitlines() if line.startswith("iteration ")]
     assert [line.split(":")[0] for line in lines] == ["iteration 1", "iteration 2"]
     for line in lines:

@@ -55,7 +55,7 @@ class Written:
     unit: str | None
     percent: bool
     is_words: bool
-    """Whether it consists of words, as in `\\text{even}` or `\\text{(C)}`, without mathematics."""
+    """Return True if it consists of words, as in `\\text{even}` or `\\text{(C)}`, without mathematics."""
 
 
 def plain(answer: str) -> Written:

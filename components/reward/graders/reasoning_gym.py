@@ -15,7 +15,7 @@ _score_of = lru_cache(maxsize=None)(get_score_answer_fn)
 
 @grader(version=f"1+reasoning-gym-{version('reasoning-gym')}")
 def reasoning_gym(completion: str, answer: str | None, metadata: dict[str, Any], *, tag: str = "answer") -> float:
-    """Return the score of the task's own verifier, from 0 to 1; many give partial credit.
+    """Return the score of the task's own verifier, from 0 to 1; many give fractions.
 
     The content of the last `<answer>...</answer>` is scored (`tag` names it), or the whole completion without one.
     """

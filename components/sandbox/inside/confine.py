@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Confinement:
-    """How programs are confined; arrives as JSON from outside. Sizes are in bytes, times in seconds.
+    """The limits of programs, received as JSON from outside. Sizes are in bytes, times in seconds.
 
     `readable` are system paths, `devices` paths that may be written too; `filter` is a seccomp program in
     hexadecimal, empty for none. `processes` includes threads; the kernel counts them (`count_processes`) where no

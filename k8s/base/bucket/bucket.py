@@ -62,7 +62,7 @@ def _make(client, bucket: str) -> None:
 
 
 def _keeps_what_is_there(client, bucket: str) -> bool:
-    """Whether a create-only put is refused where an object is: all that runs commit rests on it."""
+    """Return True if the server refuses a create-only put over an object, which every commit of a run relies on."""
     key = f".rapid-probe/{uuid.uuid4().hex}"
     client.put_object(Bucket=bucket, Key=key, Body=b"first", IfNoneMatch="*")
     try:
@@ -77,7 +77,7 @@ def _keeps_what_is_there(client, bucket: str) -> bool:
 
 
 def _forget_unfinished_uploads(client, bucket: str) -> None:
-    """Add the rule to those that are there. A server without such rules is told of and no obstacle."""
+    """Add the rule to the existing ones. A server without such rules is reported, but not an error."""
     try:
         rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     except ClientError as error:

@@ -121,7 +121,7 @@ def test_a_server_that_overwrites_in_spite_of_the_condition_is_refused(
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_server_without_rules_is_told_of_and_no_obstacle(
+def test_a_server_without_rules_is_reported_and_not_an_error(
     script: ModuleType,
     on_the_way: Callable[[str, Any], None],
     capsys: pytest.CaptureFixture[str],
@@ -169,7 +169,7 @@ def test_no_server_is_one_line(script: ModuleType, monkeypatch: pytest.MonkeyPat
         ("http://rapid-s3:8333", "eu-central-1", None),
     ],
 )
-def test_only_amazon_is_told_the_region(
+def test_only_amazon_receives_the_region(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     on_the_way: Callable[[str, Any], None],

@@ -1,4 +1,4 @@
-"""Where the final answer of a worked solution stands."""
+"""The place of the final answer in a worked solution."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the network policies mean, computed from what is rendered."""
+"""The connections that the rendered network policies allow."""
 
 import pytest
 
@@ -105,7 +105,7 @@ def test_the_bucket_of_the_local_overlay_is_reached() -> None:
 
 
 def test_without_addresses_the_base_reaches_no_storage() -> None:
-    """What an overlay forgets to say stays closed."""
+    """Destinations that an overlay does not name stay closed."""
     assert Network(build(K8S / "base")).reach(stage("gpu", "reward")) == DNS | LAUNCHER
 
 

@@ -1,4 +1,4 @@
-"""How a stage's process ends."""
+"""The end of a stage's process."""
 
 import json
 import os

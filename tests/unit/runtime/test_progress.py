@@ -1,4 +1,4 @@
-"""What a stage says while it works."""
+"""The progress lines of a stage."""
 
 import io
 import json
