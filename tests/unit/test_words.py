@@ -11,13 +11,11 @@ REPOSITORY = Path(__file__).parents[2]
 SKIPPED = ("tests/unit/test_words.py", "benchmarks/results/")
 REMAINING = (
     "components/prepare/",
-    "components/publish/",
     "components/results/",
     "components/rollout/",
     "components/store/",
     "components/tracking/",
     "components/train/",
-    "components/trainjob/",
     "pipelines/",
     "tests/integration/pipelines/",
     "tests/integration/prepare/",
