@@ -20,7 +20,7 @@ _TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together; one process alone unless torchrun started several.
+    """The place of this process among those that train together; alone unless torchrun started several.
 
     Attributes:
         rank: from 0 over all nodes.
