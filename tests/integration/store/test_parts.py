@@ -93,8 +93,8 @@ def truncated(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def flip(data: bytes, round_: int) -> bytes:
-    return data[:round_] + bytes([data[round_] ^ 1]) + data[round_ + 1 :]
+def flip(data: bytes, offset: int) -> bytes:
+    return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
 
 def flipped(data: bytes) -> bytes:
@@ -253,9 +253,9 @@ def test_one_wrong_bit_anywhere_is_refused_or_harmless() -> None:
     table = trajectories(1, 2).replace_schema_metadata(with_metadata(TRAJECTORIES, FACTS).metadata)
     data = encode(table)
     refused = 0
-    for round_ in range(0, len(data), 5):
+    for offset in range(0, len(data), 5):
         try:
-            found = decode(flip(data, round_), "it")
+            found = decode(flip(data, offset), "it")
             validate(found, "trajectories", "it")
         except InputError:
             refused += 1
