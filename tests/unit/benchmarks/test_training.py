@@ -40,9 +40,8 @@ def test_flops_of_a_step_equal_a_count_by_hand() -> None:
     for length, seen in zip(lengths, positions, strict=True):
         products += seen * weights  # every position through every matrix
         products += length * 10 * 4  # the head, on positions that predict a completion token
-        products += sum(
-            2 * 4 * (position + 1) for position in range(seen)
-        )  # scores and mixture of the tokens up to this one
+        # Scores and mixture of the tokens up to this one.
+        products += sum(2 * 4 * (position + 1) for position in range(seen))
     # Two operations a product, once forward and twice backward.
     assert flops.step_flops(SMALL.shape, _stored(lengths)) == 6 * products
 
