@@ -11,7 +11,6 @@ from components.runtime.clock import Clock
 from components.train.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state, upload_all
 from components.train.diagnostics import TokenMeans, check_gap
 from components.train.distributed import Processes
-from components.train.logprobs import LogprobModel
 from components.train.policy import export_adapters, export_policy, full_state, vocabulary
 from components.train.task import TrainTask
 from components.train.trainer import (
@@ -102,7 +101,7 @@ def _check_behaviour_policy(task: TrainTask, scratch: Path, clock: Clock, proces
     with clock.measure("load"):
         behaviour = load_frozen(files, config, processes)
     with clock.measure("store"):
-        data = _read(task, behaviour)
+        data = read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(behaviour.model))
     with clock.measure("compute"):
         gap = measure_behaviour_gap(behaviour, data, config, task.iteration, processes)
     if gap:
@@ -121,17 +120,13 @@ def _load(
         if files.optimizer:
             step = load_state(files.optimizer, trainer.policy.model, trainer.optimizer, processes)
     with clock.measure("store"):
-        data = _read(task, trainer.policy)
+        data = read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(trainer.policy.model))
         progress = load_checkpoint(task, trainer) if config.train.checkpoint_every else None
     if progress is None:
         progress = UpdateProgress(
             step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None
         )
     return trainer, data, progress
-
-
-def _read(task: TrainTask, policy: LogprobModel) -> Trajectories:
-    return read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(policy.model))
 
 
 def _upload(task: TrainTask, trainer: Trainer, files: _Files, step: int, made: Path) -> None:
