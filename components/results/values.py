@@ -1,7 +1,7 @@
 """Results of a run as named numbers, for charts and for the tasks of a pipeline."""
 
-from components.results.rounds import RoundResult
-from components.results.run import IterationResult
+from components.results.round_results import RoundResult
+from components.results.run_results import IterationResult
 
 
 def iteration_values(iteration: IterationResult) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Sentences about a run that its reader has to know before believing the numbers; none for a healthy run."""
 
 from components.contract.config import RunConfig
-from components.results.rounds import RoundResult, SplitResult
-from components.results.run import IterationResult, RunResults
+from components.results.round_results import RoundResult, SplitResult
+from components.results.run_results import IterationResult, RunResults
 
 MANY_FAILED = 0.05
 MANY_TRUNCATED = 0.2

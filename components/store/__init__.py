@@ -2,8 +2,8 @@
 
 from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
 from components.store.commit import OutputDirectory, StageOutput
-from components.store.open import open_store
 from components.store.run import Run, open_run, run_uri, split_run_uri
+from components.store.schemes import open_store
 
 __all__ = [
     "ObjectExists",

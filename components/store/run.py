@@ -11,7 +11,7 @@ from components.contract.section import StageName
 from components.contract.stage_digest import stage_digest
 from components.store.base import ObjectMissing, Store
 from components.store.commit import OutputDirectory, StageOutput
-from components.store.open import open_store
+from components.store.schemes import open_store
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class S3Store(Store):
         return _connect(session, connect_timeout=10, read_timeout=60, max_attempts=8)
 
     def read(self, key: str) -> bytes:
-        with self._explained(key):
+        with self._input_errors(key):
             for attempt in range(1, _ATTEMPTS + 1):
                 body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
                 try:
@@ -90,11 +90,11 @@ class S3Store(Store):
             raise AssertionError
 
     def write(self, key: str, data: bytes) -> None:
-        with self._explained(key):
+        with self._input_errors(key):
             self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
 
     def create(self, key: str, data: bytes) -> None:
-        with self._explained(key):
+        with self._input_errors(key):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
@@ -112,17 +112,17 @@ class S3Store(Store):
                     raise ObjectExists(self.locate(key)) from None
 
     def upload(self, path: Path, key: str) -> None:
-        with self._explained(key):
+        with self._input_errors(key):
             self._client.upload_file(str(path), self.bucket, self._key(key), Config=self._transfer)
 
     def download(self, key: str, path: Path) -> None:
-        with self._explained(key), writing(path):
+        with self._input_errors(key), writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._client.download_file(self.bucket, self._key(key), str(path), Config=self._transfer)
 
     def exists(self, key: str) -> bool:
         try:
-            with self._explained(key):
+            with self._input_errors(key):
                 self._client.head_object(Bucket=self.bucket, Key=self._key(key))
         except ObjectMissing:
             return False
@@ -131,7 +131,7 @@ class S3Store(Store):
     def list(self, prefix: str) -> list[ObjectInfo]:
         start = self._key(prefix).rstrip("/") + "/" if prefix or self.prefix else ""
         strip = len(self.prefix) + 1 if self.prefix else 0
-        with self._explained(prefix):
+        with self._input_errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
             return sorted(
                 (ObjectInfo(item["Key"][strip:], item["Size"]) for page in pages for item in page.get("Contents", [])),
@@ -139,7 +139,7 @@ class S3Store(Store):
             )
 
     def delete(self, key: str) -> None:
-        with self._explained(key):
+        with self._input_errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def local_path(self, key: str) -> Path | None:  # noqa: ARG002
@@ -150,15 +150,15 @@ class S3Store(Store):
         return "/".join(filter(None, [self.prefix, key]))
 
     @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
+    def _input_errors(self, key: str) -> Iterator[None]:
         """Translate what a user can fix; botocore's own retries have been made by then."""
         try:
             yield
         except ClientError as error:
-            raise self._explain(error, key) from None
+            raise self._input_error(error, key) from None
         except S3UploadFailedError as error:
             if isinstance(error.__context__, ClientError):
-                raise self._explain(error.__context__, key) from None
+                raise self._input_error(error.__context__, key) from None
             raise InputError(f"upload to {self.locate(key)} failed: {error}") from None
         except (NoCredentialsError, PartialCredentialsError):
             raise InputError(
@@ -172,7 +172,7 @@ class S3Store(Store):
         except BotoCoreError as error:
             raise InputError(f"{self.uri}: {error}") from None
 
-    def _explain(self, error: ClientError, key: str) -> InputError:
+    def _input_error(self, error: ClientError, key: str) -> InputError:
         code = error.response.get("Error", {}).get("Code") or str(_status(error))
         endpoint = self._client.meta.endpoint_url
         if code == "NoSuchBucket":

@@ -1,7 +1,7 @@
 """MLflow as a view of a run that is derived from its committed outputs, so it can be sent late, or again."""
 
 from components.tracking.models import register
-from components.tracking.registry import RegisteredPolicy, find_policy
+from components.tracking.registered_policy import RegisteredPolicy, find_policy
 from components.tracking.server import tracking_uri
 from components.tracking.state import Registration, TrackingState, read_state
 from components.tracking.sync import sync

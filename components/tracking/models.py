@@ -7,7 +7,7 @@ from components.contract.manifest import Manifest
 from components.results import RoundResult, evaluation_digest, evaluation_of
 from components.store import Run
 from components.tracking.server import is_http
-from components.tracking.session import Session, noted
+from components.tracking.session import Session, report_failure
 from components.tracking.state import Registration
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
         What was registered, which is also remembered in the run. None, with a note, when the server could not
         be reached; no exception leaves this function.
     """
-    with noted(run, f"policy {version}"):
+    with report_failure(run, f"policy {version}"):
         session = Session(run)
         policy = run.directory(run.layout.policy_commit(version)).require()
         name = run.config.tracking.model_name or run.config.run.name
@@ -133,7 +133,7 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
         session.client.set_registered_model_alias(name, CHAMPION, version)
         return True, f"It is the first champion, with pass@1 {score:.3f}."
     current = session.client.get_model_version(name, champion).tags
-    best, where = _champions_score(session.run, current, scores[_MEASURE])
+    best, where = _champion_score(session.run, current, scores[_MEASURE])
     if best is None:
         return False, (
             f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
@@ -146,7 +146,7 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
     return True, f"It replaces version {champion} as champion: pass@1 {score:.3f} is above {best:.3f}{where}."
 
 
-def _champions_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
+def _champion_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
     """The champion's pass@1 by the same measure, None where there is none, and where it was taken."""
     base = run.directory(run.layout.policy_commit(0)).require()
     if champion.get("rapid.weights_digest") == base.facts["weights_digest"]:

@@ -11,7 +11,7 @@ from components.contract.resolve import config_json
 from components.results import run_started
 from components.runtime.progress import note
 from components.store import ObjectExists, Run
-from components.tracking.metrics import Point, milliseconds
+from components.tracking.points import Point, milliseconds
 from components.tracking.server import (
     artifact_location,
     connect,
@@ -165,7 +165,7 @@ class Session:
 
 
 @contextmanager
-def noted(run: Run, what: str) -> Iterator[None]:
+def report_failure(run: Run, what: str) -> Iterator[None]:
     """Whatever goes wrong with the tracking server becomes a note: training never fails for it."""
     try:
         yield

@@ -5,8 +5,8 @@ from components.contract.layout import Round
 from components.contract.resolve import config_json
 from components.results import RoundResult, evaluation_of, read_iteration, round_manifests
 from components.store import Run
-from components.tracking.metrics import evaluation_points, iteration_points, milliseconds
-from components.tracking.session import Session, noted, remembered
+from components.tracking.points import evaluation_points, iteration_points, milliseconds
+from components.tracking.session import Session, remembered, report_failure
 from components.tracking.state import TrackingState
 
 
@@ -22,7 +22,7 @@ def sync(run: Run) -> bool:
     """
     if not run.config.tracking.enabled:
         return True
-    with noted(run, "results"):
+    with report_failure(run, "results"):
         state = remembered(run)
         # Importing MLflow takes seconds, so look first whether there is anything to send.
         if state is None or _pending(run, state):

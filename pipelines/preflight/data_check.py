@@ -9,12 +9,11 @@ import pyarrow.compute as pc
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.prepare.data_files import is_selection
 from components.prepare.policy import load_tokenizer
+from components.prepare.prompt_tables import DataSet, PromptTables, build_tables, read_data
 from components.prepare.prompts import Prompt
 from components.prepare.rows import describe_bad
-from components.prepare.sources import DataSource, data_sources, is_generated
-from components.prepare.table import DataSet, PromptTables, build_tables, read_data
+from components.prepare.sources import DataSource, data_sources, is_generated, is_selection
 from pipelines.estimates.work_estimate import PromptTokens
 from pipelines.preflight.findings import Finding
 from pipelines.preflight.machine_check import package_version

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference, is_model_reference
-from components.prepare.origin import is_elsewhere
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, sizes_of
+from components.prepare.policy_source import is_elsewhere
 from components.store.files import is_directory, reading
 from pipelines.estimates.model_shape import ModelShape
 from pipelines.preflight.findings import Finding

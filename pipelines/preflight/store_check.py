@@ -10,7 +10,7 @@ from components.contract.layout import Round, RunLayout
 from components.prepare.sources import data_sources
 from components.prepare.stage import data_digests, is_prepared, refuse_other_config
 from components.store import Run, Store, open_store
-from components.store.open import bucket_and_prefix
+from components.store.schemes import bucket_and_prefix
 from pipelines.preflight.findings import Finding
 from pipelines.text import size
 

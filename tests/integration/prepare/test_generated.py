@@ -7,7 +7,7 @@ import pytest
 from components.contract.errors import InputError
 from components.contract.reasoning_gym_task import pack_task, unpack_task
 from components.contract.reward_config import GraderSpec
-from components.prepare.generated import generate_rows
+from components.prepare.generated_rows import generate_rows
 from components.prepare.stage import run_stage as prepare
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask

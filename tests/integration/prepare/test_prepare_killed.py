@@ -17,7 +17,7 @@ SCRIPT = textwrap.dedent("""
     from components.contract.resolve import load_config
     from components.prepare.stage import run_stage
     from components.store.local import LocalStore
-    import components.prepare.table
+    import components.prepare.prompt_tables
     import transformers
     transformers.AutoTokenizer
 

@@ -56,7 +56,7 @@ def test_published_again_it_changes_nothing(client: Any, tmp_path: Path, monkeyp
     first = publish(run.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     monkeypatch.setattr("components.tracking.session.connect", lambda uri: pytest.fail(f"connected to {uri}"))
-    monkeypatch.setattr("components.publish.report.render_report", lambda _: pytest.fail("rendered again"))
+    monkeypatch.setattr("components.publish.render_report.render_report", lambda _: pytest.fail("rendered again"))
     assert publish(run.uri) == first
 
 

@@ -92,7 +92,7 @@ def test_a_classifier(httpserver):
 
 
 def test_generated_tasks():
-    from components.prepare.generated import generate_rows
+    from components.prepare.generated_rows import generate_rows
 
     config = configuration("reasoning_gym:chain_sum")
     rows, bad = generate_rows(config.data.train, {**config.data.options, "size": 20}, 0, "data.train")

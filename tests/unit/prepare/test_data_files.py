@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.errors import InputError
-from components.prepare.data_files import is_selection, read_files
+from components.prepare.sources import is_selection, read_files
 from components.store import open_store
 
 FILES = (

@@ -4,8 +4,8 @@ import pytest
 
 from components.contract.config import DataSection
 from components.contract.errors import InputError
+from components.prepare.prompt_tables import hold_out
 from components.prepare.prompts import Prompt
-from components.prepare.split import hold_out
 from components.prepare.tokens import RenderedPrompt, Renderer
 
 USER = ({"role": "user", "content": "hi"},)

@@ -5,7 +5,7 @@ import pytest
 
 from components.contract.layout import Round
 from components.results import evaluation_of, read_iteration
-from components.tracking.metrics import Point, evaluation_points, iteration_points, milliseconds
+from components.tracking.points import Point, evaluation_points, iteration_points, milliseconds
 from tests.support.fake_run import START, finished_run, prepared_run
 
 

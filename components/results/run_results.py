@@ -9,7 +9,7 @@ from components.contract.errors import explain_validation
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.metrics import TrainMetrics
-from components.results.rounds import RoundResult, read_round
+from components.results.round_results import RoundResult, read_round
 from components.results.wallclock import IterationTime, iteration_time
 from components.store import Run
 

@@ -12,7 +12,7 @@ from components.store import Run, open_store
 
 
 @dataclass(frozen=True)
-class Origin:
+class PolicySource:
     """A policy's directory on this machine, and what is to be remembered of its source."""
 
     directory: Path
@@ -35,7 +35,7 @@ def is_elsewhere(path: str) -> bool:
     return "://" in path or is_model_reference(path)
 
 
-def find_origin(run: Run, scratch: Path) -> Origin:
+def find_policy_source(run: Run, scratch: Path) -> PolicySource:
     """Bring the policy of `model.path` to this machine; into `scratch`, where it lies in a bucket.
 
     A reference to the registry (models:/NAME@champion) is followed now, to the version it stands for now. A run keeps
@@ -51,10 +51,10 @@ def find_origin(run: Run, scratch: Path) -> Origin:
         found = find_policy(run, path)
         note(f"{path} is version {found.version}, at {found.uri}")
         facts = {"model_version": f"{found.name}/{found.version}", "policy_uri": found.uri}
-        return Origin(_fetch(found.uri, scratch), facts, found.weights_digest)
+        return PolicySource(_fetch(found.uri, scratch), facts, found.weights_digest)
     if "://" in path:
-        return Origin(_fetch(path, scratch), {})
-    return Origin(locate_policy(run.config.model), {})
+        return PolicySource(_fetch(path, scratch), {})
+    return PolicySource(locate_policy(run.config.model), {})
 
 
 def _fetch(uri: str, into: Path) -> Path:
