@@ -43,7 +43,7 @@ def _math(row: Columns) -> Columns:
     if row.get("answer") is None:
         boxed = last_boxed(solution) if isinstance(solution, str) else None
         if boxed is None:
-            raise ValueError("there is neither an answer nor a solution with a \\boxed one")
+            raise ValueError("neither an answer nor a solution with a \\boxed answer")
         row["answer"] = boxed
     return {**row, "prompt": prompt}
 
@@ -63,7 +63,7 @@ def _minif2f(row: Columns) -> Columns:
 def _mbpp(row: Columns) -> Columns:
     text, tests = row.pop("text"), row["test_list"]
     if not isinstance(text, str) or not isinstance(tests, list) or not tests:
-        raise ValueError("text is no text, or test_list no list of tests")
+        raise ValueError("text is not a string, or test_list is not a list of tests")
     return {**row, "prompt": _with_a_test(text, tests[0])}
 
 
@@ -75,8 +75,9 @@ def _mbpp_plus(row: Columns) -> Columns:
 
 
 def _with_a_test(text: str, test: object) -> str:
-    """The prompt shows one test, from which the function's name and arguments are known. The others stay hidden: a
-    program that only knows the answers it was shown passes none of them.
+    """Add one test to the prompt, which gives the function's name and arguments.
+
+    The other tests stay hidden, so that a program that repeats the answers it was shown passes none of them.
     """
     return (
         f"{text.strip()} Write Python, in one fenced block. Your program shall pass this test, and others "
@@ -94,7 +95,7 @@ _MBPP_PLUS = Adapter(frozenset({"prompt", "test_list", "code"}), _mbpp_plus)
 
 
 def adapter_of(columns: set[str]) -> Adapter | None:
-    """The adapter for rows with these columns; None where they are plain, TRL or verl rows, or not known."""
+    """Return the adapter for rows with these columns; None where they are plain, TRL or verl rows, or not known."""
     if "prompt" in columns:
         return _MBPP_PLUS if _MBPP_PLUS.needs <= columns and "text" not in columns else None
     return next((adapter for adapter in ADAPTERS if adapter.needs <= columns), None)

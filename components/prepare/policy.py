@@ -47,9 +47,12 @@ class BasePolicy:
     dtype: str
 
     def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Raises InputError where the tokenizer makes ids that the model has no embedding for, or cannot end.
+        """Check that every token id has an embedding and that there is an end-of-sequence token.
 
-        The model may have more rows than the tokenizer has tokens: vocabularies are padded.
+        The model may have more embeddings than the tokenizer has tokens: vocabularies are padded.
+
+        Raises:
+            InputError: the tokenizer does not fit the model.
         """
         highest = max(tokenizer.get_vocab().values(), default=-1)
         if highest >= self.vocab_size:
@@ -70,10 +73,10 @@ def is_hub_name(path: str) -> bool:
 
 
 def locate_policy(model: ModelSection) -> Path:
-    """The model's directory on this machine, fetched from the hub where `model.path` is a name there.
+    """Return the model's directory on this machine, fetched from the hub where `model.path` is a name there.
 
     Raises:
-        InputError: neither a directory nor to be had from the hub.
+        InputError: it is neither a directory nor available from the hub.
     """
     directory = Path(model.path).expanduser()
     if is_directory(directory):
@@ -98,7 +101,7 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     """Check configuration, weights and tokenizer files of a model directory without loading the model.
 
     Raises:
-        InputError: what is missing or unfit.
+        InputError: something is missing, or the model cannot be used.
     """
     config = _json_object(directory / "config.json")
     _check_causal(config, directory)
@@ -119,7 +122,11 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
 
 
 def sizes_of(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The part of a parsed config.json that describes the language model. Raises InputError where it is no mapping."""
+    """Return the part of a parsed config.json that describes the language model.
+
+    Raises:
+        InputError: that part is not an object.
+    """
     described = config.get("text_config") or config
     if not isinstance(described, Mapping):
         raise InputError(f"text_config in {where} is not a JSON object")
@@ -127,7 +134,7 @@ def sizes_of(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 
 def longest_sequence(config: Mapping[str, Any]) -> int | None:
-    """Positions that a model has; None where its config.json names none, or stretches them by scaling."""
+    """Return the positions that a model has, None where its config.json names none, or stretches them by scaling."""
     scaling = config.get("rope_scaling") or config.get("rope_parameters")
     if isinstance(scaling, Mapping) and scaling.get("rope_type", scaling.get("type", "default")) != "default":
         return None
@@ -136,7 +143,11 @@ def longest_sequence(config: Mapping[str, Any]) -> int | None:
 
 
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a policy, never running code that comes with it. Raises InputError where it cannot be read."""
+    """Load the tokenizer of a policy, without running any code that comes with it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -183,7 +194,7 @@ def _weight_files(directory: Path) -> list[str]:
 
 
 def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
-    """Number of parameters, and the type most of them are stored in."""
+    """Return the number of parameters and the type that most of them are stored in."""
     from safetensors import SafetensorError, safe_open
 
     stored: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Where a run's base policy comes from: this machine, the hub, a store, or the model registry."""
+"""The source of a run's base policy: this machine, the hub, a store, or the model registry."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,16 +13,16 @@ from components.store import Run, open_store
 
 @dataclass(frozen=True)
 class PolicySource:
-    """A policy's directory on this machine, and what is to be remembered of its source."""
+    """A policy's directory on this machine, with the facts about its source that the manifest keeps."""
 
     directory: Path
     facts: dict[str, str]
     """`model_version` (NAME/3) and `policy_uri` of a registered policy."""
     weights_digest: str | None = None
-    """What the registry says of its weights."""
+    """Digest of its weights in the registry."""
 
     def check_weights(self, digest: str) -> None:
-        """Raises InputError where the weights are not those that were registered."""
+        """Refuse weights that are not those that were registered. Raises InputError."""
         if self.weights_digest not in (None, digest):
             raise InputError(
                 f"the weights at {self.facts['policy_uri']} are not those that were registered as "
@@ -36,13 +36,13 @@ def is_elsewhere(path: str) -> bool:
 
 
 def find_policy_source(run: Run, scratch: Path) -> PolicySource:
-    """Bring the policy of `model.path` to this machine; into `scratch`, where it lies in a bucket.
+    """Find the policy of `model.path`, and download it into `scratch` if it is in a bucket.
 
-    A reference to the registry (models:/NAME@champion) is followed now, to the version it stands for now. A run keeps
-    that version, because it looks only as long as it has no policy of its own.
+    A reference to the registry (models:/NAME@champion) is resolved once in a run's life: when its base policy is
+    committed.
 
     Raises:
-        InputError: there is none, or it cannot be had.
+        InputError: it does not exist, or cannot be read.
     """
     path = run.config.model.path
     if is_model_reference(path):

@@ -62,7 +62,7 @@ def parse_prompts(rows: list[Row], where: str, prefix: str) -> tuple[list[Prompt
         try:
             prompt = _parse(row, prompt_id)
             if prompt_id in seen:
-                raise ValueError(f"{id_column} {own!r} is that of row {seen[prompt_id]} already")
+                raise ValueError(f"{id_column} {own!r} is already used by row {seen[prompt_id]}")
         except (ValueError, RecursionError) as error:  # columns may be nested too deeply to be written again
             bad.append(BadRow(row.number, str(error), row.file))
         else:
@@ -89,7 +89,7 @@ def _parse(row: Row, prompt_id: str) -> Prompt:
     answer = _answer(others)
     for text in (prompt_id, answer or "", *_texts(content)):
         if not _is_unicode(text):
-            raise ValueError("holds half of a surrogate pair, which is no text")
+            raise ValueError("contains half of a surrogate pair, which is not valid text")
     metadata = json.dumps(others, default=str, sort_keys=True)
     return Prompt(row.number, prompt_id, content, answer, metadata, row.file)
 
@@ -102,12 +102,12 @@ def _content(value: Any) -> str | Messages:
             raise ValueError("prompt is empty")
         return value
     if not isinstance(value, list):
-        raise ValueError(f"prompt is neither text nor a list of messages but {type(value).__name__}")
+        raise ValueError(f"prompt must be text or a list of messages, not {type(value).__name__}")
     if not value:
         raise ValueError("prompt is empty")
     messages = tuple(_message(position, message) for position, message in enumerate(value, start=1))
     if messages[-1]["role"] == "assistant":
-        raise ValueError("the last message is the assistant's: there is nothing left to answer")
+        raise ValueError("the last message is the assistant's, so there is nothing to complete")
     return messages
 
 
@@ -116,7 +116,7 @@ def _message(position: int, value: Any) -> dict[str, str]:
         raise ValueError(f"message {position} is not an object but {type(value).__name__}")
     for key in ("role", "content"):
         if not isinstance(value.get(key), str):
-            raise ValueError(f"message {position} has no {key} that is text")
+            raise ValueError(f"message {position} has no text in {key}")
     if not value["content"].strip():
         raise ValueError(f"message {position} is empty")
     return {"role": value["role"], "content": value["content"]}

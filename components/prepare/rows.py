@@ -58,7 +58,7 @@ def parse_rows(data: bytes, where: str) -> tuple[list[Row], list[BadRow]]:
 
 
 def describe_bad(bad: list[BadRow]) -> str:
-    """The first ten in full, the rest as a number."""
+    """Describe the first ten in full, and count the rest."""
     shown = "; ".join(str(row) for row in bad[:_SHOWN])
     return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
 

@@ -1,4 +1,4 @@
-"""Where prompts come from: files, or the generators of reasoning-gym (`data.train: reasoning_gym:<name>`)."""
+"""Sources of prompts: files, or the generators of reasoning-gym (`data.train: reasoning_gym:<name>`)."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from components.store.files import is_directory
 
 PREFIX = "reasoning_gym:"
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
-"""What is read of a directory; a pattern chooses for itself."""
+"""Names that are read in a directory; a pattern chooses its own."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -68,12 +68,12 @@ class DataSource:
         return self.files[0].digest
 
     def listing(self) -> list[dict[str, str | int]]:
-        """Its files as JSON values."""
+        """Return its files as JSON values."""
         return [{"file": f.uri, "size": len(f.data), "sha256": f.digest} for f in self.files]
 
 
 def data_sources(config: RunConfig) -> list[DataSource]:
-    """Those that are in use: training prompts first."""
+    """Return the sources in use, training prompts first."""
     data = config.data
     texts = {"data.train": data.train}
     if data.eval is not None and data.eval_prompts:
@@ -82,23 +82,23 @@ def data_sources(config: RunConfig) -> list[DataSource]:
 
 
 def is_generated(source: str) -> bool:
-    """Whether a data source is a generator rather than a file."""
+    """Return whether a data source is a generator and not a file."""
     return source.startswith(PREFIX)
 
 
 def generator_seed(seed: int, key: str) -> int:
-    """From the run's seed and the source's configuration key: training and held-out prompts differ."""
+    """Derive a seed from the run's seed and the source's key, so that training and held-out prompts differ."""
     return derive_seed(seed, "generated", key)
 
 
 def source_digest(source: str, options: dict[str, Any], seed: int) -> str:
-    """Digest of what generated rows depend on. Raises InputError where reasoning-gym is not installed."""
+    """Return the digest of what generated rows depend on. Raises InputError where reasoning-gym is not installed."""
     library(source)
     return json_digest([source, options, seed, version("reasoning-gym")])
 
 
 def library(source: str) -> Any:
-    """The package reasoning-gym. Raises InputError where it is not installed."""
+    """Import the package reasoning-gym. Raises InputError where it is not installed."""
     try:
         import reasoning_gym
     except ImportError as error:
@@ -110,12 +110,12 @@ def library(source: str) -> Any:
 
 
 def is_selection(source: str) -> bool:
-    """Whether a source stands for the files that are there when it is looked at, and not for one file."""
+    """Return whether a source is a directory or pattern and not one file."""
     return source.endswith("/") or bool(_WILD.search(source)) or ("://" not in source and is_directory(Path(source)))
 
 
 def read_files(source: str, key: str) -> tuple[DataFile, ...]:
-    """Read what a source stands for, in the order of the names; empty files of a selection are passed over.
+    """Read the files of a source, sorted by name; empty files in a directory or pattern are skipped.
 
     Args:
         source: a path, `file:///path` or `s3://bucket/key`. `*`, `?` and `[...]` match inside one name of the path,
@@ -133,12 +133,15 @@ def read_files(source: str, key: str) -> tuple[DataFile, ...]:
     store = open_store(folder)
     files = tuple(DataFile(_name(store, name), store.read(name)) for name in _select(store, pattern))
     if not files:
-        raise InputError(f"{key}: {source} holds no data; it has no files {_wanted(pattern)} with anything in them")
+        raise InputError(f"{key}: {source} has no data: no file {_wanted(pattern)} that is not empty")
     return files
 
 
 def _split(source: str) -> tuple[str, list[str]]:
-    """The folder without wildcards, and the rest of the path as patterns of its names; none: every data file."""
+    """Split a source into the folder before the first wildcard and patterns for the names after it.
+
+    No patterns stand for every data file.
+    """
     scheme, separator, path = source.rpartition("://")
     names = path.split("/")
     wild = next((place for place, name in enumerate(names) if _WILD.search(name)), len(names))

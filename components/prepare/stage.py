@@ -1,16 +1,16 @@
-"""The prepare stage: makes a run of a configuration.
+"""The prepare stage: creates a run from a configuration.
 
 Everything is checked before anything is committed, so that a run whose configuration has a mistake can be
 started again under the same name once it is fixed. Then the policy is committed, `config.json` is created, and
-the prompts are committed; a killed stage goes on behind whichever of them it has left.
+the prompts are committed; a killed stage resumes after the last of these.
 
 Weights go into the run as they are stored. Where they are stored wider than `model.dtype`, the engine rounds
 them when it loads them while the trainer starts from what is stored, so behaviour policy and trainer differ by
 that rounding as they differ by the engine's arithmetic: the importance weights correct for it and the provenance
 check of the train stage measures it. Manifest facts name the stored type.
 
-What moves under a run is looked up once: a champion (models:/NAME@champion) when the policy is committed, the files
-of a directory or pattern when the prompts are. A run that is started again has both already.
+What may change later is resolved once: a champion (models:/NAME@champion) when the policy is committed, the files of a
+directory or pattern when the prompts are. A run that is started again has both already.
 """
 
 import json
@@ -43,14 +43,14 @@ DATA_FILES = "data_files.json"
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What the following tasks of the pipeline are given: the run, and its rollout shards as strings."""
+    """The run and its rollout shards as strings, for the next tasks of the pipeline."""
 
     run_uri: str
     shards: list[str]
 
 
 def run_stage(config: RunConfig) -> PrepareResult:
-    """Bring prompts, base policy and configuration into the run, or find that they are there.
+    """Commit prompts, base policy and configuration to the run, unless they are there already.
 
     Raises:
         InputError: the store cannot be written, the run was started with another configuration or other data,
@@ -144,7 +144,7 @@ def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[D
 
 
 def is_prepared(run: Run, data: dict[str, str]) -> bool:
-    """Whether nothing is left to do. Raises InputError where the run was made from other data."""
+    """Return whether everything is committed. Raises InputError where the run was made from other data."""
     policy = run.directory(run.layout.policy_commit(0)).manifest()
     if policy is None:
         return False
@@ -157,7 +157,7 @@ def _prompts_output(run: Run, data: dict[str, str], policy: Manifest) -> StageOu
 
 
 def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:
-    """The committed policy without its weights."""
+    """Copy the committed policy without its weights."""
     manifest = policies.require()
     for output in manifest.outputs:
         if not output.path.endswith(".safetensors"):
@@ -168,7 +168,7 @@ def _fetch_tokenizer(policies: OutputDirectory, into: Path) -> Path:
 
 
 def refuse_other_config(run: Run) -> None:
-    """Raises InputError where a key differs that something committed in the run depends on."""
+    """Refuse a configuration with another value of a key that committed outputs depend on. Raises InputError."""
     stored = _stored_config(run)
     if stored is None or stored == run.config:
         return
@@ -219,7 +219,7 @@ def data_digests(run: Run, sources: list[DataSource]) -> dict[str, str]:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with local paths spelled out, which stages in other directories can follow."""
+    """Return the configuration with absolute local paths, which stages in other directories can read."""
     data = config.data
     sections: dict[str, object] = {
         "data": data.model_copy(

@@ -78,7 +78,7 @@ class Series:
 def lines(
     title: str, series: Sequence[Series], x_label: str, boundaries: Sequence[float] = (), whole_steps: bool = True
 ) -> str:
-    """Lines over a common axis, with vertical rules at `boundaries`; few points get markers."""
+    """Draw lines over a common axis, with vertical rules at `boundaries`; few points get markers."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()
         for boundary in boundaries:
@@ -105,7 +105,7 @@ def lines(
 
 
 def time_bars(title: str, iterations: Sequence[int], parts: Sequence[dict[str, float]], shares: Sequence[float]) -> str:
-    """One bar per iteration, divided by what the seconds went into, with the compute share at its end."""
+    """Draw one bar per iteration, divided by what its seconds were spent on, with the compute share at its end."""
     with mpl.rc_context({**_STYLE, "axes.grid.axis": "x"}):
         figure, axes = _axes(2 * WIDTH, 0.9 + 0.32 * len(iterations))
         left = np.zeros(len(iterations))
@@ -127,7 +127,7 @@ def time_bars(title: str, iterations: Sequence[int], parts: Sequence[dict[str, f
 def length_histogram(
     title: str, lengths: Sequence[tuple[str, NDArray[np.int64]]], colours: Sequence[str] = ("slate", "blue")
 ) -> str:
-    """Distributions of completion lengths over common bins, as shares of the completions."""
+    """Draw distributions of completion lengths over common bins, as shares of the completions."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(2 * WIDTH, 2.6)
         longest = max(int(values.max()) for _, values in lengths)

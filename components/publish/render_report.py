@@ -30,7 +30,7 @@ _POINTS = 500
 
 
 def render_report(run: Run) -> str:
-    """The report of what is committed so far, as one HTML page without outside resources.
+    """Return the report of everything committed so far, as one HTML page without outside resources.
 
     Raises:
         InputError: prepare has not finished, or a committed file is missing or corrupted.
@@ -65,7 +65,7 @@ def render_report(run: Run) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Format seconds for people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -98,7 +98,7 @@ def _steps(results: RunResults) -> list[StepMetrics]:
 
 
 def _first_and_last(results: RunResults) -> list[RoundResult]:
-    """The rounds whose completions are compared: of held-out prompts, where there are any.
+    """Return the rounds whose completions are compared: those with held-out prompts, if there are any.
 
     Without them the last round, which evaluates, has none.
     """
@@ -155,7 +155,7 @@ def _series(label: str, points: Sequence[tuple[float, float]], colour: str, dash
 
 
 def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
-    """(what it says, chart) pairs over optimizer steps."""
+    """Return (caption, chart) pairs over optimizer steps."""
     steps = _steps(results)
     if not steps:
         return []

@@ -1,4 +1,4 @@
-"""Completions that are worth a look, from the first and the newest policy."""
+"""Example completions of the first and the newest policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

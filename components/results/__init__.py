@@ -1,4 +1,4 @@
-"""What a run has achieved so far, read from its committed outputs.
+"""Results of a run, read from its committed outputs.
 
 Works on unfinished runs: only what a manifest commits is looked at.
 """

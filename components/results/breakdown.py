@@ -1,4 +1,4 @@
-"""Held-out completions by what their prompts are about."""
+"""Held-out completions by the subject of their prompts."""
 
 import json
 from collections import defaultdict
@@ -35,13 +35,13 @@ class Breakdown:
 
 
 def subject_column(rows: pa.Table) -> str | None:
-    """The column of metadata that tells subjects apart: the first known one with more than one value."""
+    """Return the column of metadata that holds the subject: the first known one with more than one value."""
     metadata = [json.loads(text) for text in rows["metadata"].unique().to_pylist()]
     return next((name for name in SUBJECT_COLUMNS if len({str(m.get(name)) for m in metadata}) > 1), None)
 
 
 def breakdown(rows: pa.Table, evaluate: EvaluateSection, column: str | None) -> list[Breakdown]:
-    """One entry for all rows, then one for every value of a column of the prompts' metadata, by value.
+    """Return one entry for all rows, then one for every value of a column of the prompts' metadata, by value.
 
     Args:
         rows: as `read_completions` gives them.
@@ -96,7 +96,7 @@ def _majorities(rows: pa.Table, group: np.ndarray, passed: np.ndarray, ks: list[
 
 
 def _vote(text: str) -> str | None:
-    """The final answer without what spelling adds: white space, money, thousands commas."""
+    """Return the final answer without white space, currency signs and thousands commas."""
     answer = final_answer(text) or final_answer(text, "last")
     if answer is None:
         return None

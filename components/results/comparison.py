@@ -1,4 +1,4 @@
-"""What other graders say of the same completions."""
+"""Rewards of the same completions by other graders."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def compare(run: Run, round_: Round, rescored: str, examples: int) -> list[Comparison]:
-    """Committed rewards of a round against those of a re-scoring, per split.
+    """Compare the committed rewards of a round with those of a re-scoring, per split.
 
     Raises:
         InputError: the round's rewards are not complete, or a file is missing or corrupted.

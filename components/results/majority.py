@@ -1,4 +1,4 @@
-"""Whether the answer that most of k completions agree on is right."""
+"""The probability that the majority answer of k completions is right."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ _MOST_SUBSETS = 200
 
 
 def majority_at_k(answers: Sequence[str | None], passed: Sequence[bool], k: int, seed: int = 0) -> float:
-    """Chance that the most frequent final answer of k completions of one prompt passes (maj@k, arXiv 2203.11171).
+    """Return maj@k: the probability that the most frequent final answer of k completions of one prompt passes.
+
+    Source: arXiv 2203.11171.
 
     Ties are broken at random, and a completion without an answer has no vote. Exact, over all subsets of k
     completions, where there are at most 200 of them; else over 200 seeded draws.
@@ -41,7 +43,7 @@ def _vote(answers: list[str | None], share: dict[str, float]) -> float:
 
 
 def _shares(answers: Sequence[str | None], passed: Sequence[bool]) -> dict[str, float]:
-    """Final answer -> share of the completions with it that pass."""
+    """Return final answer -> share of the completions with it that pass."""
     counts: Counter[str] = Counter()
     passes: Counter[str] = Counter()
     for answer, right in zip(answers, passed, strict=True):

@@ -1,4 +1,4 @@
-"""One sampling of a policy: what its completions earned."""
+"""Results of a round: the completions of one policy and their rewards."""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class SplitResult:
 
     @property
     def failed_share(self) -> float:
-        """Share of completions whose grading timed out, raised or returned no finite number."""
+        """Share of completions whose grading timed out, raised or did not return a finite number."""
         return 1.0 - self.status["ok"] / self.completions
 
 
@@ -86,7 +86,7 @@ class RoundResult:
 
 
 def read_round(run: Run, round_: Round) -> RoundResult | None:
-    """What a round came to; None until the rewards of all its shards are committed.
+    """Return the results of a round, None until the rewards of all its shards are committed.
 
     Raises:
         InputError: a committed file is missing or corrupted.
@@ -111,10 +111,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
 
 
 def evaluation_of(run: Run, version: int) -> RoundResult | None:
-    """The round that sampled held-out prompts from a policy: an iteration, or an evaluation of its own.
-
-    None where there is neither yet.
-    """
+    """Return the iteration or evaluation that sampled held-out prompts from a policy, None if there is none."""
     for round_ in (*run.iterations_sampling(version), Round.evaluation(version)):
         result = read_round(run, round_)
         if result and result.eval:
@@ -123,7 +120,7 @@ def evaluation_of(run: Run, version: int) -> RoundResult | None:
 
 
 def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
-    """What an evaluation of this run measured: equal digests mean comparable scores.
+    """Return the digest of what an evaluation measures: equal digests mean comparable scores.
 
     Covers the held-out prompts with their answers, the graders, their code included, the sampling and the
     threshold of a pass; not the number of samples, which only changes the noise.

@@ -76,7 +76,7 @@ class RunResults:
 
 
 def run_started(run: Run) -> tuple[datetime, datetime]:
-    """When prepare began, its process included, and when it was done.
+    """Return when the process of prepare started, and when it committed.
 
     Raises:
         InputError: prepare has not finished.
@@ -86,7 +86,7 @@ def run_started(run: Run) -> tuple[datetime, datetime]:
 
 
 def read_iteration(run: Run, number: int) -> IterationResult | None:
-    """None until the iteration's rewards are committed.
+    """Return the results of an iteration, None until its rewards are committed.
 
     Raises:
         InputError: a committed file is missing or corrupted.
@@ -111,7 +111,7 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
 
 
 def read_run(run: Run) -> RunResults:
-    """Everything that is committed so far.
+    """Return the results of everything that is committed so far.
 
     Raises:
         InputError: prepare has not finished, or a committed file is missing or corrupted.

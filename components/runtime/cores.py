@@ -8,7 +8,7 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores(cpu_max: Path = _CPU_MAX) -> int:
-    """Cores this process may run on, and no more than a container's CPU limit allows, rounded up.
+    """Return the cores that this process may run on, at most a container's CPU limit, rounded up.
 
     A pod with a limit of 2 CPUs sees every core of its node.
 

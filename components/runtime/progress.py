@@ -17,7 +17,7 @@ _EVENT_EVERY_SECONDS = 0.25
 
 
 def emit(kind: str, **fields: object) -> bool:
-    """Send an event to the runner that started this process; False where none listens."""
+    """Send an event to the runner that started this process; return False without one."""
     if not os.environ.get(EVENTS_VARIABLE):
         return False
     print(json.dumps({"rapid": kind, **fields}), flush=True)
@@ -25,7 +25,7 @@ def emit(kind: str, **fields: object) -> bool:
 
 
 def note(text: str) -> None:
-    """One line for whoever watches."""
+    """Show one line to the person or runner that watches."""
     if not emit("note", text=text):
         print(text, file=sys.stderr, flush=True)
 

@@ -8,7 +8,7 @@ from components.contract.errors import InputError
 
 
 class ObjectMissing(InputError):
-    """There is no object under that key."""
+    """The object does not exist."""
 
 
 class ObjectExists(Exception):
@@ -33,7 +33,7 @@ class Store(ABC):
 
     @abstractmethod
     def read(self, key: str) -> bytes:
-        """The object's bytes. Raises ObjectMissing."""
+        """Return the object's bytes. Raises ObjectMissing."""
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -56,24 +56,24 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> list[ObjectInfo]:
-        """All objects below the directory `prefix`, sorted by key."""
+        """Return all objects below the directory `prefix`, sorted by key."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object; a missing one is no error."""
+        """Remove an object; a missing one is not an error."""
 
     @abstractmethod
     def local_path(self, key: str) -> Path | None:
-        """Where the object or directory lies on this machine's file system; None where it does not."""
+        """Return the path of the object or directory on this machine, None for a remote store."""
 
     def locate(self, key: str) -> str:
-        """The object's URI, for messages, manifests and other programs."""
+        """Return the object's URI, for messages, manifests and other programs."""
         return f"{self.uri.removesuffix('/')}/{key}"
 
     def check_reachable(self, prefix: str) -> None:
-        """Raise InputError where the store can be seen not to take writes below `prefix`; writes nothing itself.
+        """Raise InputError where the store is unreachable or evidently not writable below `prefix`; write nothing.
 
-        Rights that a store tells only when it is written to are left to `check_writable`.
+        Rights that only a write can show are left to `check_writable`.
         """
         self.list(prefix)
 

@@ -30,7 +30,7 @@ class OutputDirectory:
         return self.store.locate(self.key)
 
     def manifest(self) -> Manifest | None:
-        """The committed manifest; None while the directory is not done."""
+        """Return the manifest, None while the directory is not committed."""
         try:
             data = self.store.read(manifest_key(self.key))
         except ObjectMissing:
@@ -38,19 +38,19 @@ class OutputDirectory:
         return Manifest.from_json(data, self.store.locate(manifest_key(self.key)))
 
     def require(self) -> Manifest:
-        """The manifest of a directory that has to be done. Raises InputError where it is not."""
+        """Return the manifest. Raises InputError while the directory is not committed."""
         manifest = self.manifest()
         if manifest is None:
             raise InputError(f"{self.uri} has no manifest: the stage that writes it has not finished")
         return manifest
 
     def has_policy(self) -> bool:
-        """Whether a policy is committed here (a train stage that stopped early commits none)."""
+        """Return whether a policy is committed here; a train stage that found the target reached commits none."""
         manifest = self.manifest()
         return manifest is not None and manifest.holds_policy
 
     def read(self, path: str, manifest: Manifest | None = None) -> bytes:
-        """A committed file's bytes. Raises InputError when they are not what was committed."""
+        """Return a committed file's bytes. Raises InputError where they differ from what was committed."""
         output = _find(manifest or self.require(), path, self.uri)
         with self._named(path):
             data = self.store.read(f"{self.key}/{path}")
@@ -58,10 +58,10 @@ class OutputDirectory:
         return data
 
     def fetch(self, into: Path, below: str = "") -> Path:
-        """Bring the committed files below the sub-directory `below` onto this machine and verify them.
+        """Download the committed files below the sub-directory `below` and verify them.
 
-        Returns the directory that holds them: the store's own where it is local (nothing is copied),
-        else `into`.
+        Returns:
+            The directory that holds them: the store's own where it is local (nothing is copied), else `into`.
         """
         prefix = f"{below}/" if below else ""
         local = self.store.local_path(f"{self.key}/{below}" if below else self.key)
@@ -80,7 +80,7 @@ class OutputDirectory:
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
-        """Say of a missing file that it should be there."""
+        """Name a missing file and the manifest that names it."""
         try:
             yield
         except ObjectMissing:

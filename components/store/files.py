@@ -1,4 +1,4 @@
-"""What goes wrong with files, said in one line."""
+"""One-line messages for errors of the file system."""
 
 import errno
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from components.contract.errors import InputError
 from components.store.base import ObjectMissing
 
 TEMPORARY = ".tmp-"
-"""How the name of a file that is still being written begins."""
+"""Prefix of the names of files that are still being written."""
 
 
 @contextmanager
@@ -36,13 +36,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a directory is there. Raises InputError where that cannot be seen, as below one that is closed."""
+    """Return whether a directory exists. Raises InputError where that cannot be seen, as in one without access."""
     with reading(path):
         return path.is_dir()
 
 
 def _reason(error: OSError, path: Path) -> str:
-    """The system's words, with the name they are about where that is another than `path`."""
+    """Return the system's message, with the file's name if it is not `path`."""
     about = str(error.filename or "")
     if not about or about == str(path) or TEMPORARY in about:
         return error.strerror or str(error)

@@ -76,7 +76,7 @@ class LocalStore(Store):
         path = self._path(prefix)
         there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
         if not there.is_dir():
-            raise InputError(f"cannot write {path}: {there} is no directory")
+            raise InputError(f"cannot write {path}: {there} is not a directory")
         if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
             raise InputError(f"cannot write {path}: {there} is not writable")
 
@@ -93,7 +93,7 @@ class LocalStore(Store):
 
 @contextmanager
 def _staged(path: Path, source: bytes | Path) -> Iterator[Path]:
-    """A flushed temporary file beside its final place, gone afterwards unless it was renamed."""
+    """Write a temporary file beside its final place and flush it; it is removed afterwards unless it was renamed."""
     _make_directory(path.parent)
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     temporary = Path(name)

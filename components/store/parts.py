@@ -30,7 +30,7 @@ class PartWriter:
         self._count = 0
 
     def resume(self) -> list[pa.Table]:
-        """Parts that an earlier, killed process left whole; parts of other work are deleted.
+        """Return the whole parts that a killed process left; delete parts made from other inputs or settings.
 
         A part is written atomically and its content is checked, so one that exists and reads is whole.
 
@@ -67,7 +67,7 @@ class PartWriter:
         self._count += 1
 
     def _left(self, index: int) -> pa.Table | None:
-        """The part of that number if it is there, whole and of this work."""
+        """Return the part of that number if it exists, is whole and has this output's metadata."""
         key = f"{self.output.key}/{part_name(index)}"
         where = self.output.store.locate(key)
         try:

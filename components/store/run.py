@@ -16,7 +16,7 @@ from components.store.schemes import open_store
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage after prepare starts from."""
+    """The store, layout and configuration of a run."""
 
     store: Store
     layout: RunLayout
@@ -40,24 +40,24 @@ class Run:
         """Return the directory `key` for a stage to write, with this run's settings for it.
 
         Args:
-            inputs: name -> digest of what is written is made from.
+            inputs: name -> digest of everything the output is made from.
         """
         digest, number = stage_digest(self.config, stage), round_.number if round_ else None
         return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard)
 
     def policy_version(self) -> int:
-        """Version of the newest committed policy; 0 is the base policy."""
+        """Return the version of the newest committed policy; 0 is the base policy."""
         version = 0
         while self.directory(self.layout.policy_commit(version + 1)).has_policy():
             version += 1
         return version
 
     def sampled_policy(self, round_: Round) -> int:
-        """Version of the policy that a round samples."""
+        """Return the version of the policy that a round samples."""
         return round_.policy_version(self.config.loop.staleness)
 
     def iterations_sampling(self, version: int) -> list[Round]:
-        """Iterations that sample a policy: one, and of pipelined iterations also the second samples policy 0."""
+        """Return the iterations that sample a policy: one, or the first two for policy 0 of a pipelined run."""
         last = Round.iteration(version + 1 + self.config.loop.staleness)
         return [
             round_
@@ -66,7 +66,7 @@ class Run:
         ]
 
     def final_round(self) -> Round:
-        """The round whose held-out rows evaluate the newest policy.
+        """Return the round whose held-out prompts evaluate the newest policy.
 
         An iteration that has sampled that policy already (it stopped at the target, or the run was shortened)
         serves; otherwise an evaluation round of its own.
@@ -79,7 +79,7 @@ class Run:
         return Round.evaluation(version)
 
     def published(self) -> bool:
-        """Whether every iteration is done and the report is that of the newest policy."""
+        """Return whether every iteration is committed and the report is that of the newest policy."""
         report = self.directory(self.layout.report).manifest()
         version = self.policy_version()
         if report is None or report.facts["policy_version"] != version:
@@ -88,17 +88,17 @@ class Run:
         return version >= self.config.loop.iterations or stopped
 
     def round(self, text: str) -> Round:
-        """A round as it travels between pipeline tasks; `final` stands for `final_round()`."""
+        """Parse a round as pipeline tasks pass it on; `final` stands for `final_round()`."""
         return self.final_round() if text == "final" else Round.parse(text)
 
 
 def run_uri(store: Store, run: str) -> str:
-    """The string that travels between pipeline tasks."""
+    """Return the URI of a run, which pipeline tasks pass on."""
     return store.locate(f"{RUNS}/{run}")
 
 
 def split_run_uri(uri: str) -> tuple[Store, RunLayout]:
-    """Raises InputError where the URI does not end in `runs/<name>`."""
+    """Return the store and layout of a run. Raises InputError where the URI does not end in `runs/<name>`."""
     head, _, run = uri.rstrip("/").rpartition("/")
     root, _, folder = head.rpartition("/")
     if folder != RUNS or not run:

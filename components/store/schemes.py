@@ -1,4 +1,4 @@
-"""From a URI to a store."""
+"""Stores by the scheme of their URI."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def open_store(uri: str) -> Store:
 
 
 def bucket_and_prefix(uri: str) -> tuple[str, str]:
-    """The parts of `s3://bucket/prefix`. Raises InputError where the first is no name of a bucket."""
+    """Split `s3://bucket/prefix`. Raises InputError where the bucket's name is not valid."""
     # Taken apart by hand: in a key, unlike in other URIs, `%`, `?` and `#` are letters like any other.
     bucket, _, prefix = uri.partition("://")[2].partition("/")
     if not _BUCKET.match(bucket):

@@ -1,4 +1,4 @@
-"""MLflow as a view of a run that is derived from its committed outputs, so it can be sent late, or again."""
+"""MLflow as a view of a run: derived from its committed outputs, so that it can be sent late or again."""
 
 from components.tracking.models import register
 from components.tracking.registered_policy import RegisteredPolicy, find_policy

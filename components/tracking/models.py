@@ -31,8 +31,8 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
     is a person's decision. Without a champion a policy that was evaluated becomes it.
 
     Returns:
-        What was registered, which is also remembered in the run. None, with a note, when the server could not
-        be reached; no exception leaves this function.
+        The registration, which is stored in the run too. None, with a note, when the server could not be reached: this
+        function raises no exception.
     """
     with report_failure(run, f"policy {version}"):
         session = Session(run)
@@ -104,13 +104,13 @@ def _create(session: Session, name: str, version: int, policy: Manifest, scores:
 
 
 def _base_version(run: Run) -> dict[str, str]:
-    """The model version the run started from, where that is one."""
+    """Return the tag for the model version that the run started from, if it did."""
     facts = run.directory(run.layout.policy_commit(0)).require().facts
     return {"rapid.base_version": str(facts["model_version"])} if "model_version" in facts else {}
 
 
 def _source(session: Session, version: int, uri: str) -> str:
-    """The policy's URI, or an artifact that names it.
+    """Return the policy's URI, or an artifact that names it.
 
     A tracking server refuses sources that are paths of a file system, unless they are artifacts of the run;
     the policy then goes by its tag `rapid.policy_uri`.
@@ -147,7 +147,7 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
 
 
 def _champion_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
-    """The champion's pass@1 by the same measure, None where there is none, and where it was taken."""
+    """Return the champion's pass@1 by the same measure (or None), and a remark on where it was measured."""
     base = run.directory(run.layout.policy_commit(0)).require()
     if champion.get("rapid.weights_digest") == base.facts["weights_digest"]:
         # Preferred to the stored score, which is the one it won with and so rather too high.

@@ -7,7 +7,7 @@ Three prefixes, each with its own meaning of `step`:
 - `step/`: the optimizer step since the base policy;
 - `clock/`: whole wall-clock seconds since prepare began.
 
-Time stamps are those of the run, not of sending, so that a point that is sent twice is the same point.
+Time stamps are those of the run and not of sending, so that a point that is sent twice stays one point.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which policy a reference to the model registry stands for."""
+"""The policy behind a reference to the model registry."""
 
 from dataclasses import dataclass
 

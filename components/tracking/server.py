@@ -1,4 +1,4 @@
-"""Which tracking server a run is sent to, and how to talk to it without holding the training up."""
+"""The tracking server of a run, and a client that never delays training for long."""
 
 import logging
 import os
@@ -39,19 +39,19 @@ def tracking_uri(run: Run) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """A URI, or a message that quotes URIs, without user names, passwords and query strings."""
+    """Return a URI, or a message that quotes URIs, without user names, passwords and query strings."""
     return re.sub(r"(://[^\s?]*)\?\S*", r"\1", re.sub(r"://(?!/)\S*@", "://", text))
 
 
 def reason(error: Exception) -> str:
-    """The first line of what went wrong, fit to be shown."""
+    """Return the first line of an error, without credentials."""
     lines = str(error).strip().splitlines() or [""]
     # Cleaned before it is cut, because a URI that lost its end no longer shows where its password ends.
     return f"{type(error).__name__}: {without_credentials(lines[0])[:160]}"
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client that gives up within seconds. Raises whatever MLflow raises, ImportError without MLflow."""
+    """Return a client that gives up within seconds. Raises whatever MLflow raises, ImportError without MLflow."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     # MlflowClient rather than the fluent functions, which look for git, notebooks and system metrics.
@@ -71,7 +71,7 @@ def is_http(uri: str) -> bool:
 
 
 def artifact_location(uri: str) -> str | None:
-    """Where a new experiment keeps its artifacts: beside an SQLite file; None leaves it to the server."""
+    """Return where a new experiment keeps its artifacts: beside an SQLite file, None to leave it to the server."""
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / ARTIFACTS).as_uri()

@@ -1,4 +1,4 @@
-"""The tracking run of a fine-tune: found, or made."""
+"""The MLflow run of a fine-tune: found or created."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _PARAMETER_CHARACTERS = 500
 
 
 def remembered(run: Run) -> TrackingState | None:
-    """What was sent to the server that is used now; None where that is another than before."""
+    """Return what was sent to the server in use, None if another server was used before."""
     state = read_state(run)
     injected = os.environ.get("MLFLOW_RUN_ID")
     if state is None or state.uri != without_credentials(tracking_uri(run)):
@@ -68,7 +68,7 @@ class Session:
             raise
 
     def _begin(self) -> TrackingState:
-        """Find the run on the server, or make it. Of several processes that make one at once, one wins."""
+        """Find the run on the server, or create it. Of several processes that create one at once, one wins."""
         uri = without_credentials(self.uri)
         if injected := os.environ.get("MLFLOW_RUN_ID"):
             return write_state(self.run, TrackingState(uri=uri, run_id=injected, injected=True))
@@ -166,7 +166,7 @@ class Session:
 
 @contextmanager
 def report_failure(run: Run, what: str) -> Iterator[None]:
-    """Whatever goes wrong with the tracking server becomes a note: training never fails for it."""
+    """Turn every error of the tracking server into a note, so that training never fails because of it."""
     try:
         yield
     except ImportError as error:

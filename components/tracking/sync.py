@@ -1,4 +1,4 @@
-"""Send what is committed and was not yet sent."""
+"""Sending of what is committed and was not yet sent."""
 
 from components.contract.digests import bytes_digest
 from components.contract.layout import Round
@@ -18,7 +18,7 @@ def sync(run: Run) -> bool:
 
     Returns:
         Whether the server now has everything (always, where tracking is switched off). False comes with a
-        note that says why; no exception leaves this function.
+        note that says why; this function raises no exception.
     """
     if not run.config.tracking.enabled:
         return True

@@ -20,13 +20,8 @@ def report_command(
 
         rapid report small --output small.html
     """
-<<<<<<< HEAD:pipelines/cli/report_command.py
     stored = find_stored_run(run, store)
     from components.publish.render_report import render_report
-=======
-    found = find_run(run, store)
-    from components.publish.render_report import render_report
->>>>>>> 4b3652a (Name modules of prepare, results, store, tracking and publish by their content):pipelines/cli/report.py
 
     path = output or Path(f"{stored.layout.run}.html")
     html = render_report(stored)

@@ -91,7 +91,7 @@ def test_what_keeps_a_run_from_starting_is_said_at_once_with_status_2(config: Pa
         f"error data.train {config.parent}/none.jsonl does not exist; create it, or give another: data.train=PATH",
         "error reward.graders reward.graders cannot be loaded: no_such_module:grade: ModuleNotFoundError: "
         "No module named 'no_such_module'",
-        f"error store cannot write {config.parent}/store/runs/small: {config.parent}/store is no directory",
+        f"error store cannot write {config.parent}/store/runs/small: {config.parent}/store is not a directory",
     ]
     assert "4 errors: the run could not start; nothing was started or written" in done.output
 

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 # rename, link and removal, so that a child dies at exactly one point: the n-th event of a kind with a path.
 SCRIPT = """
 import json, os, signal, sys
-import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, components.publish.render_report
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
+import components.publish.render_report
 from components.publish.__main__ import main
 
 def kill_at(kind, name, times):

@@ -173,10 +173,10 @@ def test_a_place_that_cannot_be_written_is_seen_without_writing(tmp_path: Path) 
     store.check_reachable("runs/demo")
     assert not (tmp_path / "store").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot write .*/file/runs/demo: .*/file is no directory"):
+    with pytest.raises(InputError, match=r"cannot write .*/file/runs/demo: .*/file is not a directory"):
         LocalStore(tmp_path / "file").check_reachable("runs/demo")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
-    with pytest.raises(InputError, match=r"link is no directory"):
+    with pytest.raises(InputError, match=r"link is not a directory"):
         LocalStore(tmp_path / "link").check_reachable("runs/demo")
     tmp_path.chmod(0o555)
     with without_rights(), pytest.raises(InputError, match=r"cannot write .*/store/runs/demo: .* is not writable"):

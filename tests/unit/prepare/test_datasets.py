@@ -39,7 +39,7 @@ def test_math_rows_with_and_without_an_answer_column():
 
 def test_a_math_row_without_any_answer_is_a_bad_row():
     _, bad = parse({"problem": "p", "solution": "see above"})
-    assert bad == [BadRow(1, "there is neither an answer nor a solution with a \\boxed one")]
+    assert bad == [BadRow(1, "neither an answer nor a solution with a \\boxed answer")]
 
 
 def test_minif2f_rows_ask_for_the_whole_theorem():

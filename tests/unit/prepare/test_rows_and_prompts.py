@@ -80,9 +80,9 @@ def test_rows_keep_their_number_and_bad_ones_their_reason(tmp_path):
         3: "not JSON (Expecting property name enclosed in double quotes)",
         4: "not an object but list",
         5: "prompt is empty",
-        6: "prompt is neither text nor a list of messages but int",
+        6: "prompt must be text or a list of messages, not int",
         7: "prompt is missing",
-        8: "holds half of a surrogate pair, which is no text",
+        8: "contains half of a surrogate pair, which is not valid text",
     }
 
 
@@ -91,13 +91,13 @@ def test_rows_keep_their_number_and_bad_ones_their_reason(tmp_path):
     [
         ([], "prompt is empty"),
         (["hi"], "message 1 is not an object but str"),
-        ([{"role": "user"}], "message 1 has no content that is text"),
-        ([{"content": "hi"}], "message 1 has no role that is text"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 has no content that is text"),
+        ([{"role": "user"}], "message 1 has no text in content"),
+        ([{"content": "hi"}], "message 1 has no text in role"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 has no text in content"),
         ([{"role": "user", "content": " "}], "message 1 is empty"),
         (
             [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}],
-            "the last message is the assistant's: there is nothing left to answer",
+            "the last message is the assistant's, so there is nothing to complete",
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_repeated_id_is_a_bad_row(tmp_path):
     path = write_lines(tmp_path / "data.jsonl", *({"prompt": "a", "id": i} for i in ("1", 2, 1)))
     prompts, bad = parse(path)
     assert [p.prompt_id for p in prompts] == ["1", "2"]
-    assert bad == [BadRow(3, "id '1' is that of row 1 already")]
+    assert bad == [BadRow(3, "id '1' is already used by row 1")]
 
 
 def test_no_prompt_column(tmp_path):
