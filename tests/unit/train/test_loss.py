@@ -240,7 +240,7 @@ SNAPSHOT = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SNAPSHOT)
 def test_five_steps_as_pinned(make_trajectories: Make, name: str) -> None:
     """Loss and gradient norm of five AdamW steps over two mini-batches of a seeded policy, float32 on CPU."""
     data, model, terms = make_trajectories(), tiny_model(0), terms_of(name)
