@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def _code_version() -> str:
-    """The installed version, and the commit where this is a git checkout (changes on top of it are not seen)."""
+    """Return the installed version, with the commit in a git checkout; uncommitted changes do not show."""
     try:
         installed = version("rapid-rl")
     except PackageNotFoundError:

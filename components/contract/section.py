@@ -23,10 +23,11 @@ class Affects:
 
 
 def affects(*stages: StageName) -> Affects:
-    """Mark an option, or a whole section: `seed: Annotated[int, affects("prepare", "train")] = 0`.
+    """Mark an option, or a whole section, with the stages whose outputs depend on it.
 
-    `affects()` marks an option that may change between two starts of a run without invalidating committed outputs:
-    speed, memory, tolerated errors. Data files are marked so too: their content is an input that manifests name.
+    Written `seed: Annotated[int, affects("prepare", "train")] = 0`. Without stages it marks an option that may change
+    between two starts of a run without invalidating committed outputs: speed, memory, tolerated errors. Data files are
+    marked so too: their content is an input that manifests name.
     """
     return Affects(stages)
 

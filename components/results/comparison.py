@@ -1,6 +1,7 @@
 """Rewards of the same completions by other graders."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,7 @@ def _of_split(run: Run, round_: Round, split: str, before: pa.Table, after: pa.T
     )
 
 
-def _example(row: dict, before: float) -> Changed:
+def _example(row: dict[str, Any], before: float) -> Changed:
     return Changed(
         row["group_id"], row["sample_index"], row["text"], row["answer"], before, row["reward"], row["detail"]
     )

@@ -1,0 +1,1 @@
+"""Train stage: importance-weighted updates of the policy on the completions of one iteration."""

@@ -128,7 +128,7 @@ def accumulate_gradient(
             micro_advantage_N = advantage_N[rows]
         share, at_bound_T = _token_terms(logprobs_T, slice(None), micro, micro_advantage_N, scales, terms)
         share = share + _kl_and_entropy(logprobs_T, entropy_T, micro, scales, terms)
-        (share * factor).backward()  # type: ignore[no-untyped-call]
+        (share * factor).backward()
         if counts:
             loss += share.detach()
             log_ratio_N[rows] = ratio_N

@@ -33,7 +33,7 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
         from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.modeling_layers import GradientCheckpointingLayer
         from transformers.utils import logging
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     dtype = getattr(torch, section.compute_dtype) if section.lora else torch.float32
     try:
         config = _without_dropout(AutoConfig.from_pretrained(directory, local_files_only=True))
@@ -173,7 +173,7 @@ def export_policy(
 
     dtype = getattr(torch, section.dtype)
     with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        skeleton = AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(incoming, local_files_only=True), dtype=dtype
         )
     tensors = {

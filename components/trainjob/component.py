@@ -22,8 +22,7 @@ def train_job(
     deadline_minutes: int,
     metrics: dsl.Output[dsl.Metrics],
 ) -> int:
-    """Take one iteration's mini-batch steps on other nodes; returns how many iterations remain, 0 once the target is
-    reached.
+    """Take one iteration's updates on other nodes; return how many iterations remain, 0 once the target is reached.
 
     Args:
         rewards: the reward stages' answers; they order the tasks and name the inputs in the KFP graph.

@@ -47,7 +47,7 @@ class Job:
     task: str
 
 
-class _BoundedClient(client.ApiClient):
+class _BoundedClient(client.ApiClient):  # type: ignore[misc]  # it has no types
     """Client whose requests all have a time limit, those of the SDK too, which sets none."""
 
     def __init__(self, configuration: client.Configuration, timeout: tuple[float, float]) -> None:

@@ -48,7 +48,7 @@ class Connection:
 
     @property
     def is_given(self) -> bool:
-        """True if a cluster is configured."""
+        """Whether a cluster is configured."""
         return bool(self.endpoint) or _in_cluster() or any(path.is_file() for path in _kubeconfigs())
 
     @property
@@ -105,12 +105,12 @@ class Connection:
 
     def _locate(self, config: "Configuration") -> str:
         if self.endpoint:
-            config.host = _checked(self.endpoint)
-            return config.host
+            config.host = host = _checked(self.endpoint)
+            return host
         installed = kfp_namespace()
         if _in_cluster():
-            config.host = f"http://{_SERVICE}.{installed}.svc.cluster.local:8888"
-            return config.host
+            config.host = host = f"http://{_SERVICE}.{installed}.svc.cluster.local:8888"
+            return host
         if not any(path.is_file() for path in _kubeconfigs()):
             raise InputError(f"no address of Kubeflow Pipelines: give --endpoint, set {ENDPOINT}, or configure kubectl")
         server = _through_kubernetes(config)

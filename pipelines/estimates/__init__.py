@@ -1,4 +1,4 @@
-"""Estimates of a run's work, memory and storage, from its configuration and its model's config.json.
+"""What a run takes, worked out from its configuration and its model's config.json: formulas that start nothing.
 
 Token counts are counts, sizes are bytes.
 """

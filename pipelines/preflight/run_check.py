@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preflight:
-    """The results of the checks of a run."""
+    """What the checks found out about a run."""
 
     model: ModelCheck
     data: DataCheck

@@ -16,6 +16,7 @@ REMAINING = (
     "components/store/",
     "components/tracking/",
     "components/train/",
+    "pipelines/",
     "tests/integration/pipelines/",
     "tests/integration/prepare/",
     "tests/integration/store/",

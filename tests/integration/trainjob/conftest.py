@@ -27,5 +27,5 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def acting(server: Server) -> Acting:
-    """`with acting(act)`: `act(state)` plays the cluster meanwhile."""
+    """A context manager, given a function of the state that plays the cluster meanwhile."""
     return lambda act: played(server.state, act)
