@@ -36,7 +36,7 @@ _IMAGE_OF: dict[StageName, str] = {"prepare": "base", "publish": "base"}
 
 
 class ClusterConfig(Section):
-    """Where the stages run and with which resources; nothing here changes what is learned.
+    """Resources, nodes and images of the stages; nothing here changes what is learned.
 
     Settings that a stage's section omits have the defaults of `device`. Every setting that KFP can take at run time is
     the default of a parameter of the compiled pipeline (`parameters`); the others are compiled into it.

@@ -48,7 +48,7 @@ class Connection:
 
     @property
     def is_given(self) -> bool:
-        """Whether a cluster is configured."""
+        """True if a cluster is configured."""
         return bool(self.endpoint) or _in_cluster() or any(path.is_file() for path in _kubeconfigs())
 
     @property

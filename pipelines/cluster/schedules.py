@@ -24,7 +24,7 @@ class Recurrence:
     trigger: kfp.V2beta1Trigger
     max_concurrency: int
     catch_up: bool
-    """Whether every start that was missed, while paused or because runs took longer, is made up for."""
+    """Make up for every start that was missed while paused or because runs took longer."""
 
 
 def create_schedule(

@@ -16,7 +16,7 @@ from pipelines.cluster.task_details import TaskDetails
 
 POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0
-"""How long to wait for a server that does not respond."""
+"""Limit of the wait for a server that does not respond."""
 
 _STARTED = ("RUNNING", "SUCCEEDED", "FAILED")
 

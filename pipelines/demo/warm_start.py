@@ -17,7 +17,7 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class WarmStart:
-    """How a policy is trained, with AdamW and a one-cycle schedule.
+    """Settings of a supervised training with AdamW and a one-cycle schedule.
 
     Attributes:
         steps: optimizer steps.

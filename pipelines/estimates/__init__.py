@@ -1,4 +1,4 @@
-"""What a run takes, worked out from its configuration and its model's config.json: formulas that start nothing.
+"""Estimates of a run's work, memory and storage, from its configuration and its model's config.json.
 
 Token counts are counts, sizes are bytes.
 """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What the checks found out about a run."""
+    """The results of the checks of a run."""
 
     model: ModelCheck
     data: DataCheck

@@ -16,7 +16,6 @@ REMAINING = (
     "components/store/",
     "components/tracking/",
     "components/train/",
-    "pipelines/",
     "tests/integration/pipelines/",
     "tests/integration/prepare/",
     "tests/integration/store/",
