@@ -27,7 +27,7 @@ PIP = (sys.executable, "-m", "pip")
 def main(arguments: list[str]) -> None:
     uv = FOLDER / "bin/uv"
     if not uv.exists():
-        quiet = ("--quiet", "--disable-pip-version-check", "--root-user-action=ignore")
+        quiet = ("-qq", "--disable-pip-version-check", "--root-user-action=ignore")
         subprocess.run([*PIP, "install", *quiet, f"--target={FOLDER}", f"uv=={VERSION}"], check=True)
     os.execve(uv, [str(uv), *arguments], {**sources(), **os.environ})
 
