@@ -4,10 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-from pydantic import ValidationError
-
 from components.contract.config import RunSection
-from components.contract.errors import InputError, explain_validation
+from components.contract.errors import InputError
 from components.contract.section import StageName
 
 MANIFEST = "manifest.json"
@@ -79,10 +77,7 @@ class RunLayout:
     run: str
 
     def __post_init__(self) -> None:
-        try:
-            RunSection(name=self.run)
-        except ValidationError as error:
-            raise explain_validation(error, "run") from None
+        RunSection.parse({"name": self.run}, "run")
 
     @property
     def root(self) -> str:

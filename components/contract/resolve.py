@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from components.contract.config import RunConfig
-from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section, known_keys, section_of
+from components.contract.errors import InputError
+from components.contract.section import Section, section_of
 from components.contract.version import CONTRACT_VERSION, require_version
 from components.contract.yaml_text import load_yaml
 
@@ -45,10 +43,7 @@ def parse_config(text: str, overrides: Iterable[str] = (), what: str = "configur
 
 def validate_config(tree: Mapping[str, Any], what: str = "configuration") -> RunConfig:
     """Validate a mapping; errors as in `load_config`."""
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise explain_validation(error, what, known_keys(RunConfig)) from None
+    return RunConfig.parse(tree, what)
 
 
 def config_json(config: RunConfig) -> str:

@@ -3,9 +3,11 @@
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from components.contract.errors import explain_validation
 
 StageName = Literal["prepare", "rollout", "reward", "train", "publish"]
 
@@ -41,6 +43,18 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
     shorthand: ClassVar[str | None] = None
+
+    @classmethod
+    def parse(cls, tree: Any, what: str) -> Self:
+        """Validate a mapping.
+
+        Raises:
+            InputError: a key is unknown or its value invalid; the message begins with `what`.
+        """
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise explain_validation(error, what, known_keys(cls)) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ import json
 import re
 import textwrap
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -23,6 +24,20 @@ class _Constructor(SafeConstructor):
 
 _Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse a file of one YAML or JSON document.
+
+    Raises:
+        InputError: the file cannot be read, or is neither.
+    """
+    try:
+        return load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}") from None
 
 
 def load_yaml(text: str, what: str) -> Any:

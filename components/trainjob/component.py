@@ -41,7 +41,7 @@ def train_job(
     """
     from components.runtime.guard import exit_on_bad_input
     from components.train.iteration_metrics import log_iteration
-    from components.trainjob.job_settings import job_settings
+    from components.trainjob.job_settings import JobSettings
     from components.trainjob.stage import run_stage
 
     with exit_on_bad_input():
@@ -58,5 +58,5 @@ def train_job(
             "queue": queue,
             "deadline_seconds": 60 * deadline_minutes,
         }
-        manifest = run_stage(run_uri, iteration, job_settings(asked, "pipeline parameters"))
+        manifest = run_stage(run_uri, iteration, JobSettings.parse(asked, "pipeline parameters"))
         return log_iteration(run_uri, iteration, manifest, metrics)

@@ -1,16 +1,18 @@
-"""Settings of a training job's pods."""
+"""Settings and names of training jobs: whoever launches the same training finds the same job."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section, known_keys
-from components.contract.yaml_text import load_yaml
+from components.contract.digests import bytes_digest, json_digest
+from components.contract.section import Section
+from components.contract.yaml_text import read_yaml
+from components.train.task import TrainTask
 
-RUNTIME = "rapid-train"
-"""The TrainingRuntime in k8s/: the settings that all training pods of an installation share."""
+# JobSet extends it to `<job>-node-0-<index>-<5 letters>`, a DNS label of at most 63 characters.
+_RUN_LETTERS = 20
 
 Quantity = Annotated[int | str, Field(description="as Kubernetes writes it, such as 8 or 64Gi")]
 
@@ -19,37 +21,44 @@ class JobSettings(Section):
     """A TrainJob's demands on the cluster; the number of nodes and processes belongs to the run (`train.nodes`)."""
 
     image: str = Field(min_length=1, max_length=500, description="of the training pods")
-    runtime: str = Field(default=RUNTIME, min_length=1, description="TrainingRuntime, or ClusterTrainingRuntime")
+    runtime: str = Field(default="rapid-train", min_length=1, description="TrainingRuntime, or ClusterTrainingRuntime")
     resources: dict[str, Quantity] = Field(
-        default_factory=dict, description="of each node, requested and at most: cpu, memory, nvidia.com/gpu"
+        default_factory=dict, description="request and limit of each node: cpu, memory, nvidia.com/gpu"
     )
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels the nodes must have")
-    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="taints the pods put up with")
+    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="taints the pods tolerate")
     cache_claim: str = Field(
         default="", description="ReadWriteMany volume claim for compile caches, mounted at /cache; empty: none"
     )
-    queue: str = Field(default="", description="Kueue's local queue; empty: Kueue is not asked")
-    deadline_seconds: int = Field(default=0, ge=0, description="the job fails after so long; 0: never")
+    queue: str = Field(default="", description="Kueue's local queue; empty: without Kueue")
+    deadline_seconds: int = Field(default=0, ge=0, description="time limit of the job; 0: none")
 
 
 def load_settings(path: Path) -> JobSettings:
     """Read settings from YAML.
 
     Raises:
-        InputError: the file cannot be read, or a key is unknown or its value impossible.
+        InputError: the file cannot be read, or a key is unknown or its value invalid.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}") from None
-    return job_settings(load_yaml(text, str(path)), str(path))
+    return JobSettings.parse(read_yaml(path), str(path))
 
 
-def job_settings(tree: Any, what: str) -> JobSettings:
-    """Validate a mapping; InputError as in `load_settings`."""
-    try:
-        return JobSettings.model_validate(tree)
-    except ValidationError as error:
-        raise explain_validation(error, what, known_keys(JobSettings)) from None
+def job_name(run_uri: str, iteration: int) -> str:
+    """Return a DNS label of at most 40 characters, the same for the same run in the same store.
+
+    The run's name is for people; the digest distinguishes runs of similar names and of other stores.
+    """
+    run = re.sub(r"[^a-z0-9]+", "-", run_uri.rpartition("/")[2].lower()).strip("-")
+    return f"rapid-{run[:_RUN_LETTERS].rstrip('-')}-{iteration:04d}-{bytes_digest(run_uri.encode())[:8]}"
+
+
+def task_digest(task: TrainTask, settings: JobSettings) -> str:
+    """Return the digest of a training and its settings, 16 hexadecimal digits, for a label."""
+    train = task.run.config.train
+    asked = settings.model_dump(mode="json")
+    return json_digest([dict(task.output.inputs), task.output.config_digest, train.nodes, train.processes, asked])[:16]
+
+
+def label_value(run: str) -> str:
+    """Return a run's name as the value of a label, which has to end in a letter or digit."""
+    return run.rstrip("._-")

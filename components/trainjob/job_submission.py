@@ -18,15 +18,11 @@ from kubeflow.trainer.options.kubernetes import (
 )
 from kubernetes.client import ApiException
 
-from components.contract.train_config import TrainSection
 from components.runtime.guard import TERMINATION_VARIABLE
-from components.trainjob.job_names import label_value
-from components.trainjob.job_settings import JobSettings
-from components.trainjob.kubernetes_api import TASK_LABEL, Cluster
-from components.trainjob.kubernetes_errors import CONFLICT, MISSING, kubernetes_errors, root
+from components.train.task import TrainTask
+from components.trainjob.job_settings import JobSettings, label_value
+from components.trainjob.kubernetes_api import CONFLICT, MISSING, TASK_LABEL, Cluster, kubernetes_errors, root_cause
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-RUN_LABEL = "rapid-rl/run"
 _PART = {"app.kubernetes.io/part-of": "rapid", "app.kubernetes.io/component": "train"}
 _CACHE = "/cache"
 
@@ -44,9 +40,7 @@ class _Backend(KubernetesBackend):
         """Do nothing: the SDK would read a config map of another namespace, which the launcher may not."""
 
 
-def submit(
-    cluster: Cluster, name: str, run_uri: str, iteration: int, train: TrainSection, settings: JobSettings, digest: str
-) -> bool:
+def submit(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings, digest: str) -> bool:
     """Create the job; return False where another launcher was faster.
 
     Args:
@@ -64,57 +58,41 @@ def submit(
         },
     ):
         runtime = backend.get_runtime(settings.runtime)
-    labels = {**_PART, RUN_LABEL: label_value(run_uri.rpartition("/")[2]), TASK_LABEL: digest}
+    train = task.run.config.train
+    labels = {**_PART, "rapid-rl/run": label_value(task.run.layout.run), TASK_LABEL: digest}
     if settings.queue:
-        labels[QUEUE_LABEL] = settings.queue
+        labels["kueue.x-k8s.io/queue-name"] = settings.queue
+    # torchrun reads the nodes from PET_* variables. Without a number of processes here, the Trainer would count CPUs
+    # where there is no GPU.
+    arguments = [f"--nproc-per-node={train.processes}", "-m", "components.train", task.run.uri]
     options = [
         Name(name),
         Labels(labels),
         TrainerCommand(["torchrun"]),
-        TrainerArgs(arguments(run_uri, iteration, train.processes)),
+        TrainerArgs([*arguments, "--iteration", str(task.iteration)]),
         RuntimePatch(training_runtime_spec=_patch(settings)),
     ]
     if settings.deadline_seconds:
         options.append(ActiveDeadlineSeconds(settings.deadline_seconds))
+    environment = {TERMINATION_VARIABLE: "/dev/termination-log"}
+    if settings.cache_claim:
+        environment |= {"TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor", "TRITON_CACHE_DIR": f"{_CACHE}/triton"}
     trainer = CustomTrainerContainer(
-        image=settings.image,
-        num_nodes=train.nodes,
-        resources_per_node=dict(settings.resources),
-        env=_environment(settings),
+        image=settings.image, num_nodes=train.nodes, resources_per_node=dict(settings.resources), env=environment
     )
     with kubernetes_errors(f"cannot create TrainJob {cluster.namespace}/{name}"):
         try:
             backend.train(runtime=runtime, trainer=trainer, options=options)
         except RuntimeError as error:
-            cause = root(error)
+            cause = root_cause(error)
             if isinstance(cause, ApiException) and cause.status == CONFLICT:
                 return False
             raise
     return True
 
 
-def arguments(run_uri: str, iteration: int, processes: int) -> list[str]:
-    """Return the arguments of `torchrun`; it reads the nodes from PET_* variables."""
-    # The Trainer would otherwise count CPUs where there is no GPU.
-    per_node = f"--nproc-per-node={processes}"
-    return [per_node, "-m", "components.train", run_uri, "--iteration", str(iteration)]
-
-
-def _environment(settings: JobSettings) -> dict[str, str]:
-    environment = {TERMINATION_VARIABLE: "/dev/termination-log"}
-    if settings.cache_claim:
-        environment |= {
-            "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
-            "TRITON_CACHE_DIR": f"{_CACHE}/triton",
-        }
-    return environment
-
-
 def _patch(settings: JobSettings) -> TrainingRuntimeSpecPatch:
-    spec = PodSpecPatch(
-        node_selector=settings.node_selector or None,
-        tolerations=list(settings.tolerations) or None,
-    )
+    spec = PodSpecPatch(node_selector=settings.node_selector or None, tolerations=list(settings.tolerations) or None)
     if settings.cache_claim:
         spec.volumes = [{"name": "cache", "persistentVolumeClaim": {"claimName": settings.cache_claim}}]
         spec.containers = [ContainerPatch(name=NODE, volume_mounts=[{"name": "cache", "mountPath": _CACHE}])]

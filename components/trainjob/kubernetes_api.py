@@ -1,7 +1,9 @@
-"""The launcher's requests to Kubernetes, each with a time limit."""
+"""The launcher's requests to Kubernetes, each with a time limit, and their errors in one line."""
 
+import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,9 @@ from kubeflow.trainer.constants.constants import GROUP, JOBSET_NAME_LABEL, TRAIN
 from kubernetes import client, config, watch
 
 from components.contract.errors import InputError
-from components.trainjob.kubernetes_errors import CONFLICT, MISSING, is_missing, kubernetes_errors
 
 TASK_LABEL = "rapid-rl/task"
+MISSING, CONFLICT = 404, 409
 
 _TIMEOUT = (10, 60)
 """Seconds to connect, and between two parts of a response."""
@@ -26,6 +28,14 @@ _SHORT_TIMEOUT = (2, 3)
 _RETRIES = urllib3.Retry(
     total=6, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False
 )
+
+_FIXES = {
+    401: "the token of this pod's service account, or the kubeconfig, is not accepted",
+    403: "give this service account the role in k8s/ that launches training jobs",
+    MISSING: "install Kubeflow Trainer 2.3 or newer, whose resources these are",
+    413: "the settings of the job are too large",
+    422: "the cluster's settings ask for what the cluster does not take",
+}
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,10 @@ class Cluster:
         """Return the job of that name, or None."""
         with kubernetes_errors(f"cannot look at TrainJob {self.namespace}/{name}"):
             try:
-                found = self.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, TRAINJOB_PLURAL, name)
+                found = self.custom.get_namespaced_custom_object(*self._path(name))
             except client.ApiException as error:
-                if is_missing(error):
+                # Without a name in its details, the answer says that the cluster has no TrainJobs at all.
+                if error.status == MISSING and "name" in _answer(error).get("details", {}):
                     return None
                 raise
         return _job(found)
@@ -100,13 +111,7 @@ class Cluster:
         with kubernetes_errors(f"cannot delete TrainJob {self.namespace}/{job.name}"):
             try:
                 self.custom.delete_namespaced_custom_object(
-                    GROUP,
-                    VERSION,
-                    self.namespace,
-                    TRAINJOB_PLURAL,
-                    job.name,
-                    propagation_policy="Foreground",
-                    body=options,
+                    *self._path(job.name), propagation_policy="Foreground", body=options
                 )
             except client.ApiException as error:
                 if error.status not in (MISSING, CONFLICT):
@@ -124,18 +129,16 @@ class Cluster:
 
     def log(self, pod: str, container: str) -> Iterator[str]:
         """Yield the log lines of a container, each after its timestamp, until it ends or the connection breaks."""
-        yield from watch.Watch().stream(
-            self.core.read_namespaced_pod_log,
-            name=pod,
-            namespace=self.namespace,
-            container=container,
-            timestamps=True,
-        )
+        read = self.core.read_namespaced_pod_log
+        yield from watch.Watch().stream(read, name=pod, namespace=self.namespace, container=container, timestamps=True)
 
     def log_tail(self, pod: str, container: str, lines: int) -> list[str]:
         with kubernetes_errors(f"cannot read the log of pod {self.namespace}/{pod}"):
             text = self.core.read_namespaced_pod_log(pod, self.namespace, container=container, tail_lines=lines)
         return list(text.splitlines())
+
+    def _path(self, job: str) -> tuple[str, str, str, str, str]:
+        return GROUP, VERSION, self.namespace, TRAINJOB_PLURAL, job
 
 
 def _job(found: dict[str, Any]) -> Job:
@@ -151,3 +154,56 @@ def _job(found: dict[str, Any]) -> Job:
         deleting="deletionTimestamp" in metadata,
         task=metadata.get("labels", {}).get(TASK_LABEL, ""),
     )
+
+
+@contextmanager
+def kubernetes_errors(what: str, fix: dict[int, str] | None = None) -> Iterator[None]:
+    """Turn errors of Kubernetes and of the connection into an InputError: `<what>: <why>; <fix>`.
+
+    Args:
+        fix: advice by status, in place of the usual one.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        cause = root_cause(error)
+        if isinstance(cause, client.ApiException) and cause.status:
+            advice = {**_FIXES, **(fix or {})}.get(cause.status, "start the stage again once the cluster is well")
+            message = _one_line(_answer(cause).get("message") or cause.reason)
+            reason = f"Kubernetes answered {cause.status} ({message}); {advice}"
+        elif isinstance(cause, client.ApiException | urllib3.exceptions.HTTPError | OSError):
+            reason = f"Kubernetes cannot be reached ({_one_line(_reason(cause))}); start the stage again once it can"
+        elif isinstance(error, RuntimeError | ValueError):
+            # The SDK itself refuses its arguments: a runtime, or a setting.
+            reason = _one_line(cause)
+        else:
+            raise
+        raise InputError(f"{what}: {reason}") from None
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the cause of an error that the SDK has wrapped."""
+    while not isinstance(error, client.ApiException | urllib3.exceptions.HTTPError | TimeoutError) and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def _answer(error: client.ApiException) -> dict[str, Any]:
+    """Return the Status object of the response; empty where the response is not Kubernetes' own."""
+    try:
+        answer = json.loads(error.body)
+    except (TypeError, ValueError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _reason(error: BaseException) -> str:
+    """Return the reason of the last of several tries."""
+    inner = getattr(error, "reason", None) or error
+    return str((getattr(inner, "args", None) and inner.args[-1]) or inner)
+
+
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split())[:500]

@@ -1,22 +1,36 @@
-"""One iteration's training as a TrainJob: launched or found again, followed, and its end reported."""
+"""One iteration's training as a TrainJob: launched or found again, followed, and its end reported.
 
+SIGTERM comes when the run is cancelled, and when the pod is moved from its node: drained, preempted, short of memory.
+In the second case Kubernetes first marks the pod with the condition `DisruptionTarget`. A launcher with that mark
+leaves the job alone, any other deletes it. Where the pod cannot be read, or there is none, the run counts as cancelled:
+a job that nobody wants is worse than one that has to begin again.
+
+A pipeline's container ends at most a second after the signal, so there are three short requests without retries.
+"""
+
+import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from components.contract.errors import InputError
 from components.runtime.progress import note
 from components.train.task import TrainTask
-from components.trainjob.job_names import job_name, task_digest
-from components.trainjob.job_pods import Node, first_failure, nodes_of
-from components.trainjob.job_progress import follow
-from components.trainjob.job_settings import JobSettings
+from components.trainjob.job_progress import first_failure, follow, nodes_of
+from components.trainjob.job_settings import JobSettings, job_name, task_digest
 from components.trainjob.job_submission import submit
 from components.trainjob.kubernetes_api import Cluster, Job
-from components.trainjob.termination import Terminated, delete_unless_disrupted, sigterm_raises
 
 _GONE_SECONDS = 300.0
 _LOOK_SECONDS = 2.0
 _TAIL_LINES = 30
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, raised in the main thread."""
 
 
 def launch(task: TrainTask, settings: JobSettings) -> None:
@@ -33,16 +47,31 @@ def launch(task: TrainTask, settings: JobSettings) -> None:
     cluster = Cluster()
     name = job_name(task.run.uri, task.iteration)
     try:
-        with sigterm_raises():
+        with _sigterm_raises():
             _ensure(cluster, name, task, settings)
-            ended = follow(cluster, name)
-            _report(cluster, name, ended, task)
-    except Terminated:
-        delete_unless_disrupted(name)
-        raise SystemExit(143) from None
+            _report(cluster, name, follow(cluster, name), task)
+    except _Terminated:
+        _delete_unless_disrupted(name)
+        raise
     except KeyboardInterrupt:
         note(f"TrainJob {name} goes on; the same command follows it again, kubectl delete trainjob {name} ends it")
         raise
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Raise _Terminated inside the block on the first SIGTERM; further ones are ignored from then on."""
+
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated(143)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings) -> None:
@@ -52,7 +81,7 @@ def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings)
     while True:
         job = cluster.job(name)
         if job is None:
-            if submit(cluster, name, task.run.uri, task.iteration, task.run.config.train, settings, digest):
+            if submit(cluster, name, task, settings, digest):
                 train = task.run.config.train
                 note(f"TrainJob {name} is launched: {train.nodes} nodes of {train.processes} processes")
                 return
@@ -75,12 +104,15 @@ def _report(cluster: Cluster, name: str, ended: Job | None, task: TrainTask) -> 
     manifest = task.output.manifest()
     committed = manifest is not None and manifest.facts["outcome"] == "trained"
     if ended is None:
-        if committed:
-            return
-        _fail(f"TrainJob {name} was deleted before its policy was committed")
+        if not committed:
+            _fail(f"TrainJob {name} was deleted before its policy was committed")
     elif ended.end == "Complete":
         if manifest is not None:
-            _clear(cluster, ended)
+            try:
+                cluster.delete(ended)
+            except InputError as error:
+                # The policy is committed all the same.
+                note(str(error))
     elif committed:
         note(f"TrainJob {name} failed ({ended.reason}) after its policy was committed")
     else:
@@ -88,27 +120,42 @@ def _report(cluster: Cluster, name: str, ended: Job | None, task: TrainTask) -> 
         for node in nodes:
             if node.message:
                 raise InputError(node.message)
-        _fail(f"TrainJob {name} failed: {ended.reason}{_of_node(cluster, first_failure(nodes))}")
-
-
-def _clear(cluster: Cluster, job: Job) -> None:
-    try:
-        cluster.delete(job)
-    except InputError as error:
-        # The policy is committed all the same.
-        note(str(error))
-
-
-def _of_node(cluster: Cluster, node: Node | None) -> str:
-    """Describe how the node that failed first ended; print its last lines where its log was not followed."""
-    if node is None:
-        return ""
-    if node.index > 0:
-        for line in cluster.log_tail(node.pod, "node", _TAIL_LINES):
-            print(f"node {node.index}: {line}", file=sys.stderr, flush=True)
-    return f"; node {node.index} ended first, {node.failure}"
+        failed = first_failure(nodes)
+        # The log of node 0 was printed while it was followed.
+        if failed and failed.index > 0:
+            for line in cluster.log_tail(failed.pod, "node", _TAIL_LINES):
+                print(f"node {failed.index}: {line}", file=sys.stderr, flush=True)
+        which = f"; node {failed.index} ended first, {failed.failure}" if failed else ""
+        _fail(f"TrainJob {name} failed: {ended.reason}{which}")
 
 
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(1)
+
+
+def _delete_unless_disrupted(name: str) -> None:
+    """Delete the job, or leave it to the next start of this pod; print which, and never fail."""
+    try:
+        cluster = Cluster(retry=False)
+        if _is_disrupted(cluster):
+            note(
+                f"this pod is moved from its node; TrainJob {name} goes on, and is followed when the stage starts again"
+            )
+            return
+        if job := cluster.job(name):
+            cluster.delete(job)
+    except InputError as error:
+        note(f"the run is cancelled, but TrainJob {name} may go on ({error}): kubectl delete trainjob {name}")
+    else:
+        note(f"the run is cancelled: TrainJob {name} is deleted")
+
+
+def _is_disrupted(cluster: Cluster) -> bool:
+    """Return whether this pod is moved from its node; False where that cannot be seen."""
+    name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
+    try:
+        conditions = cluster.own_pod(name).status.conditions if name else None
+    except InputError:
+        return False
+    return any(c.type == "DisruptionTarget" and c.status == "True" for c in conditions or ())

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from components.contract.config import LoopSection, RunConfig
-from components.contract.errors import InputError, explain_validation
-from components.contract.section import Section, StageName, known_keys
-from components.contract.yaml_text import load_yaml
+from components.contract.errors import InputError
+from components.contract.section import Section, StageName
+from components.contract.yaml_text import read_yaml
 from pipelines.cluster.cluster_sections import (
     PRESETS,
     Backoff,
@@ -143,18 +143,11 @@ def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
     Raises:
         InputError: the file cannot be read, or it has an unknown key or an invalid value.
     """
-    tree: Any = {}
-    try:
-        if path is not None:
-            tree = load_yaml(path.read_text(encoding="utf-8"), str(path))
-            if not isinstance(tree, dict):
-                raise InputError(f"{path} must be a mapping with keys such as images, rollout and train")
-        given = {key: value for key, value in overrides.items() if value is not None}
-        return ClusterConfig.model_validate({**tree, **given})
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    except ValidationError as error:
-        raise explain_validation(error, str(path) if path else "cluster settings", known_keys(ClusterConfig)) from None
+    tree = read_yaml(path) if path else {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} must be a mapping with keys such as images, rollout and train")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return ClusterConfig.parse({**tree, **given}, str(path or "cluster settings"))
 
 
 def local_cluster(loop: LoopSection) -> ClusterConfig:

@@ -17,8 +17,7 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.train.task import TrainTask
 from components.trainjob import job_progress, kubernetes_api, launcher
-from components.trainjob.job_names import job_name, task_digest
-from components.trainjob.job_settings import JobSettings
+from components.trainjob.job_settings import JobSettings, job_name, task_digest
 from components.trainjob.kubernetes_api import TASK_LABEL
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server

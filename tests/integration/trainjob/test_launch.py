@@ -11,8 +11,7 @@ from components.contract.errors import InputError
 from components.train.task import TrainTask
 from components.trainjob import launcher
 from components.trainjob.component import train_job
-from components.trainjob.job_names import task_digest
-from components.trainjob.job_settings import JobSettings
+from components.trainjob.job_settings import JobSettings, task_digest
 from components.trainjob.stage import run_stage
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from components.trainjob.job_names import job_name, label_value
+from components.trainjob.job_settings import job_name, label_value
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
