@@ -1,82 +1,253 @@
-"""Extraction of the final answer from a text, by the conventions that data sets and models share."""
+"""Where the final answer of a completion stands: the marks that data sets and models share, one reader for all graders.
+
+Everything here is linear in the text's length, whatever a model repeats in it.
+"""
 
 import re
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 Style = Literal["auto", "boxed", "####", "A:", "last"]
 STYLES = get_args(Style)
 
 NUMBER = re.compile(
-    r"""(?P<sign>(?<![\w.)\]])[-+\u2212])?        # a sign counts only where it cannot stand between two operands
-    [$€£]?
-    (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    r"""(?P<sign>(?<![\w.)\]}])[-+\u2212])?       # a sign counts only where it cannot stand between two operands
+    (?:\\?[$€£])?
+    (?P<digits>(?:\d{1,3}(?:(?:,|\{,\}|\\,|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
     (?P<exponent>[eE][-+]?\d{1,3}(?!\d))?
     (?:\s?/\s?(?P<denominator>\d+(?:\.\d+)?))?
     """,
     re.VERBOSE,
 )
-_HASHES = re.compile(r"\#{4}")
-_MARKER = re.compile(r"\bA:|(?i:\banswer[*_]*\s*(?:is\b|:|=))[*_]*:?")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-_BETWEEN_BOXES = re.compile(r"[\s$.,;]*(?:\\text\s*\{)?\s*(?:and|or|,|;|\$)?\s*\}?[\s$,;]*")
+REASONING = {
+    "</think>": "<think>",
+    "</thinking>": "<thinking>",
+    "</thought>": "<thought>",
+    "</reasoning>": "<reasoning>",
+    "[/THINK]": "[THINK]",
+    "<|end_of_thought|>": "<|begin_of_thought|>",
+    "\u25c1/think\u25b7": "\u25c1think\u25b7",
+}
+"""The mark that ends a model's reasoning -> the one that begins it."""
+
+_HASHES = re.compile(r"(?<!\#)\#{4}(?!\#)([^\n#]*)")
+_ANSWER_LIKE = re.compile(
+    r"[^\S\n]*[*_$€£¥`]*(?:[-+\u2212]?\s?(?:\\?[$€£¥]|[\d.\\(\[{|√½⅓⅔¼¾π∞∅])|[a-zA-Z](?:\([a-zA-Z]\))?\s?=|\(?[A-Z]\)?[*_.]*\s*$)"
+)
+_NUMBERED_HEADING = re.compile(r"\s*\d+[.)]\s+[A-Z][a-z]")
+_MARKER = re.compile(
+    r"""\bA:
+    | (?i:\bfinal\s{1,4}answer[*_:.\s]{0,8}\n)
+    | (?i:\banswer[*_]*(?:\s(?:to|for)\s[^.:\n]{1,40}?)?
+          \s{0,4}(?:is\b|:|=|equals\b|(?:would|must|should|will)\sbe\b))[*_]*:?
+    """,
+    re.VERBOSE,
+)
+_NO_ANSWER = re.compile(r"(?i:(?:correct|incorrect|right|wrong|clear|unique|given|obtained|found|therefore|that|in)\b)")
+_TRIES = 20
+_MOST_WORDS = 5
+_BOX = re.compile(
+    r"\\(?:boxed|fbox)(?![a-zA-Z])(?:\s*(?P<brace>\{)|\s+(?P<word>[^\s$\\{}]+)|(?P<digit>\d))|\\.|[{}]", re.DOTALL
+)
+_BETWEEN_BOXES = {"", "and", "or", "text{and", "text{or", "text{, and", "text{,"}
+_LONGEST_BETWEEN = 60
+_DELIMITER = re.compile(r"\\[$()\[\]\\]|\$\$?")
+_CLOSING = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+_TEXT = re.compile(r"\\[a-zA-Z]+(?:\s?\{[a-zA-Z ,.]*\})?")
+_PROSE = re.compile(r"[a-zA-Z]{3,}[,.]?\s|\s[a-zA-Z]{3,}")
+_EMPHASIS = re.compile(r"(?<![\w)}])\*\*+|\*\*+(?![\w(\\])|__+|`")
+_LEADING_WORDS = re.compile(r"(?:[a-zA-Z][a-zA-Z']+:? )+(?=[-+\u2212\d\\$€£¥(\[{.|√½])")
+# Words before a number that make another one of it.
+_CHANGES = re.compile(
+    r"(?i:\b(?:not?|neither|never|nor|negative|minus|plus|less|fewer|more|greater|than|least|most|under|over|above|below|"
+    r"between|half|twice|double|square|cube|root|sqrt|sin|cos|tan|log|ln|exp|if|unless|because|since|which|where|when|so|but)\b)"
+)
+_END_OF_ANSWER = re.compile(
+    r"""[.?](?=\s|$) | [;!](?=\s[a-zA-Z]{2}) | ,(?=\s(?!and\b|or\b|not\b)[a-zA-Z]{2})
+    | \s(?:[-\u2013\u2014]+\s)(?=[a-zA-Z]{2})
+    | \s\((?!mod\b|or\b|and\b|not\b)(?=[a-zA-Z]{2})
+    | \s(?:which|because|since|so|where|when|for|as|that|but|if|while|after|before|from|once|given|by|of|with|at|on|
+           each|every|altogether|left|all|total)\b
+    | \sin(?=\s[a-z])""",
+    re.VERBOSE,
+)
 
 
-def final_answer(text: str, style: Style = "auto") -> str | None:
-    r"""Return the final answer of a worked solution, as it is written; None where there is none in that style.
+def without_reasoning(completion: str, prompt: str = "", end: str | None = "auto") -> str | None:
+    """Return what a completion says after its reasoning; None where the reasoning does not end.
 
-    | style   | what it is                                                                  |
-    |---------|-----------------------------------------------------------------------------|
-    | `boxed` | the content of the last `\boxed{}`; boxes joined by commas or `and` are a list |
-    | `####`  | the rest of the line after the last `####` (GSM8K)                            |
-    | `A:`    | the rest of the line after the last `A:`, `Answer:` or `answer is`             |
-    | `last`  | the last number                                                             |
-    | `auto`  | the first of `boxed`, `####` and `A:` that is there                           |
+    Args:
+        prompt: the rendered prompt; a chat template may begin the reasoning there.
+        end: the mark that ends the reasoning, which must then be there; `auto` for those in `REASONING`, where
+            something begins it; None keeps the whole completion.
     """
+    if end is None:
+        return completion
+    if end != "auto":
+        _, found, answer = completion.rpartition(end)
+        return answer if found else None
+    for closing, opening in REASONING.items():
+        _, found, answer = completion.rpartition(closing)
+        if opening in answer or (not found and prompt.rstrip().endswith(opening)):
+            return None
+        completion = answer
+    return completion
+
+
+def final_answer(text: str, style: Style = "auto", prompt: str = "", reasoning_end: str | None = None) -> str | None:
+    """Return the final answer of a completion as it is written; None where there is none in that style.
+
+    | style   | the answer                                                                    |
+    |---------|-------------------------------------------------------------------------------|
+    | `boxed` | the content of the last `\\boxed{}`; boxes joined by commas or `and` are a list |
+    | `####`  | what follows the last `####` on its line (GSM8K)                                |
+    | `A:`    | what follows the last `A:`, `Answer:` or `answer is`                            |
+    | `last`  | the last number, with the formula around it                                   |
+    | `auto`  | the first of these that is there; a Markdown heading `#### ...` is passed over  |
+
+    Prose around an answer is cut off. `prompt` and `reasoning_end` are those of `without_reasoning`.
+    """
+    answer = without_reasoning(text, prompt, reasoning_end)
+    if answer is None:
+        return None
     match style:
         case "boxed":
-            return last_boxed(text)
+            return last_boxed(answer)
         case "####":
-            return _after(_HASHES, text)
+            return _after_hashes(answer) or _after_hashes(answer, any_text=True)
         case "A:":
-            return _after(_MARKER, text)
+            return _after_marker(answer)
         case "last":
-            numbers = list(NUMBER.finditer(text))
-            return numbers[-1].group().strip() if numbers else None
-    found = (final_answer(text, explicit) for explicit in ("boxed", "####", "A:"))
-    return next((answer for answer in found if answer is not None), None)
+            return _last(answer)
+    return marked_answer(answer) or _last(answer)
+
+
+def marked_answer(text: str) -> str | None:
+    """Return the answer that a mark shows, in the order of `auto`; None without a mark."""
+    for find in (last_boxed, _after_hashes, _after_marker):
+        if (answer := find(text)) is not None:
+            return answer
+    return None
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last `\boxed{...}`, with the boxes before it in the same list; None without one.
+    """Return the content of the last `\\boxed{...}`, with those before it that one list joins to it; None without one.
 
     A box that is never closed reaches to the end of its line.
     """
-    boxes = [(box.start(), *_content(text, box.end())) for box in _BOX.finditer(text)]
+    boxes = _boxes(text)
     if not boxes:
         return None
     joined = [boxes.pop()]
-    while boxes and _BETWEEN_BOXES.fullmatch(text[boxes[-1][2] : joined[0][0]]) and boxes[-1][2] < joined[0][0]:
-        joined.insert(0, boxes.pop())
-    return ", ".join(dict.fromkeys(content for _, content, _ in joined))
+    while boxes and joined[-1][0] - boxes[-1][1] <= _LONGEST_BETWEEN:
+        if text[boxes[-1][1] : joined[-1][0]].strip(" \t\n$.,;}\\()[]") not in _BETWEEN_BOXES:
+            break
+        joined.append(boxes.pop())
+    return ", ".join(dict.fromkeys(content for _, _, content in reversed(joined))) or None
 
 
-def _content(text: str, begin: int) -> tuple[str, int]:
-    r"""Return the content of a box that opens at `begin`, and its end; `\boxed 5` has one word."""
-    if not text.startswith("{", begin):
-        word = re.compile(r"[^\s$\\]*").match(text, begin)
-        assert word is not None
-        return word.group(), word.end()
-    depth = 0
-    for place in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0) if text[place - 1] != "\\" else 0
-        if depth == 0:
-            return text[begin + 1 : place].strip(), place + 1
-    return text[begin + 1 :].partition("\n")[0].strip(), len(text)
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Return begin, end and content of the outermost boxes, in order."""
+    boxes: list[tuple[int, int, str]] = []
+    opened: list[tuple[int, int] | None] = []
+    for match in _BOX.finditer(text):
+        if match["brace"]:
+            opened.append((match.start(), match.end()))
+        elif match["word"] or match["digit"]:
+            boxes.append((match.start(), match.end(), match["word"] or match["digit"]))
+        elif match.group() == "{":
+            opened.append(None)
+        elif match.group() == "}" and opened and (box := opened.pop()):
+            while boxes and boxes[-1][0] > box[0]:
+                boxes.pop()
+            boxes.append((box[0], match.end(), text[box[1] : match.start()].strip()))
+    unclosed = next((box for box in reversed(opened) if box), None)
+    if unclosed and (not boxes or boxes[-1][0] < unclosed[0]):
+        content = text[unclosed[1] :].partition("\n")[0].strip()
+        if content:
+            boxes.append((unclosed[0], len(text), content))
+    return boxes
 
 
-def _after(marker: re.Pattern[str], text: str) -> str | None:
-    places = list(marker.finditer(text))
-    if not places:
-        return None
-    line = text[places[-1].end() :].lstrip().partition("\n")[0]
-    return line.strip().strip("*_").rstrip(".").strip() or None
+def _after_hashes(text: str, any_text: bool = False) -> str | None:
+    for match in reversed(list(_HASHES.finditer(text))[-_TRIES:]):
+        line = match[1]
+        if not line.strip():
+            line = text[match.end() :].lstrip().partition("\n")[0]
+        heading = _NUMBERED_HEADING.match(line) and text[match.end() :].strip()
+        if any_text or (_ANSWER_LIKE.match(line) and not heading):
+            return trimmed(line)
+    return None
+
+
+def _after_marker(text: str) -> str | None:
+    for match in reversed(list(_MARKER.finditer(text))[-_TRIES:]):
+        rest = text[match.end() :].lstrip(" \t\n\r*_:")
+        line = rest.partition("\n")[0]
+        if rest.startswith(("\\[", "$$")):
+            line = rest[: rest.find(_CLOSING[rest[:2]], 2) + 2] if _CLOSING[rest[:2]] in rest[2:] else rest[2:]
+        if line.strip() and not _NO_ANSWER.match(line) and not _begins_prose(line):
+            return trimmed(line)
+    return None
+
+
+def _begins_prose(line: str) -> bool:
+    """Whether a line goes on with a sentence that holds no answer, as in `Answer: let us think step by step`."""
+    return not re.search(r"[\d\\$]", line) and len(line.split()) > _MOST_WORDS
+
+
+def _last(text: str) -> str | None:
+    """Return the last number of a text, or the last formula where that holds it or comes later."""
+    number = None
+    for number in NUMBER.finditer(text):  # noqa: B007
+        pass
+    formula = None
+    for begin, end, content in _formulas(text):
+        if len(content.strip()) > 1:
+            formula = (begin, end, content.strip())
+    if formula and (number is None or number.start() < formula[1]):
+        return formula[2]
+    return number.group().strip() if number else None
+
+
+def trimmed(line: str) -> str | None:
+    """Return the answer in a line without the prose around it, as in `the total is $72$, which is ...`."""
+    text = _EMPHASIS.sub("", " ".join(line.split())).strip(" *_")
+    formulas = list(_formulas(text))
+    if formulas and not re.search(r"\d", before := text[: formulas[0][0]]) and not _CHANGES.search(before):
+        contents, end = [formulas[0][2].strip()], formulas[0][1]
+        for begin, after, content in formulas[1:]:
+            if text[end:begin].strip(" ,;") not in ("", "and", "or"):
+                break
+            contents.append(content.strip())
+            end = after
+        unit = text[end:] if re.match(r"\s?[a-zA-Z\u00b0%]", text[end:]) else ""
+        return (", ".join(contents) + _cut(unit)).strip() or None
+    if (words := _LEADING_WORDS.match(text)) and not _CHANGES.search(words.group()):
+        text = text[words.end() :]
+    return _cut(text).strip() or None
+
+
+def _cut(text: str) -> str:
+    end = _END_OF_ANSWER.search(text)
+    return text[: end.start()] if end and end.start() else text if not end else ""
+
+
+def _formulas(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield begin, end and content of what stands between `$...$`, `\\(...\\)` and their like."""
+    opened: re.Match[str] | None = None
+    for match in _DELIMITER.finditer(text):
+        mark = match.group()
+        if opened is not None and mark == _CLOSING[opened.group()]:
+            content = text[opened.end() : match.start()]
+            if mark != "$" or not _is_prose(content):
+                yield opened.start(), match.end(), content
+                opened = None
+                continue
+        if mark in _CLOSING:
+            opened = match
+
+
+def _is_prose(content: str) -> bool:
+    """Whether what stands between two `$` is text between two amounts of money."""
+    return "\n" in content or not content.strip() or bool(_PROSE.search(_TEXT.sub("", content)))

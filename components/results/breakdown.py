@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.contract.answers import NUMBER, final_answer
 from components.contract.errors import InputError
 from components.contract.rollout_config import EvaluateSection
-from components.results.majority import majority_at_k
+from components.results.majority import majority_at_k, vote
 from components.results.pass_at_k import passes, round_pass_at_k
 
 SUBJECT_COLUMNS = ("subject", "data_source", "reasoning_gym", "type", "level")
@@ -81,7 +80,7 @@ def _entry(subject: str, rows: pa.Table, evaluate: EvaluateSection) -> Breakdown
 
 def _majorities(rows: pa.Table, group: np.ndarray, passed: np.ndarray, ks: list[int]) -> dict[int, float]:
     columns = (rows["text"].to_pylist(), rows["answer"].to_pylist())
-    votes = [None if answer is None else _vote(text) for text, answer in zip(*columns, strict=True)]
+    votes = [None if answer is None else vote(text) for text, answer in zip(*columns, strict=True)]
     if not any(votes):
         return {}
     members: dict[int, list[int]] = defaultdict(list)
@@ -93,12 +92,3 @@ def _majorities(rows: pa.Table, group: np.ndarray, passed: np.ndarray, ks: list[
         )
         for k in ks
     }
-
-
-def _vote(text: str) -> str | None:
-    """Return the final answer without white space, currency signs and thousands commas."""
-    answer = final_answer(text) or final_answer(text, "last")
-    if answer is None:
-        return None
-    number = NUMBER.fullmatch(answer)
-    return number.group().replace(",", "").lstrip("$") if number else "".join(answer.lower().split()).strip("$")

@@ -7,6 +7,8 @@ from math import comb
 
 import numpy as np
 
+from components.contract.answers import NUMBER, final_answer
+
 _MOST_SUBSETS = 200
 
 
@@ -32,6 +34,15 @@ def majority_at_k(answers: Sequence[str | None], passed: Sequence[bool], k: int,
         subsets = [rng.choice(n, k, replace=False).tolist() for _ in range(_MOST_SUBSETS)]
     share = _shares(answers, passed)
     return float(np.mean([_vote([answers[i] for i in subset], share) for subset in subsets]))
+
+
+def vote(completion: str) -> str | None:
+    """Return the final answer of a completion without what spelling adds: white space, money, thousands commas."""
+    answer = final_answer(completion, reasoning_end="auto")
+    if answer is None:
+        return None
+    number = NUMBER.fullmatch(answer)
+    return number.group().replace(",", "").lstrip("$") if number else "".join(answer.lower().split()).strip("$")
 
 
 def _vote(answers: list[str | None], share: dict[str, float]) -> float:

@@ -43,13 +43,13 @@ def test_a_missing_answer_is_not_a_zero(grader):
         ("Answer: $1/3$ of 9", Fraction(1, 3)),
         ("**Answer**: 7\nchecked 3 times", 7),
         ("the answer is 3 + 4 = 7 apples", 7),
-        ("A: -1.8 billion", Fraction("-1.8")),
+        ("A: -1.8 billion", Fraction("-1.8e9")),
         ("costs -$5", -5),
         ("\\boxed{42} because 7", 42),
         ("2.5e3", 2500),
         ("about 12%.", 12),
         ("1,2,3", 3),
-        ("A: none\nbut 4", 4),
+        ("A: none\nbut 4", None),
         ("no number", None),
         ("1/0", None),
         ("9" * 5000, None),
@@ -78,8 +78,79 @@ def test_numeric_compares_exactly_unless_told():
 
 
 def test_numeric_without_a_number_to_compare_with():
-    with pytest.raises(ValueError, match="has no number"):
+    with pytest.raises(ValueError, match="use the grader math"):
         score(numeric, "3", "three")
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "2\\sqrt{3}",
+        "\\pi",
+        "x+1",
+        "5 x",
+        "(3,4)",
+        "3, 4",
+        "[0,1)",
+        "\\text{even}",
+        "three",
+        "",
+        "9^{9^9}",
+        "1/0",
+        "3 or 4",
+        "x",
+    ],
+)
+def test_numeric_refuses_an_answer_it_cannot_represent(gold):
+    for completion in ("3", "4", "2", "5", gold):
+        with pytest.raises(ValueError, match="use the grader math"):
+            score(numeric, completion, gold)
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "expected"),
+    [
+        ("\\boxed{4}", "\\frac{3}{4}", 0.0),
+        ("\\boxed{3}", "\\frac{3}{4}", 0.0),
+        ("\\boxed{\\frac34}", "\\frac{3}{4}", 1.0),
+        ("the answer is 0.75", "\\frac{3}{4}", 1.0),
+        ("#### 2½", "5/2", 1.0),
+        ("#### 1 1/2", "1.5", 1.0),
+        ("\\boxed{9{,}500}", "9,500", 1.0),
+        ("\\boxed{3\\times10^8}", "300000000", 1.0),
+        ("A: 6 \\cdot 7 = 42", "42", 1.0),
+        ("A: 42 = 43", "42", 0.0),
+        ("#### 12%", "0.12", 1.0),
+        ("#### 12%", "12", 1.0),
+        ("#### €5", "$5", 0.0),
+        ("#### $5", "5", 1.0),
+        ("#### 50 cents", "$0.50", 1.0),
+        ("#### 5 x", "5", 0.0),
+        ("#### 5 million", "5", 0.0),
+        ("\\boxed{5, 6}", "5", 0.0),
+        ("\\boxed{\\sqrt{25}}", "5", 1.0),
+        ("\\boxed{5\\pi}", "5", 0.0),
+        ("Answer: she has 5 of them left, and 3 are gone", "5", 1.0),
+        ("The total is 72.", "The total is 72.", 1.0),
+        ("the answer is not 5", "5", 0.0),
+        ("the answer is less than 5", "5", 0.0),
+        ("<think>5</think>6", "5", 0.0),
+        ("<think>\\boxed{5}", "5", 0.0),
+    ],
+)
+def test_numeric_reads_what_math_reads(completion, gold, expected):
+    assert score(numeric, completion, gold) == expected
+
+
+@pytest.mark.parametrize("grader", [numeric, math])
+def test_reasoning_does_not_count(grader):
+    assert score(grader, "<think>it may be \\boxed{4}</think>It is \\boxed{5}.", "5") == 1.0
+    assert score(grader, "<think>it may be \\boxed{5}</think>It is \\boxed{4}.", "5") == 0.0
+    assert score(grader, "<think>it may be \\boxed{5}", "5") == 0.0
+    assert score(grader, "<think>it may be \\boxed{5}", "5", reasoning_end=None) == 1.0
+    assert score(grader, "it is 4 | it is 5", "5", reasoning_end="|") == 1.0
+    assert score(grader, "it is 5", "5", reasoning_end="|") == 0.0
+    assert grader("\\boxed{5}", "5", "2+3? <think>\n") == 0.0
 
 
 def test_regex_searches_or_compares_the_last_match():

@@ -1,0 +1,9 @@
+"""Mathematical answers: whether two of them mean the same.
+
+    notation -> formula -> equivalence      tokens, a tree, and its comparison with another tree
+    exact, values                           what an expression is worth
+    regions, units, words                   parts of the number line, units of measurement, answers in words
+    verification                            math-verify, for what the notation does not know
+
+Knows nothing of completions or rewards. The standard library and mpmath; sympy only behind `verification`.
+"""
