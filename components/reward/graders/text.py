@@ -4,23 +4,40 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from components.contract.answers import without_reasoning
 from components.reward.graders import grader
 
 
-@grader(version="1")
-def exact(completion: str, answer: str | None) -> float:
-    """Return 1 where completion and answer are equal up to white space at the ends, else 0."""
-    return float(completion.strip() == _needed(answer).strip())
+@grader(version="2")
+def exact(completion: str, answer: str | None, prompt: str = "", *, reasoning_end: str | None = "auto") -> float:
+    """Return 1 where completion and answer are equal up to white space at the ends, else 0.
+
+    Args:
+        reasoning_end: the mark that ends the reasoning (`components.contract.answers.without_reasoning`).
+    """
+    expected = _needed(answer).strip()
+    text = without_reasoning(completion, prompt, reasoning_end)
+    return float(text is not None and text.strip() == expected)
 
 
-@grader(version="1")
-def regex(completion: str, answer: str | None, *, pattern: str, group: int | str | None = None) -> float:
+@grader(version="2")
+def regex(
+    completion: str,
+    answer: str | None,
+    prompt: str = "",
+    *,
+    pattern: str,
+    group: int | str | None = None,
+    reasoning_end: str | None = None,
+) -> float:
     """Return 1 where `pattern` is found in the completion, or its last match's `group` equals the answer, else 0.
 
     Args:
         group: number or name of a group; compared up to white space at the ends.
+        reasoning_end: as for `exact`; by default the pattern sees the reasoning too, with its marks.
     """
-    matches = list(_compiled(pattern).finditer(completion))
+    text = without_reasoning(completion, prompt, reasoning_end)
+    matches = list(_compiled(pattern).finditer(text)) if text is not None else []
     if not matches:
         return 0.0
     if group is None:

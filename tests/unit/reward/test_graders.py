@@ -153,6 +153,15 @@ def test_reasoning_does_not_count(grader):
     assert grader("\\boxed{5}", "5", "2+3? <think>\n") == 0.0
 
 
+def test_text_graders_cut_reasoning_too():
+    assert score(exact, "<think>no\n</think>\n\n42", "42") == 1.0
+    assert score(exact, "<think>42", "42") == 0.0
+    assert score(exact, "<think>42", "<think>42", reasoning_end=None) == 1.0
+    assert score(regex, "<think>4</think>5", pattern="<think>") == 1.0
+    assert score(regex, "<think>4</think>5", pattern="4", reasoning_end="auto") == 0.0
+    assert score(regex, "<think>4", pattern="4", reasoning_end="auto") == 0.0
+
+
 def test_regex_searches_or_compares_the_last_match():
     assert score(regex, "<a>4</a>", pattern="<a>.*</a>") == 1.0
     assert score(regex, "4", pattern="<a>.*</a>") == 0.0
