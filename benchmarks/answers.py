@@ -1,4 +1,4 @@
-"""Which mathematical answers this project and math-verify take for the same, and how many each compares in a second.
+"""Agreement and speed of this project and math-verify on pairs of mathematical answers.
 
     .venv/bin/python benchmarks/answers.py [--pairs 20000]
 
@@ -10,8 +10,8 @@ and answers of kinds that these leave out:
     wrong         five wrong ones made likewise
     pairs         different gold answers against one another, which are wrong but for the few listed
 
-Both get the answers alone, in one process, with nothing parsed once for several; math-verify's own limit is one second.
-Prints a table, then every answer that math-verify alone gets right, and writes `benchmarks/results/answers.json`.
+Both get the answers alone, in one process; math-verify's time limit is one second. Prints a table and every pair on
+which this project's verdict is not the expected one, and writes `benchmarks/results/answers.json`.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MORE = [
 
 
 def spellings(answer: str) -> Iterator[str]:
-    """Yield an answer in other notation, as people and models write it."""
+    """Yield an answer in the notations of people and models."""
     yield from (f"${answer}$", f"\\({answer}\\)", f" {answer} ", f"{answer}.", f"\\displaystyle {answer}")
     yield answer.replace(" ", "")
     yield re.sub(r"(?<=[\w}])\s*([+=<])\s*(?=[\w\\{])", r" \1 ", answer)
@@ -85,7 +85,7 @@ def math_verify(found: str, expected: str) -> bool:
 
 
 def measured(compare: Callable[[str, str], bool], pairs: list[Pair]) -> tuple[list[bool], float]:
-    """Return what a function says of every pair, and pairs per second."""
+    """Return the verdict on every pair, and pairs per second."""
     clear_caches()
     begin = time.perf_counter()
     found = [compare(*pair) for pair in pairs]
@@ -93,7 +93,7 @@ def measured(compare: Callable[[str, str], bool], pairs: list[Pair]) -> tuple[li
 
 
 def clear_caches() -> None:
-    """Forget what either has parsed."""
+    """Clear the caches of both."""
     from math_verify import parser
 
     from components.reward.mathematics import formula, verification, words
@@ -141,7 +141,7 @@ def main() -> None:
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     math500, others = gold_answers()
     print(f"{len(math500) + len(others)} different gold answers\n")
-    print("| pairs | number | right: both | ours alone | math-verify alone | neither | ours/s | math-verify/s |")
+    print("| kind | pairs | both right | only RAPID right | only math-verify right | neither | RAPID, pairs/s | math-verify, pairs/s |")
     print("|---|---|---|---|---|---|---|---|")
     summary, lost = {}, []
     for kind in ("spellings", "rewritings", "wrong", "pairs"):
@@ -158,7 +158,7 @@ def main() -> None:
             + f" | {my_rate:,.0f} | {rate:,.0f} |"
         )
         summary[kind] = {"pairs": len(pairs), "right": counts, "per_second": [my_rate, rate]}
-    print("\nWhere ours differs from what the kind of pair says:")
+    print("\nPairs on which the verdict of this project is not the expected one:")
     for kind, (found, expected) in lost:
         print(f"  {kind}: {found}    for    {expected}")
     results = REPOSITORY / "benchmarks" / "results"

@@ -1,6 +1,6 @@
-"""Where the final answer of a completion stands: the marks that data sets and models share, one reader for all graders.
+"""Extraction of the final answer from a completion, by the marks that data sets and models share.
 
-Everything here is linear in the text's length, whatever a model repeats in it.
+All graders use it, and majority votes. Every function takes time linear in the length of the text.
 """
 
 import re
@@ -28,7 +28,7 @@ REASONING = {
     "<|end_of_thought|>": "<|begin_of_thought|>",
     "\u25c1/think\u25b7": "\u25c1think\u25b7",
 }
-"""The mark that ends a model's reasoning -> the one that begins it."""
+"""The mark that ends a model's reasoning, and the mark that begins it."""
 
 _HASHES = re.compile(r"(?<!\#)\#{4}(?!\#)([^\n#]*)")
 _ANSWER_LIKE = re.compile(
@@ -74,12 +74,12 @@ _END_OF_ANSWER = re.compile(
 
 
 def without_reasoning(completion: str, prompt: str = "", end: str | None = "auto") -> str | None:
-    """Return what a completion says after its reasoning; None where the reasoning does not end.
+    """Return the part of a completion after its reasoning; None where the reasoning does not end.
 
     Args:
-        prompt: the rendered prompt; a chat template may begin the reasoning there.
-        end: the mark that ends the reasoning, which must then be there; `auto` for those in `REASONING`, where
-            something begins it; None keeps the whole completion.
+        prompt: the rendered prompt, at whose end a chat template may begin the reasoning.
+        end: the mark that ends the reasoning; a completion without it has no answer. `auto` cuts at the marks in
+            `REASONING`, and requires one only if the reasoning was begun. None keeps the whole completion.
     """
     if end is None:
         return completion
@@ -131,7 +131,7 @@ def marked_answer(text: str) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    """Return the content of the last `\\boxed{...}`, with those before it that one list joins to it; None without one.
+    """Return the content of the last `\\boxed{...}`, with the boxes before it in the same list; None without one.
 
     A box that is never closed reaches to the end of its line.
     """
@@ -192,12 +192,12 @@ def _after_marker(text: str) -> str | None:
 
 
 def _begins_prose(line: str) -> bool:
-    """Whether a line goes on with a sentence that holds no answer, as in `Answer: let us think step by step`."""
+    """Return whether a line begins a sentence without an answer, as in `Answer: let us think step by step`."""
     return not re.search(r"[\d\\$]", line) and len(line.split()) > _MOST_WORDS
 
 
 def _last(text: str) -> str | None:
-    """Return the last number of a text, or the last formula where that holds it or comes later."""
+    """Return the last number of a text, or the last formula if it contains that number or comes later."""
     number = None
     for number in NUMBER.finditer(text):  # noqa: B007
         pass
@@ -211,7 +211,7 @@ def _last(text: str) -> str | None:
 
 
 def trimmed(line: str) -> str | None:
-    """Return the answer in a line without the prose around it, as in `the total is $72$, which is ...`."""
+    """Return the answer in a line without the prose around it: `72` of `the total is $72$, which is ...`."""
     text = _EMPHASIS.sub("", " ".join(line.split())).strip(" *_")
     formulas = list(_formulas(text))
     if formulas and not re.search(r"\d", before := text[: formulas[0][0]]) and not _CHANGES.search(before):
@@ -234,7 +234,7 @@ def _cut(text: str) -> str:
 
 
 def _formulas(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield begin, end and content of what stands between `$...$`, `\\(...\\)` and their like."""
+    """Yield begin, end and content of each formula, between `$...$`, `\\(...\\)` and their like."""
     opened: re.Match[str] | None = None
     for match in _DELIMITER.finditer(text):
         mark = match.group()
@@ -249,5 +249,5 @@ def _formulas(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _is_prose(content: str) -> bool:
-    """Whether what stands between two `$` is text between two amounts of money."""
+    """Return whether two `$` are signs of money with prose between them, not the marks of a formula."""
     return "\n" in content or not content.strip() or bool(_PROSE.search(_TEXT.sub("", content)))

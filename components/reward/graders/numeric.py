@@ -70,14 +70,14 @@ def _expected(answer: str) -> Quantity:
 
 
 def final_number(text: str) -> Fraction | None:
-    """Return the number that a text ends up with, exact; None where there is none."""
+    """Return the final number of a text, exactly; None where there is none."""
     answer = final_answer(text)
     found = read_quantity(answer) if answer is not None else None
     return found.value if found else None
 
 
 def read_quantity(answer: str) -> Quantity | None:
-    """Return the number that an answer is, or that stands alone in its prose; None where it is no number."""
+    """Return the value of an answer, or of the only number in its prose; None if it is not a rational number."""
     try:
         return _whole(answer)
     except Malformed:
@@ -91,7 +91,7 @@ def read_quantity(answer: str) -> Quantity | None:
 
 
 def _whole(answer: str) -> Quantity | None:
-    """Return the rational number that an answer is as a whole; None where it is anything else.
+    """Return the value of an answer without prose; None if it is not a rational number.
 
     Raises:
         Malformed: the answer is prose.

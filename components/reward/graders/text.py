@@ -20,7 +20,7 @@ def exact(completion: str, answer: str | None, prompt: str = "", *, reasoning_en
     return float(text is not None and text.strip() == expected)
 
 
-@grader(version="2")
+@grader(version="1")
 def regex(
     completion: str,
     answer: str | None,

@@ -1,7 +1,7 @@
-"""Mathematical answers: whether two of them mean the same.
+"""Equality of mathematical answers.
 
     notation -> formula -> equivalence      tokens, a tree, and its comparison with another tree
-    exact, values                           what an expression is worth
+    exact, values                           the value of an expression
     regions, units, words                   parts of the number line, units of measurement, answers in words
     verification                            math-verify, for what the notation does not know
 

@@ -1,8 +1,8 @@
-"""Whether two mathematical answers mean the same.
+"""Equality of two mathematical answers.
 
 Answers are compared as trees: words with words, lists item by item, intervals as parts of the number line, equations
-by what they say of their variables, expressions by their values. math-verify is asked only where an answer holds
-something that the notation does not know, such as an integral.
+by their solutions, expressions by their values. math-verify decides only where an answer contains something that the
+notation does not know, such as an integral.
 """
 
 from fractions import Fraction
@@ -24,7 +24,7 @@ _MOST_UNLIKE = 24
 
 
 class Undecided(Exception):
-    """Two equations that are no multiples of one another."""
+    """Raised for two equations that are not multiples of one another."""
 
 
 def equivalent(found: str, expected: str) -> bool:
@@ -97,7 +97,9 @@ def _same_relations(found: Node, expected: Node) -> bool:
     if found.kind == "relation" and not _is_consistent(found):
         return False
     if expected.kind != "relation":
-        return any(same(value, expected) for value in mine[1])
+        # `x^2 + y^2 = 25` may state 25, but no percentage.
+        is_stated = mine[0] or expected.kind != "percent" or not symbols(found.args[0])
+        return bool(is_stated) and any(same(value, expected) for value in mine[1])
     if found.kind != "relation":
         return bool(theirs[0]) and any(same(found, value) for value in theirs[1])
     if mine[0] and theirs[0] and (mine[0] == theirs[0] or "(" in mine[0] + theirs[0]):
@@ -117,9 +119,9 @@ def _are_multiples(found: Node, expected: Node) -> bool:
 
 
 def _sides(node: Node) -> tuple[str, list[Node]] | None:
-    """Return the label of an equation and the values that it gives it; None for anything but equations and values.
+    """Return the label of an equation and its values; None for anything but equations and values.
 
-    A label is a variable, as in `x = 5`, or holds a bracket, as `f(x)` and `(x, y)` do.
+    A label is a variable, as in `x = 5`, or contains a bracket, as `f(x)` and `(x, y)` do.
     """
     if node.kind != "relation":
         return "", [node]
@@ -208,7 +210,7 @@ def _same_collections(found: Node, expected: Node) -> bool:
 
 
 def _is_line(node: Node) -> bool:
-    """Return whether a collection is a part of the number line and can be nothing else."""
+    """Return whether a collection can only be a part of the number line."""
     if node.kind == "list":
         return node.value == "or" and region(node) is not None
     return node.kind == "union" or is_interval(node)
@@ -271,7 +273,7 @@ def _same_quantities(found: Node, expected: Node) -> bool:
 
 
 def value_of(node: Node) -> Node | None:
-    """Return the value that an answer states, as 5 of `x = 5`; None for a contradiction or what states none."""
+    """Return the value that an answer states: 5 of `x = 5`; None for a contradiction, or without a value."""
     if node.kind != "relation":
         return node
     sides = _sides(node)

@@ -11,7 +11,7 @@ LARGEST_FACTORIAL = 4000
 
 
 class Uncomputable(ValueError):
-    """An expression that has no value here: out of proportion, undefined, or no number at all."""
+    """Raised for an expression without a value: too large to compute, undefined, or not a number."""
 
 
 def exact(node: Node) -> Fraction | None:
@@ -43,7 +43,7 @@ def exact(node: Node) -> Fraction | None:
 
 def _bounded(value: Fraction | None) -> Fraction | None:
     if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
-        raise Uncomputable("out of proportion")
+        raise Uncomputable("too large")
     return value
 
 
@@ -54,14 +54,14 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
         raise Uncomputable("a power of zero")
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
     if base not in (0, 1, -1) and size * abs(exponent) > 2 * MOST_BITS:
-        raise Uncomputable("out of proportion")
+        raise Uncomputable("too large")
     if base in (1, -1):
         return base if exponent % 2 else Fraction(1)
     return base ** int(exponent)
 
 
 def _root(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """Return a root that is rational."""
+    """Return a rational root; None where it is irrational."""
     if exponent.denominator > 64 or abs(exponent.numerator) > 64 or (base < 0 and exponent.denominator % 2 == 0):
         return None
     roots = [_integer_root(abs(part), exponent.denominator) for part in (base.numerator, base.denominator)]
@@ -99,7 +99,7 @@ def _factorial(value: Fraction) -> Fraction | None:
     if value.denominator != 1 or value < 0:
         return None
     if value > LARGEST_FACTORIAL:
-        raise Uncomputable("out of proportion")
+        raise Uncomputable("too large")
     return Fraction(math.factorial(int(value)))
 
 
@@ -107,7 +107,7 @@ def _binomial(n: Fraction, k: Fraction) -> Fraction | None:
     if n.denominator != 1 or k.denominator != 1 or n < 0:
         return None
     if min(abs(k), abs(n - k)) * n.numerator.bit_length() > MOST_BITS:
-        raise Uncomputable("out of proportion")
+        raise Uncomputable("too large")
     return Fraction(math.comb(int(n), int(k))) if k >= 0 else Fraction(0)
 
 

@@ -103,20 +103,20 @@ class _Parser(Atoms):
         return self.kind in STARTS or self.kind == "word" or (self.kind == "|" and not self._bars)
 
     def _at_fraction(self) -> bool:
-        """Whether the fraction of a mixed number may stand here."""
+        """Return whether the next token may begin the fraction of a mixed number."""
         if self.kind == "number":
             return self._tokens[self._place - 1].kind == "number"
         return self.kind == "function" and self.token.text == "frac" and self._whole()
 
     def _whole(self) -> bool:
-        """Whether the last token was an integer that a proper fraction may follow."""
+        """Return whether the last token was an integer, so that a fraction may follow."""
         last = self._tokens[self._place - 1]
         return (
             last.kind == "number" and last.value is not None and last.value.denominator == 1 and last.text != "vulgar"
         )
 
     def _mixed(self, whole: Node) -> Node:
-        """Read the fraction of a mixed number; numbers side by side are nothing else."""
+        """Read the fraction of a mixed number; two numbers side by side are Malformed otherwise."""
         if not self._whole():
             raise Malformed("two numbers side by side")
         if self.kind == "function":

@@ -1,7 +1,7 @@
 """One notation for answers: LaTeX, Unicode and plain text as the same tokens.
 
-One pass over the text. What a command or character means stands in the tables; what is not in them is an unknown
-command, and says so.
+One pass over the text. The tables give the meaning of commands and characters; a command that is in none of them raises
+`Unknown`.
 """
 
 import re
@@ -91,11 +91,11 @@ _MOST_TOKENS = 4000
 
 
 class Malformed(ValueError):
-    """Not a mathematical expression."""
+    """Raised for text that is not a mathematical expression."""
 
 
 class Unknown(ValueError):
-    """An expression with something that this notation does not know."""
+    """Raised for an expression with a command that this notation does not know."""
 
 
 class Token(NamedTuple):
@@ -121,7 +121,7 @@ def tokens(answer: str) -> list[Token]:
 
 
 def without_delimiters(text: str) -> str:
-    """Return an answer without Markdown's emphasis, the marks of formulas around it, and the full stop."""
+    """Return an answer without Markdown emphasis, the marks of a formula around it, and the full stop."""
     text = text.strip().strip("`").strip()
     for mark in ("**", "__"):
         if text.startswith(mark):
@@ -134,7 +134,7 @@ def without_delimiters(text: str) -> str:
 
 
 def _without_end(text: str) -> str:
-    """Return a text without spaces, LaTeX's too, and punctuation at its end."""
+    """Return a text without the spaces (of LaTeX too) and punctuation at its end."""
     end = len(text)
     while end:
         if text[end - 1] in ",;:! " and text[end - 2 : end - 1] == "\\" and text[end - 3 : end - 2] != "\\":
@@ -167,7 +167,7 @@ def _scan(text: str) -> list[Token]:
 
 
 def _made(match: re.Match[str], previous: str) -> list[Token]:
-    """Return the tokens that a match makes; spaces make none."""
+    """Return the tokens of a match; none for spaces."""
     text = match.group()
     match match.lastgroup:
         case "environment":
@@ -232,7 +232,7 @@ def _named(name: str) -> list[Token]:
 
 
 def _written(content: str) -> list[Token]:
-    """Return the tokens of what stands in `\\text{...}`: words as they are, anything else as mathematics."""
+    """Return the tokens of the content of `\\text{...}`: words as they are, anything else as mathematics."""
     words = content.strip(" ,")
     if not words:
         return []
@@ -246,7 +246,7 @@ def _written(content: str) -> list[Token]:
 
 
 def _listing_commas(text: str) -> set[int]:
-    """Return the places of commas in brackets that hold no comma with a space behind: `(3,144)` is a pair."""
+    """Return the places of commas in brackets without a comma before a space: `(3,144)` is a pair."""
     opened: list[list[int] | None] = []
     listing: set[int] = set()
     for place, character in enumerate(text):
@@ -264,7 +264,7 @@ def _listing_commas(text: str) -> set[int]:
 
 
 def _is_list(text: str, match: re.Match[str], listing: set[int]) -> bool:
-    """Whether digits between commas are numbers of their own, and no thousands of one."""
+    """Return whether digits between commas are separate numbers, not the thousands of one."""
     begin, end = match.span()
     if text[begin - 1 : begin] == "," and text[begin - 2 : begin - 1].isdigit():
         return True

@@ -1,4 +1,4 @@
-"""A place among tokens, and the units that stand behind values."""
+"""A cursor over tokens, and the units after values."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,7 +12,7 @@ _NEITHER = {"not", "nor", "but"}
 
 
 class Reader:
-    """The tokens of one answer, read one by one."""
+    """A cursor over the tokens of one answer."""
 
     def __init__(self, found: list[Token], letters_are_units: bool) -> None:
         self._tokens = found
@@ -64,7 +64,7 @@ class Reader:
         return Node("*", (MINUS_ONE, node)) if sign == "-" else Node(sign, (node,))
 
     def _with_unit(self, node: Node) -> Node:
-        """Wrap a value in the unit that stands behind it."""
+        """Wrap a value in the unit that follows it."""
         words: list[str] = []
         while self._at_unit() or (words and self._in_phrase()):
             token = self._next()
@@ -92,7 +92,7 @@ class Reader:
         return Node("unit", (node,), unit(text)) if text else node
 
     def _in_phrase(self) -> bool:
-        """Whether a short word goes on what a unit began, as in `dollars a day`."""
+        """Return whether the next word continues a unit, as in `dollars a day`."""
         return self.kind == "word" or (self.kind == "symbol" and self.token.text == "a" and self._at_unit(1))
 
     def _expect_number(self) -> str:

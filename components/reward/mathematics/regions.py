@@ -28,7 +28,7 @@ def is_infinite(node: Node) -> bool:
 
 
 def is_interval(node: Node) -> bool:
-    """Return whether brackets can hold nothing but an interval: `[0,1)`, `[0,1]`, `(0,\\infty)`."""
+    """Return whether brackets can only mean an interval: `[0,1)`, `[0,1]`, `(0,\\infty)`."""
     return (
         node.kind == "tuple"
         and len(node.args) == 2
@@ -38,7 +38,7 @@ def is_interval(node: Node) -> bool:
 
 
 def region(node: Node) -> list[Piece] | None:
-    """Return the pieces of what an answer describes; None where it describes no part of the number line."""
+    """Return the pieces that an answer describes; None if it does not describe a part of the number line."""
     match node.kind:
         case "tuple" if len(node.args) == 2 and str(node.value) != "<>":
             low, high = (None if is_infinite(bound) else bound for bound in node.args)
@@ -62,7 +62,7 @@ def _joined(node: Node) -> list[Piece] | None:
 
 
 def _described(node: Node) -> list[Piece] | None:
-    """Return what `x > 2`, `2 < x \\le 4`, `x \\ne 3` and `x \\in (2, 4]` describe."""
+    """Return the pieces of `x > 2`, `2 < x \\le 4`, `x \\ne 3` or `x \\in (2, 4]`."""
     sides, signs = list(node.args), list(node.value)
     if signs == ["in"]:
         return region(sides[1])
@@ -88,7 +88,7 @@ def _finite(bound: Node) -> Node | None:
 
 
 def same_region(found: list[Piece], expected: list[Piece], same: Callable[[Node, Node], bool]) -> bool:
-    """Return whether two lists of pieces cover the same numbers; by `same` where bounds are no numbers."""
+    """Return whether two lists of pieces cover the same numbers; using `same` for bounds with variables."""
     mine, theirs = _merged(found), _merged(expected)
     if mine is None or theirs is None:
         left = list(expected)
@@ -109,7 +109,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _merged(pieces: list[Piece]) -> list[list[Any]] | None:
-    """Return [low, closed, high, closed] of disjoint pieces in order; None where a bound is no real number."""
+    """Return [low, closed, high, closed] of disjoint pieces in order; None where a bound is not a real number."""
     spans = []
     for piece in pieces:
         low = float("-inf") if piece.low is None else real(piece.low)

@@ -19,7 +19,7 @@ MINUS_ONE = Node("number", value=Fraction(-1))
 
 
 def symbols(node: Node) -> set[str]:
-    """Return the names of the variables in an expression; `pi`, `e` and `i` are none."""
+    """Return the names of the variables in an expression; except `pi`, `e` and `i`."""
     if node.kind == "symbol":
         name = symbol_name(node)
         return set() if name in ("pi", "e", "i") else {name}

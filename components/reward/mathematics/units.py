@@ -1,4 +1,4 @@
-"""Units of measurement and money: what they measure, and what one is in another."""
+"""Units of measurement and money, and their conversion."""
 
 import re
 from fractions import Fraction
@@ -45,7 +45,7 @@ SCALES = {
     "millions": 10**6, "thousands": 10**3, "billions": 10**9, "mil": 10**6, "bn": 10**9,
 }  # fmt: skip
 LETTERS = {"m", "s", "g", "h", "L"}
-"""Units of one letter, which is a variable wherever that reading makes an answer right."""
+"""Units of one letter; the letter is read as a variable first."""
 
 _NO_UNIT = re.compile(r"(?i:\b(?:and|or|not|nor|but|neither|if|only|than|over|under)\b)|[=<>{}]")
 
@@ -56,7 +56,7 @@ def is_unit(word: str) -> bool:
 
 
 def is_alternative(words: str) -> bool:
-    """Return whether words behind a value say more than its unit, as in `8 or nine`."""
+    """Return whether words after a value are more than its unit, as in `8 or nine`."""
     return bool(_NO_UNIT.search(words))
 
 
@@ -69,7 +69,7 @@ def singular(word: str) -> str:
 
 
 def unit(words: str) -> str:
-    """Return the unit that words behind a value name, in one spelling, as in `square centimeters` -> `cm^2`."""
+    """Return the unit that words after a value name, in one spelling: `square centimeters` -> `cm^2`."""
     text = re.sub(r"\s*(?:/|\bper\b)\s*", "/", " ".join(words.replace("(", " ").replace(")", " ").split()))
     power = re.match(r"(?i:(sq|square|cubic|cu)\.? )", text)
     text = text[power.end() :] if power else text
@@ -88,9 +88,9 @@ def unit(words: str) -> str:
 
 
 def conversion(found: str | None, expected: str | None) -> Fraction | None:
-    """Return what a value in the unit `found` is multiplied by to be in `expected`; None where they do not compare.
+    """Return the factor that converts a value in `found` into one in `expected`; None if they measure different things.
 
-    A unit that is missing or not known is taken to be the other one. Degrees of temperature may be bare.
+    A unit that is missing or unknown matches any other. Degrees of temperature may be bare.
     """
     if found is None or expected is None or found == expected:
         return Fraction(1)

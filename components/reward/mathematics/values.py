@@ -1,7 +1,7 @@
-"""Values of expressions: exact where they are rational, else to 50 digits, at a few points for every variable.
+"""Values of expressions: exact if they are rational, else to 50 digits at a few values of every variable.
 
-Two expressions that agree in 40 digits at all points are the same: what this would call equal by chance is rarer than a
-fault of memory. Nothing is computed whose size is out of all proportion, such as 9^(9^9).
+Two expressions are equal if they agree in 40 digits at all of these points (Schwartz 1980, Zippel 1979: two different
+expressions agree at a random point with negligible probability). Nothing too large is computed, such as 9^(9^9).
 """
 
 import random
@@ -38,7 +38,7 @@ def _variable(name: str, point: int) -> Any:
 
 
 class Evaluation:
-    """The value of one expression at one point; `scale` is the largest term that was added on the way."""
+    """The value of one expression at one point, and `scale`, the largest term of the sums in it."""
 
     def __init__(self, node: Node, point: int) -> None:
         self._point = point
@@ -93,7 +93,7 @@ class Evaluation:
     @staticmethod
     def _checked(value: Any) -> Any:
         if value != 0 and abs(_mp.mag(value)) > MOST_BITS:
-            raise Uncomputable("out of proportion")
+            raise Uncomputable("too large")
         return value
 
     def _powered(self, node: Node) -> Any:
@@ -105,7 +105,7 @@ class Evaluation:
                 raise Uncomputable("a power of zero")
             return _mp.mpf(0)
         if abs(_mp.log(abs(base))) * abs(exponent) > MOST_BITS:
-            raise Uncomputable("out of proportion")
+            raise Uncomputable("too large")
         if rational is None:
             return _mp.power(base, exponent)
         if rational.denominator == 1:
@@ -123,10 +123,10 @@ class Evaluation:
             return (_mp.floor if name == "floor" else _mp.ceil)(values[0])
         if name in ("factorial", "binom"):
             if max(map(abs, values)) > LARGEST_FACTORIAL:
-                raise Uncomputable("out of proportion")
+                raise Uncomputable("too large")
             return (_mp.factorial if name == "factorial" else _mp.binomial)(*values)
         if name == "exp" and abs(values[0]) > MOST_BITS:
-            raise Uncomputable("out of proportion")
+            raise Uncomputable("too large")
         if name not in _FUNCTIONS:
             raise Uncomputable(f"{name} has no value")
         return _FUNCTIONS[name](*values)
@@ -140,14 +140,14 @@ class Evaluation:
 
 
 def near(first: Any, second: Any, scale: Any = 0) -> bool:
-    """Return whether two values agree in all digits that their computation has left."""
+    """Return whether two values agree in all digits that are certain."""
     return bool(abs(first - second) <= _EQUAL * max(abs(first), abs(second)) + _LOST * scale)
 
 
 def evaluations(first: Node, second: Node) -> Iterator[tuple[Evaluation, Evaluation]]:
-    """Yield both expressions' values at points where both have one; once where there are no variables.
+    """Yield the values of both expressions at points where both have one; once if they have no variables.
 
-    Points where a real expression leaves the real numbers are passed over, unless it does so everywhere.
+    Points where a real expression is not real are skipped, unless it is real nowhere.
     """
     is_real = not (has(first, "symbol", "i") or has(second, "symbol", "i"))
     beyond = []
@@ -183,7 +183,7 @@ def same_value(first: Node, second: Node) -> bool:
 
 
 def ratio(first: Node, second: Node) -> Any:
-    """Return the number that the first expression is of the second, at all points alike; None without one."""
+    """Return the constant ratio of two expressions; None if their ratio varies."""
     found = []
     for a, b in evaluations(first, second):
         if near(a.value, 0, a.scale) or near(b.value, 0, b.scale):
@@ -195,7 +195,7 @@ def ratio(first: Node, second: Node) -> Any:
 
 
 def real(node: Node) -> Any:
-    """Return the value of a real constant; None where it is none."""
+    """Return the value of a real constant; None for anything else."""
     if symbols(node):
         return None
     try:

@@ -1,4 +1,4 @@
-"""math-verify, for what this project's own notation does not know, within bounds of size and time."""
+"""math-verify, for notation that this project does not know, within bounds of size and time."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ _OUT_OF_PROPORTION = re.compile(r"\d{4,}\W{0,3}!|\^[\s{(+-]*\d{4,}|\^[^+=,;]{1,2
 
 
 def verified(found: str, expected: str) -> bool:
-    """Return whether math-verify takes two answers for the same; False for what it could hang on."""
+    """Return whether math-verify finds two answers equal; False for answers on which it could hang."""
     from math_verify import verify
 
     if any(len(text) > _LONGEST or _OUT_OF_PROPORTION.search(text) for text in (found, expected)):

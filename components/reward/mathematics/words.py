@@ -17,7 +17,7 @@ _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eig
 
 
 def same_words(found: str, expected: str) -> bool | None:
-    """Return whether two answers are the same text or the same words; None where mathematics has to decide."""
+    """Return whether two answers are the same text or the same words; None if only mathematics can decide."""
     text = _squeezed(expected)
     if _squeezed(found) == text:
         return bool(text)

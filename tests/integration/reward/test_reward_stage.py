@@ -51,12 +51,12 @@ def test_rewards_mirror_trajectories(sampled_run):
     assert table["reward"].to_pylist() == [2, 1, 2, 0, 2, 1, 2, 2, 2, 2, 1, 0]
     assert dict(table["components"][1].as_py()) == {"numeric": 0.0, "two": 1.0}
     assert set(table["grader"].to_pylist()) == {"numeric+two"}
-    assert set(table["grader_version"].to_pylist()) == {"1+1"}
+    assert set(table["grader_version"].to_pylist()) == {"2+1"}
     assert table["status"].to_pylist() == ["ok"] * 11 + ["invalid"]
     assert table["detail"].to_pylist() == [None] * 11 + ["the engine aborted this completion"]
     assert manifest.facts == {
         "rows": 12, "ok": 11, "timeout": 0, "error": 0, "invalid": 1, "reward_train": 10 / 8, "reward_eval": 7 / 4,
-        "grader_version": "1+1",
+        "grader_version": "2+1",
     }  # fmt: skip
     assert (manifest.iteration, manifest.shard) == (1, 0)
 
