@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from components.contract.answers import final_answer
 from components.results.majority import vote
 from components.reward.graders.math import math
-from components.reward.graders.numeric import numeric
+from components.reward.graders.numeric import numeric, read_quantity
+from components.reward.mathematics.equivalence import equivalent
 
 PIECES = [
     "\\boxed{", "\\boxed{5}", "\\boxed ", "\\boxed", "}", "{", "####", "#### ", "#", "the answer is ", "Answer: ",
@@ -91,3 +92,11 @@ def test_no_completion_takes_quadratic_time(pieces, around):
 )
 def test_a_looping_completion_gets_its_reward(grader, completion, reward):
     assert grader(completion, "5") == reward
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(found=st.lists(st.sampled_from(PIECES), max_size=12), expected=st.lists(st.sampled_from(PIECES), max_size=12))
+def test_no_answer_breaks_the_comparison(found, expected):
+    mine, gold = "".join(found), "".join(expected)
+    assert equivalent(mine, gold) in (True, False)
+    read_quantity(mine)
