@@ -8,7 +8,7 @@ and answers of kinds that these leave out:
     spellings     an answer in other notation: delimiters, fractions, spaces, Unicode, units, brackets
     rewritings    five equivalent ones made from every answer's form (tests/integration/reward/answer_variants.py)
     wrong         five wrong ones made likewise
-    pairs         different gold answers against one another, which are wrong but for the few listed
+    pairs         different gold answers against one another, wrong except those in EQUAL and ONE_WAY
 
 Both get the answers alone, in one process; math-verify's time limit is one second. Prints a table and every pair on
 which this project's verdict is not the expected one, and writes `benchmarks/results/answers.json`.
@@ -39,6 +39,15 @@ MORE = [
     "6.02 \\times 10^{23}", "-\\infty", "(-\\infty,-5)\\cup(-5,5)\\cup(5,\\infty)", "\\sin^2 x", "|x-3|",
     "a^2b + ab^2", "\\sqrt[3]{4}", "2^{96}", "x < 3", "\\frac{x+1}{x-2}", "120 \\text{ miles per hour}",
 ]  # fmt: skip
+
+EQUAL = [
+    ("1.25", "1\\frac{1}{4}"), ("\\frac{1}{3}", "0.\\overline{3}"), ("120^\\circ", "\\binom{10}{3}"),
+    ("120 \\text{ miles per hour}", "\\binom{10}{3}"), ("5", "x=5"), ("[-2,7]", "x \\in [-2,7]"), ("36", "\\$36"),
+    ("8", "8 \\text{ cm}"), ("10", "10\\%"), ("25", "25\\%"),
+]  # fmt: skip
+"""Different gold answers that are equal: in value, or up to a unit, label or sign on one side only."""
+ONE_WAY = [("204_5", "54"), ("x^2+y^2=25", "25")]
+"""(found, expected) where only the gold answer may leave out the base or the label."""
 
 
 def spellings(answer: str) -> Iterator[str]:
@@ -122,6 +131,13 @@ def pairs_of(kind: str, golds: list[str], most: int) -> list[Pair]:
     return made[:most] if kind == "pairs" else made
 
 
+def expected_verdict(kind: str, pair: Pair) -> bool:
+    """Return whether two answers are equal."""
+    if kind == "pairs":
+        return pair in EQUAL or pair[::-1] in EQUAL or pair in ONE_WAY
+    return kind in ("spellings", "rewritings")
+
+
 def gold_answers() -> tuple[list[str], list[str]]:
     """Return the different answers of MATH-500's half, and all others."""
     names = ("math500_half", "math_labelled_completions")
@@ -149,8 +165,8 @@ def main() -> None:
         golds = [*math500, *others] if kind in ("spellings", "pairs") else math500
         pairs = pairs_of(kind, golds, arguments.pairs)
         (mine, my_rate), (theirs, rate) = measured(ours, pairs), measured(math_verify, pairs)
-        truth = kind in ("spellings", "rewritings")
-        right = [(a == truth, b == truth) for a, b in zip(mine, theirs, strict=True)]
+        truths = [expected_verdict(kind, pair) for pair in pairs]
+        right = [(a == truth, b == truth) for a, b, truth in zip(mine, theirs, truths, strict=True)]
         counts = [right.count(each) for each in ((True, True), (True, False), (False, True), (False, False))]
         lost += [(kind, pair) for pair, each in zip(pairs, right, strict=True) if not each[0]]
         print(

@@ -156,7 +156,7 @@ def test_versions_change_with_the_file(specs, tmp_path):
     after = version()
     assert before[0] != after[0]
     assert before[0].startswith("sha256-")
-    assert before[1] == after[1] == "1"
+    assert before[1] == after[1] == "2"
 
 
 @pytest.mark.parametrize(
