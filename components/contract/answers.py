@@ -95,11 +95,11 @@ def without_reasoning(completion: str, prompt: str = "", end: str | None = "auto
 
 
 def final_answer(text: str, style: Style = "auto", prompt: str = "", reasoning_end: str | None = None) -> str | None:
-    """Return the final answer of a completion as it is written; None where there is none in that style.
+    r"""Return the final answer of a completion as it is written; None where there is none in that style.
 
     | style   | the answer                                                                    |
     |---------|-------------------------------------------------------------------------------|
-    | `boxed` | the content of the last `\\boxed{}`; boxes joined by commas or `and` are a list |
+    | `boxed` | the content of the last `\boxed{}`; boxes joined by commas or `and` are a list |
     | `####`  | what follows the last `####` on its line (GSM8K)                                |
     | `A:`    | what follows the last `A:`, `Answer:` or `answer is`                            |
     | `last`  | the last number, with the formula around it                                   |
@@ -131,7 +131,7 @@ def marked_answer(text: str) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    """Return the content of the last `\\boxed{...}`, with the boxes before it in the same list; None without one.
+    r"""Return the content of the last `\boxed{...}`, with the boxes before it in the same list; None without one.
 
     A box that is never closed reaches to the end of its line.
     """
@@ -234,7 +234,7 @@ def _cut(text: str) -> str:
 
 
 def _formulas(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield begin, end and content of each formula, between `$...$`, `\\(...\\)` and their like."""
+    r"""Yield begin, end and content of each formula, between `$...$`, `\(...\)` and their like."""
     opened: re.Match[str] | None = None
     for match in _DELIMITER.finditer(text):
         mark = match.group()

@@ -72,7 +72,7 @@ def same(found: Node, expected: Node) -> bool:
 
 
 def _expanded(node: Node) -> Node:
-    """Return an answer with `\\pm` written as a list of both."""
+    r"""Return an answer with `\pm` written as a list of both."""
     if not has(node, "pm") and not has(node, "mp"):
         return node
     items = node.args if node.kind in ("list", "set") else (node,)

@@ -1,9 +1,9 @@
-"""Parser of answers, a recursive descent over the tokens of `notation`.
+r"""Parser of answers, a recursive descent over the tokens of `notation`.
 
 list      relation ((`,` | `or`) relation)*
-relation  union ((`=` | `<` | `\\in` | ...) union)*
-union     sum (`\\cup` sum)*
-sum       product unit? ((`+` | `-` | `\\pm`) product unit?)*
+relation  union ((`=` | `<` | `\in` | ...) union)*
+union     sum (`\cup` sum)*
+sum       product unit? ((`+` | `-` | `\pm`) product unit?)*
 product   power ((`*` | `/` | nothing) power)*
 power     atom (`^` power | `!` | `%` | degrees)*
 """

@@ -232,7 +232,7 @@ def _named(name: str) -> list[Token]:
 
 
 def _written(content: str) -> list[Token]:
-    """Return the tokens of the content of `\\text{...}`: words as they are, anything else as mathematics."""
+    r"""Return the tokens of the content of `\text{...}`: words as they are, anything else as mathematics."""
     words = content.strip(" ,")
     if not words:
         return []

@@ -28,7 +28,7 @@ def is_infinite(node: Node) -> bool:
 
 
 def is_interval(node: Node) -> bool:
-    """Return whether brackets can only mean an interval: `[0,1)`, `[0,1]`, `(0,\\infty)`."""
+    r"""Return whether brackets can only mean an interval: `[0,1)`, `[0,1]`, `(0,\infty)`."""
     return (
         node.kind == "tuple"
         and len(node.args) == 2
@@ -62,7 +62,7 @@ def _joined(node: Node) -> list[Piece] | None:
 
 
 def _described(node: Node) -> list[Piece] | None:
-    """Return the pieces of `x > 2`, `2 < x \\le 4`, `x \\ne 3` or `x \\in (2, 4]`."""
+    r"""Return the pieces of `x > 2`, `2 < x \le 4`, `x \ne 3` or `x \in (2, 4]`."""
     sides, signs = list(node.args), list(node.value)
     if signs == ["in"]:
         return region(sides[1])

@@ -39,7 +39,7 @@ def _bare(answer: str) -> str:
 
 @lru_cache(maxsize=512)
 def _words(answer: str) -> str | None:
-    """Return words in lower case without wrappers, as of `\\text{even}` and `\\text{(C)}`; None for mathematics."""
+    r"""Return words in lower case without wrappers, as of `\text{even}` and `\text{(C)}`; None for mathematics."""
     text = _LAYOUT.sub("", without_delimiters(answer))
     inner = _WRAPPED.sub(lambda match: match.group(1), text)
     bare = re.sub(r"[\s.'\"]+", " ", inner).strip()
