@@ -82,8 +82,7 @@ def make_policy(directory: Path) -> None:
     """Save a policy of the demo's architecture and tokenizer, with random weights, on which speed does not depend."""
     import torch
 
-    from pipelines.demo.arithmetic import tokenizer
-    from pipelines.demo.arithmetic_policy import untrained_policy
+    from pipelines.demo.arithmetic import tokenizer, untrained_policy
 
     torch.manual_seed(0)
     untrained_policy().save_pretrained(directory)

@@ -6,7 +6,9 @@ and contains block k + 1. No value can leave an If block, so the tasks after the
 In a pipelined loop block k trains on what was sampled before it and samples iteration k + 1 at the same time.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl
@@ -23,9 +25,20 @@ from components.train.component import train
 from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.parameters import STAGES
 from pipelines.cluster.placement import Channels, launch_train_job, place
-from pipelines.signature import PipelineParameter, with_parameters
 
 NAME = "rapid"
+
+
+@dataclass(frozen=True)
+class PipelineParameter:
+    """A parameter of a KFP pipeline; its type is what KFP would read from an annotation."""
+
+    name: str
+    type: type
+    default: Any = inspect.Parameter.empty
+    description: str = ""
+
+
 _RUN_URI = PipelineParameter("run_uri", str)
 _SHARDS = PipelineParameter("shards", list)
 _ROUND = PipelineParameter("round", str)
@@ -65,7 +78,7 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
         evaluated = _nested(evaluation, "evaluate and publish", channels, run_uri=run_uri, shards=shards)
         evaluated.after(iterated)
 
-    pipeline = with_parameters(rapid, [*_RUN_PARAMETERS, *_cluster_parameters(cluster, STAGES)], "Fine-tune a policy.")
+    pipeline = _with_parameters(rapid, [*_RUN_PARAMETERS, *_cluster_parameters(cluster, STAGES)], "Fine-tune a policy.")
     describe = dsl.pipeline(name=NAME, description="RAPID: large batches of rollouts, many importance-weighted updates")
     return describe(pipeline)
 
@@ -180,7 +193,7 @@ def _pipeline(
     returns: type | None = None,
 ) -> BaseComponent:
     """Return a nested pipeline with its own parameters and the cluster's parameters that its stages need."""
-    function = with_parameters(body, [*own, *_cluster_parameters(cluster, stages, defaults=False)], "", returns)
+    function = _with_parameters(body, [*own, *_cluster_parameters(cluster, stages, defaults=False)], "", returns)
     return dsl.pipeline(name=body.__name__)(function)
 
 
@@ -191,3 +204,23 @@ def _cluster_parameters(
     if not defaults:
         return [PipelineParameter(p.name, type(p.default)) for p in given]
     return [PipelineParameter(p.name, type(p.default), p.default, p.description) for p in given]
+
+
+def _with_parameters(
+    body: Callable[..., Any], parameters: Sequence[PipelineParameter], summary: str, returns: type | None = None
+) -> Callable[..., Any]:
+    """Return a function for `dsl.pipeline` that passes every parameter to `body` by name."""
+
+    def pipeline(*values: Any) -> Any:
+        return body(**dict(zip((parameter.name for parameter in parameters), values, strict=True)))
+
+    pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=p.default, annotation=p.type)
+            for p in parameters
+        ],
+        return_annotation=inspect.Parameter.empty if returns is None else returns,
+    )
+    described = [f"    {p.name}: {p.description}" for p in parameters if p.description]
+    pipeline.__doc__ = "\n".join([summary, *(["", "Args:", *described] if described else [])])
+    return pipeline

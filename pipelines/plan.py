@@ -9,8 +9,9 @@ from pipelines.estimates.memory_estimate import EngineMemory, TrainingMemory, en
 from pipelines.estimates.model_shape import ModelShape
 from pipelines.estimates.storage_estimate import StorageEstimate, estimate_storage
 from pipelines.estimates.work_estimate import WorkEstimate, estimate_work
-from pipelines.preflight import Finding, check_packages, errors_of, preflight
-from pipelines.preflight.machine_check import has_gpu
+from pipelines.preflight import preflight
+from pipelines.preflight.findings import Finding, errors_of
+from pipelines.preflight.machine_check import check_packages, has_gpu
 from pipelines.text import size
 
 

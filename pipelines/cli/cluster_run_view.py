@@ -10,8 +10,7 @@ from components.store import ObjectMissing, Run
 from pipelines.cli.output import say
 from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
-from pipelines.cluster.cluster_errors import ClusterUnavailable
-from pipelines.cluster.connection import kfp_namespace
+from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
 from pipelines.cluster.runs import has_ended, run_name, run_state
 from pipelines.cluster.task_details import TaskDetails, failure_message
 from pipelines.cluster.watcher import Watcher

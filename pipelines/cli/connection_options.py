@@ -11,8 +11,7 @@ from rich.console import Console
 
 from pipelines.cli.output import say
 from pipelines.cluster import connection as variables
-from pipelines.cluster.cluster_errors import ClusterUnavailable
-from pipelines.cluster.connection import Connection
+from pipelines.cluster.connection import ClusterUnavailable, Connection
 
 _PANEL = "Connection (every way to authenticate: docs/kubernetes/running.md)"
 

@@ -19,8 +19,7 @@ def demo_command(overrides: OverridesArgument = None) -> None:
     minute; kept in .rapid/demo). Then, as every later call, it fine-tunes that policy in a new run, or continues a run
     that was stopped.
     """
-    from pipelines.demo.arithmetic_policy import RECIPE
-    from pipelines.demo.assets import CONFIG, HOME, assets_ready, make_assets
+    from pipelines.demo.arithmetic import CONFIG, HOME, RECIPE, assets_ready, make_assets
 
     words = list(overrides or ())
     config = load_config(CONFIG, words)

@@ -10,7 +10,9 @@ from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import OverridesArgument
 from pipelines.cli.plan_tables import findings_table
-from pipelines.preflight import Finding, errors_of, inspect_machine, preflight
+from pipelines.preflight import preflight
+from pipelines.preflight.findings import Finding, errors_of
+from pipelines.preflight.machine_check import inspect_machine
 
 
 def doctor_command(

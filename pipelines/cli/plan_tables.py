@@ -11,7 +11,7 @@ from pipelines.cli.output import say, script
 from pipelines.estimates.memory_estimate import micro_batch_tokens
 from pipelines.estimates.storage_estimate import trajectory_bytes
 from pipelines.plan import Plan
-from pipelines.preflight import Finding, Level, errors_of
+from pipelines.preflight.findings import Finding, Level, errors_of
 from pipelines.text import amount, size
 
 _GPUS = (24, 48, 80)

@@ -13,13 +13,13 @@ from components.results import read_iteration, read_run
 from components.store import Run, open_run, open_store, run_uri
 from components.tracking.server import tracking_uri, without_credentials
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
-from pipelines.cli.live_view import LiveView
-from pipelines.cli.output import say, script
+from pipelines.cli.output import LiveView, say, script
 from pipelines.cli.plan_tables import print_plan
 from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.local_run import LocalRun
 from pipelines.plan import make_plan
-from pipelines.preflight import check_before_run, refuse_errors
+from pipelines.preflight import check_before_run
+from pipelines.preflight.findings import refuse_errors
 
 _LOG_TAIL = 25
 

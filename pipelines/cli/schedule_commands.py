@@ -85,8 +85,13 @@ def create_command(
         rapid schedule pause my-nightly
     """
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.schedules import Recurrence, create_schedule, recurring_config
-    from pipelines.cluster.triggers import describe_trigger, make_trigger
+    from pipelines.cluster.schedules import (
+        Recurrence,
+        create_schedule,
+        describe_trigger,
+        make_trigger,
+        recurring_config,
+    )
 
     resolved = recurring_config(load_config(config, overrides or ()))
     recurrence = Recurrence(make_trigger(cron, every, start, end), max_concurrency, catch_up)
@@ -158,8 +163,7 @@ def schedules_command(connection: Connection) -> None:
     """
     from pipelines.cluster.client import ClusterClient
     from pipelines.cluster.runs import run_name, run_state
-    from pipelines.cluster.schedules import schedule_state
-    from pipelines.cluster.triggers import describe_trigger, trigger_bounds
+    from pipelines.cluster.schedules import describe_trigger, schedule_state, trigger_bounds
 
     client, console = ClusterClient(connection), Console()
     schedules = list(client.recurring_runs())

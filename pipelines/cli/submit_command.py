@@ -68,7 +68,8 @@ def checked_cluster(config: RunConfig, file: Path | None, service_account: str |
         InputError: the settings cannot be read, or the run cannot work on the cluster; names every reason.
     """
     from pipelines.cluster.cluster_config import load_cluster
-    from pipelines.preflight import preflight, refuse_errors
+    from pipelines.preflight import preflight
+    from pipelines.preflight.findings import refuse_errors
 
     settings = load_cluster(file, service_account=service_account).fitting(config)
     refuse_errors(preflight(config, settings).findings, "this run cannot work on a cluster")

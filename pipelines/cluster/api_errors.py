@@ -10,8 +10,7 @@ from kfp_server_api import ApiException
 
 from components.contract.errors import InputError
 from components.tracking.server import without_credentials
-from pipelines.cluster.cluster_errors import AlreadyExists, ClusterUnavailable, NotFound
-from pipelines.cluster.connection import CA, NAMESPACE
+from pipelines.cluster.connection import CA, NAMESPACE, AlreadyExists, ClusterUnavailable, NotFound
 
 READ_SECONDS = 60
 """Timeout of a response."""

@@ -10,8 +10,7 @@ from urllib.parse import quote
 import kfp_server_api as kfp
 
 from pipelines.cluster.api_errors import READ_SECONDS, not_kubeflow, translate_errors
-from pipelines.cluster.cluster_errors import NotFound
-from pipelines.cluster.connection import Connection
+from pipelines.cluster.connection import Connection, NotFound
 
 CONNECT_SECONDS = 5
 _PAGE = 100

@@ -1,4 +1,4 @@
-"""The address of Kubeflow Pipelines and the credentials for it.
+"""The address of Kubeflow Pipelines, the credentials for it, and the errors of requests to it.
 
 The generated client (kfp_server_api) is configured here. kfp.Client is not used: its constructor requests the server's
 health up to five times with pauses, and it writes to ~/.config/kfp, has no timeouts and prints links. The ways to
@@ -33,6 +33,18 @@ _POD_TOKEN, _POD_TOKEN_VARIABLE = "/var/run/secrets/kubeflow/pipelines/token", "
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IAP = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"
 _IAP_APP = ("KF_PIPELINES_APP_OAUTH2_CLIENT_ID", "KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET")
+
+
+class ClusterUnavailable(Exception):
+    """The server did not answer or failed. The same request may succeed later."""
+
+
+class NotFound(InputError):
+    """The requested object does not exist."""
+
+
+class AlreadyExists(InputError):
+    """An object of that name already exists."""
 
 
 @dataclass(frozen=True)

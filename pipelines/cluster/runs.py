@@ -11,7 +11,7 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.resolve import parameter_overrides, parse_config
 from pipelines.cluster.client import ClusterClient
-from pipelines.cluster.cluster_errors import NotFound
+from pipelines.cluster.connection import NotFound
 
 _ONGOING = {
     "RUNTIME_STATE_UNSPECIFIED": "not started",

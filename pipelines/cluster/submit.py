@@ -13,7 +13,7 @@ from components.contract.digests import file_digest
 from components.contract.resolve import config_json
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.cluster.cluster_errors import AlreadyExists, NotFound
+from pipelines.cluster.connection import AlreadyExists, NotFound
 from pipelines.cluster.runs import refuse_ongoing
 
 PIPELINE = "rapid"

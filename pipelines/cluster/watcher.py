@@ -10,7 +10,7 @@ from components.contract.errors import InputError
 from components.results import IterationResult, read_iteration
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cluster.client import ClusterClient
-from pipelines.cluster.cluster_errors import ClusterUnavailable
+from pipelines.cluster.connection import ClusterUnavailable
 from pipelines.cluster.runs import has_ended, run_config, run_state
 from pipelines.cluster.task_details import TaskDetails
 

@@ -15,10 +15,9 @@ from components.prepare.prompts import Prompt
 from components.prepare.rows import describe_bad
 from components.prepare.sources import DataSource, data_sources, is_generated, is_selection
 from pipelines.estimates.work_estimate import PromptTokens
-from pipelines.preflight.findings import Finding
+from pipelines.preflight.findings import Finding, check_pod_path
 from pipelines.preflight.machine_check import package_version
 from pipelines.preflight.model_check import ModelCheck
-from pipelines.preflight.pod_paths import check_pod_path
 
 if TYPE_CHECKING:
     from pipelines.cluster.cluster_config import ClusterConfig

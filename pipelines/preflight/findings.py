@@ -1,8 +1,10 @@
 """The findings of checks."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from components.contract.errors import InputError
 
@@ -61,3 +63,17 @@ def refuse_errors(findings: Iterable[Finding], summary: str = "") -> None:
         reasons.append(f"{found} ({error.fix})" if error.fix else found)
     if reasons:
         raise InputError(f"{summary}: {'; '.join(reasons)}" if summary else "; ".join(reasons))
+
+
+def check_pod_path(key: str, text: str, alternatives: str) -> Finding:
+    """Refuse a path on this machine. An absolute path that does not exist here may exist in the pods.
+
+    Args:
+        key: configuration key of the path.
+        alternatives: values that pods can reach, for the message.
+    """
+    path = Path(text.removeprefix("file://")).expanduser()
+    # Unlike Path.exists, this returns False for what is in a directory that this user may not search.
+    if path.is_absolute() and not os.path.exists(path):  # noqa: PTH110
+        return Finding.ok(key, f"{text}, expected in the pods")
+    return Finding.error(key, f"{text} is on this machine", f"copy it where pods can reach it, and give {alternatives}")

@@ -13,9 +13,8 @@ from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, s
 from components.prepare.policy_source import is_elsewhere
 from components.store.files import is_directory, reading
 from pipelines.estimates.model_shape import ModelShape
-from pipelines.preflight.findings import Finding
+from pipelines.preflight.findings import Finding, check_pod_path
 from pipelines.preflight.machine_check import package_version
-from pipelines.preflight.pod_paths import check_pod_path
 
 if TYPE_CHECKING:
     from pipelines.cluster.cluster_config import ClusterConfig

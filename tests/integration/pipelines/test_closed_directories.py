@@ -11,14 +11,15 @@ from components.contract.errors import InputError
 from components.contract.resolve import load_config
 from pipelines.cli.main import app
 from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.preflight import errors_of, preflight
+from pipelines.preflight import preflight
+from pipelines.preflight.findings import errors_of
 from tests.support.arithmetic_run import write_config
 from tests.support.rights import without_rights
 
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Path]:
-    """A directory that nobody may look into. Skips the test for who may all the same."""
+    """A directory that nobody may look into. Skips the test for users who still may."""
     folder = tmp_path / "closed"
     folder.mkdir(mode=0)
     if os.access(folder, os.X_OK):
@@ -29,7 +30,7 @@ def closed(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("command", [["run", "--dry-run"], ["doctor"]])
-def test_it_is_told_in_a_line(tmp_path: Path, closed: Path, command: list[str]) -> None:
+def test_it_is_reported_in_a_line(tmp_path: Path, closed: Path, command: list[str]) -> None:
     config = write_config(tmp_path, tracking={"enabled": False})
     for word in (f"model={closed}/model", f"data.train={closed}/prompts.jsonl"):
         done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [command[0], str(config), word, *command[1:]])

@@ -18,7 +18,7 @@ from components.store import Run, open_store
 from pipelines.cli.main import app
 from pipelines.demo.arithmetic import tokenizer
 from pipelines.plan import Plan, make_plan
-from pipelines.preflight import errors_of
+from pipelines.preflight.findings import errors_of
 from tests.support.arithmetic_run import write_config
 from tests.support.fake_run import FakeRun
 from tests.support.tiny_policy import tiny_model
@@ -163,7 +163,7 @@ def test_a_hub_model_is_judged_by_its_cached_configuration(config: Path) -> None
 
 
 def cache_model(cache: Path, name: str, model: Path) -> None:
-    """What the hub's cache looks like once config.json of a model was asked for."""
+    """The hub's cache once config.json of a model was asked for."""
     repository, commit = cache / f"models--{name.replace('/', '--')}", "0" * 40
     snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
@@ -192,7 +192,9 @@ def test_a_directory_with_a_configuration_alone_is_estimated_but_cannot_start(co
         ("{", "is not JSON"),
     ],
 )
-def test_a_configuration_that_describes_no_model_is_told_in_a_line(config: Path, described: str, reason: str) -> None:
+def test_a_configuration_that_describes_no_model_is_reported_in_a_line(
+    config: Path, described: str, reason: str
+) -> None:
     (config.parent / "policy" / "config.json").write_text(described)
     (line,) = errors(plan(config))
     assert line.startswith("model.path: ")
@@ -235,7 +237,7 @@ def test_training_on_several_machines_is_estimated_but_not_for_here(config: Path
     assert spread.moments == alone.moments // 2
 
 
-def test_a_disk_that_is_too_small_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_reported(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     assert "but only 1.0 MiB are free" in found(plan(config, "loop.iterations=40"), "disk")
 
@@ -260,7 +262,7 @@ def test_what_is_committed_is_skipped(config: Path, prepared: FakeRun) -> None:
     assert judged.work.iterations == 1
 
 
-def test_a_finished_run_is_told(config: Path, prepared: FakeRun) -> None:
+def test_a_finished_run_is_reported(config: Path, prepared: FakeRun) -> None:
     for number in (1, 2):
         prepared.iteration(number)
     prepared.round(Round.evaluation(2))

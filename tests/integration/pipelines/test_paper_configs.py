@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from components.contract.resolve import load_config
 from pipelines.cli.main import app
 from pipelines.plan import Plan, make_plan
-from pipelines.preflight import Level
+from pipelines.preflight.findings import Level
 from tests.support.json_replies import reply_with
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
@@ -154,7 +154,7 @@ def test_the_table_has_what_a_dry_run_prints(task: str, model: str) -> None:
 
 
 def commands() -> list[list[str]]:
-    """What the README tells to type, as words after `rapid run`."""
+    """The commands in the README, as words after `rapid run`."""
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith("rapid run")]

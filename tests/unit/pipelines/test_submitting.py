@@ -1,4 +1,4 @@
-"""What the `rapid` command needs where runs are only submitted from."""
+"""The packages that the `rapid` command needs on a machine that only submits runs."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What goes wrong between here and the server: one clear line, never a traceback."""
+"""Failures between this machine and the server: one clear line, never a traceback."""
 
 import ssl
 from collections.abc import Callable

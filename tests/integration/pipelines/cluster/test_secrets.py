@@ -137,7 +137,7 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def test_mlflow_is_told_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_receives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     database = tmp_path / "mlflow.db"

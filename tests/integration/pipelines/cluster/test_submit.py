@@ -104,7 +104,7 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
 ) -> None:
     rapid("submit", config, "--cluster", small, "run.name=one")
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.cluster_errors import NotFound
+    from pipelines.cluster.connection import NotFound
 
     for method in ("pipeline", "version", "experiment"):
         real, asked = getattr(ClusterClient, method), []

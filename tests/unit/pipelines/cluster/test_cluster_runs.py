@@ -1,4 +1,4 @@
-"""What is read out of a run as Kubeflow gives it."""
+"""A run as Kubeflow returns it: its name, parameters and tasks."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What the pod of each stage asks for in the compiled pipeline."""
+"""The resources, secrets and volumes of each stage's pod in the compiled pipeline."""
 
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,11 @@
-"""What people write for a time, and what Kubeflow is given."""
+"""Triggers as people write them, and as Kubeflow receives them."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from components.contract.errors import InputError
-from pipelines.cluster.triggers import describe_trigger, make_trigger, six_fields, trigger_bounds
+from pipelines.cluster.schedules import describe_trigger, make_trigger, six_fields, trigger_bounds
 from tests.support.kfp_server.cron import check_cron
 
 
