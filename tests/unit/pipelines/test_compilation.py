@@ -139,5 +139,5 @@ def test_pipelined_nothing_is_sampled_for_an_iteration_that_the_run_does_not_hav
 
 
 def test_a_name_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.yaml"):
+    with pytest.raises(InputError, match=r"must end in \.yaml"):
         compile_pipeline(tmp_path / "rapid.txt", ClusterConfig(max_iterations=2))
