@@ -1,13 +1,20 @@
-"""Arguments that several commands share, and the stored run that they name."""
+"""Arguments and options that several commands share: the run that they name, and the connection to a cluster."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from components.contract.config import StoreSection
 from components.contract.layout import RUNS
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
+from pipelines.cli.output import say
+from pipelines.cluster import connection as variables
+from pipelines.cluster.connection import ClusterUnavailable, Connection
 
 ConfigArgument = Annotated[Path, typer.Argument(help="Configuration of the run (YAML).", metavar="CONFIG")]
 OverridesArgument = Annotated[
@@ -28,6 +35,39 @@ WatchOption = Annotated[
     bool, typer.Option("--watch", help="Follow the run until it ends. Ctrl-C stops following, not the run.")
 ]
 DEFAULT_STORE = StoreSection().uri
+
+
+def _connection_option(variable: str, text: str) -> Any:
+    panel = "Connection (every way to authenticate: docs/kubernetes/running.md)"
+    return typer.Option(help=text, envvar=variable, rich_help_panel=panel)
+
+
+_CONNECTION_OPTIONS = {
+    "endpoint": Annotated[
+        str | None,
+        _connection_option(
+            variables.ENDPOINT, "URL of Kubeflow Pipelines. By default the cluster of the pod, or that of kubectl."
+        ),
+    ],
+    "namespace": Annotated[
+        str | None, _connection_option(variables.NAMESPACE, "Your namespace, if Kubeflow is multi-user.")
+    ],
+    "ca": Annotated[Path | None, _connection_option(variables.CA, "CA certificates (PEM) to verify the server with.")],
+    "token_file": Annotated[
+        Path | None,
+        _connection_option(
+            variables.TOKEN_FILE,
+            f"File with a bearer token, read before each request. To pass the token, set {variables.TOKEN}.",
+        ),
+    ],
+    "cookies_file": Annotated[
+        Path | None,
+        _connection_option(
+            variables.COOKIES_FILE,
+            f"File with cookies, in the form of a Cookie header. To pass the cookies, set {variables.COOKIES}.",
+        ),
+    ],
+}
 
 
 def find_stored_run(run: str, store: str) -> Run:
@@ -52,3 +92,30 @@ def find_stored_run(run: str, store: str) -> Run:
         names = sorted({key.split("/")[1] for key in configs if key.count("/") == 2})
         existing = f"it holds {', '.join(names[:10])}" if names else "it holds no runs"
         raise ObjectMissing(f"{error} ({existing}); name another store with --store") from None
+
+
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the connection options to a command and pass them to it as its parameter `connection`.
+
+    If the server does not answer, the command prints one line and exits with status 1.
+    """
+
+    @functools.wraps(command)
+    def with_connection(**options: Any) -> None:
+        given = Connection(**{name: options.pop(name) for name in _CONNECTION_OPTIONS})
+        try:
+            command(connection=given, **options)
+        except ClusterUnavailable as error:
+            say(Console(stderr=True), f"error: {error}")
+            raise typer.Exit(1) from None
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "connection"]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _CONNECTION_OPTIONS.items()
+    ]
+    # Typer reads both.
+    with_connection.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    with_connection.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
+    return with_connection

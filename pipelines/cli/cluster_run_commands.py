@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contract.errors import InputError
-from pipelines.cli.arguments import ClusterRunArgument, WatchOption
-from pipelines.cli.connection_options import connected
+from pipelines.cli.arguments import ClusterRunArgument, WatchOption, connected
 from pipelines.cli.output import moment_text, say
 from pipelines.cluster.connection import Connection
 

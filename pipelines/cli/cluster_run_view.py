@@ -68,7 +68,7 @@ def show_results(watcher: Watcher, console: Console) -> None:
 def show_ending(watcher: Watcher, console: Console) -> None:
     """Print how a run ended and how to continue it. Raises typer.Exit if it did not succeed."""
     run = watcher.run
-    resume = f"rapid resume {run_name(run)}{watcher.client.options}"
+    resume = f"rapid resume {run_name(run)}{watcher.client.connection.options}"
     say(console, f"{run_state(run)}: {watcher.client.run_link(run.run_id)}")
     if not has_ended(run) or run.state == "SUCCEEDED":
         return
@@ -94,7 +94,7 @@ def _failure_lines(client: ClusterClient, run: kfp.V2beta1Run) -> list[str]:
 
 def _commands(client: ClusterClient, name: str) -> str:
     """Return the commands that follow and cancel a run."""
-    options = client.options
+    options = client.connection.options
     return f"rapid status {name} --watch{options} (cancel it with: rapid cancel {name}{options})"
 
 

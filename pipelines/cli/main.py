@@ -8,13 +8,9 @@ from typer.core import TyperCommand
 
 from components.runtime.guard import exit_on_bad_input
 from pipelines.cli.cluster_run_commands import cancel_command, resume_command, runs_command
-from pipelines.cli.compile_command import compile_command
-from pipelines.cli.demo_command import demo_command
 from pipelines.cli.doctor_command import doctor_command
-from pipelines.cli.report_command import report_command
 from pipelines.cli.rescore_command import rescore_command
-from pipelines.cli.rewards_command import rewards_command
-from pipelines.cli.run_command import run_command
+from pipelines.cli.run_commands import demo_command, run_command
 from pipelines.cli.schedule_commands import (
     ScheduleGroup,
     create_command,
@@ -23,9 +19,8 @@ from pipelines.cli.schedule_commands import (
     schedules_command,
 )
 from pipelines.cli.schedule_commands import resume_command as resume_schedule_command
-from pipelines.cli.status_command import status_command
-from pipelines.cli.submit_command import submit_command
-from pipelines.cli.trajectories_command import trajectories_command
+from pipelines.cli.stored_run_commands import report_command, rewards_command, status_command, trajectories_command
+from pipelines.cli.submit_commands import compile_command, submit_command
 
 
 class _Command(TyperCommand):

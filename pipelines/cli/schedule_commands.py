@@ -10,11 +10,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from components.contract.resolve import load_config
-from pipelines.cli.arguments import ConfigArgument, OverridesArgument
-from pipelines.cli.compile_command import ClusterOption
-from pipelines.cli.connection_options import connected
+from pipelines.cli.arguments import ConfigArgument, OverridesArgument, connected
 from pipelines.cli.output import moment_text, say
-from pipelines.cli.submit_command import ServiceAccountOption, checked_cluster, version_line
+from pipelines.cli.submit_commands import ClusterOption, ServiceAccountOption, checked_cluster, version_line
 from pipelines.cluster.connection import Connection
 
 if TYPE_CHECKING:

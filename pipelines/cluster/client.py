@@ -14,7 +14,6 @@ from pipelines.cluster.connection import Connection, NotFound
 
 CONNECT_SECONDS = 5
 _PAGE = 100
-_NEWEST = "created_at desc"
 
 
 class ClusterClient:
@@ -25,7 +24,7 @@ class ClusterClient:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._api, self.address = connection.api()
         self._pipelines = kfp.PipelineServiceApi(self._api)
         self._uploads = kfp.PipelineUploadServiceApi(self._api)
@@ -36,48 +35,33 @@ class ClusterClient:
     @cached_property
     def namespace(self) -> str | None:
         """The user's namespace. If none was given, that of this pod inside a multi-user Kubeflow, else None."""
-        inside = self._connection.pod_namespace
-        if self._connection.namespace or inside is None:
-            return self._connection.namespace
+        inside = self.connection.pod_namespace
+        if self.connection.namespace or inside is None:
+            return self.connection.namespace
         health = self._call("its health", kfp.HealthzServiceApi(self._api).healthz_service_get_healthz)
         return inside if health.multi_user else None
 
-    @property
-    def options(self) -> str:
-        """The connection options of the command; see `Connection.options`."""
-        return self._connection.options
-
     def run_link(self, run_id: str) -> str:
         """Return the URL of a run's page, or only its path if Kubeflow's address is unknown."""
-        return f"{self._connection.ui or ''}/#/runs/details/{run_id}"
+        return f"{self.connection.ui or ''}/#/runs/details/{run_id}"
 
     def schedule_link(self, recurring_run_id: str) -> str:
         """Return the URL of a schedule's page, as `run_link` does for a run."""
-        return f"{self._connection.ui or ''}/#/recurringrun/details/{recurring_run_id}"
+        return f"{self.connection.ui or ''}/#/recurringrun/details/{recurring_run_id}"
 
     # Pipelines and versions
 
     def pipeline(self, name: str) -> kfp.V2beta1Pipeline:
-        found = self._call(
-            f"pipeline {name}",
-            self._pipelines.pipeline_service_get_pipeline_by_name,
-            name,
-            **self._scope(),
-        )
-        assert isinstance(found, kfp.V2beta1Pipeline)
-        return found
+        get = self._pipelines.pipeline_service_get_pipeline_by_name
+        return self._call(f"pipeline {name}", get, name, **self._scope())
 
     def create_pipeline(self, name: str, description: str) -> kfp.V2beta1Pipeline:
         body = kfp.V2beta1Pipeline(display_name=name, name=name, description=description, namespace=self.namespace)
         return self._call(f"pipeline {name}", self._pipelines.pipeline_service_create_pipeline, body, changes=True)
 
     def version(self, pipeline_id: str, name: str) -> kfp.V2beta1PipelineVersion:
-        found = self._call(
-            f"version {name}",
-            self._pipelines.pipeline_service_list_pipeline_versions,
-            pipeline_id,
-            filter=_equals("display_name", name),
-        ).pipeline_versions
+        listing = self._pipelines.pipeline_service_list_pipeline_versions
+        found = self._call(f"version {name}", listing, pipeline_id, filter=_named(name)).pipeline_versions
         if not found:
             raise NotFound(f"pipeline version {name} does not exist")
         return found[0]
@@ -97,21 +81,16 @@ class ClusterClient:
     # Experiments
 
     def experiment(self, name: str) -> kfp.V2beta1Experiment:
-        found = self._call(
-            f"experiment {name}",
-            self._experiments.experiment_service_list_experiments,
-            filter=_equals("display_name", name),
-            **self._scope(),
-        ).experiments
+        listing = self._experiments.experiment_service_list_experiments
+        found = self._call(f"experiment {name}", listing, filter=_named(name), **self._scope()).experiments
         if not found:
             raise NotFound(f"experiment {name} does not exist")
         return found[0]
 
     def create_experiment(self, name: str) -> kfp.V2beta1Experiment:
         body = kfp.V2beta1Experiment(display_name=name, namespace=self.namespace)
-        return self._call(
-            f"experiment {name}", self._experiments.experiment_service_create_experiment, body, changes=True
-        )
+        create = self._experiments.experiment_service_create_experiment
+        return self._call(f"experiment {name}", create, body, changes=True)
 
     # Runs
 
@@ -123,8 +102,7 @@ class ClusterClient:
 
     def runs(self, name: str | None = None) -> Iterator[kfp.V2beta1Run]:
         """Yield all of them, or those of one name, newest first."""
-        options = {"sort_by": _NEWEST, **({"filter": _equals("display_name", name)} if name else {})}
-        return self._pages("runs", self._runs.run_service_list_runs, options)
+        return self._pages("runs", self._runs.run_service_list_runs, name)
 
     def terminate_run(self, run_id: str) -> None:
         self._call(f"run {run_id}", self._runs.run_service_terminate_run, run_id, changes=True)
@@ -137,17 +115,12 @@ class ClusterClient:
 
     def recurring_runs(self, name: str | None = None) -> Iterator[kfp.V2beta1RecurringRun]:
         """Yield all of them, or those of one name, newest first."""
-        options = {"sort_by": _NEWEST, **({"filter": _equals("display_name", name)} if name else {})}
-        return self._pages("recurring_runs", self._recurring.recurring_run_service_list_recurring_runs, options)
+        return self._pages("recurring_runs", self._recurring.recurring_run_service_list_recurring_runs, name)
 
     def set_recurring_run(self, recurring_run_id: str, *, enabled: bool) -> None:
-        api = self._recurring
-        switch = (
-            api.recurring_run_service_enable_recurring_run
-            if enabled
-            else api.recurring_run_service_disable_recurring_run
-        )
-        self._call(f"schedule {recurring_run_id}", switch, recurring_run_id, changes=True)
+        enable = self._recurring.recurring_run_service_enable_recurring_run
+        disable = self._recurring.recurring_run_service_disable_recurring_run
+        self._call(f"schedule {recurring_run_id}", enable if enabled else disable, recurring_run_id, changes=True)
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
         """Delete a schedule; the runs that it has started continue."""
@@ -158,7 +131,8 @@ class ClusterClient:
     def _scope(self) -> dict[str, Any]:
         return {"namespace": self.namespace} if self.namespace else {}
 
-    def _pages(self, field: str, listing: Callable[..., Any], options: dict[str, Any]) -> Iterator[Any]:
+    def _pages(self, field: str, listing: Callable[..., Any], name: str | None) -> Iterator[Any]:
+        options: dict[str, Any] = {"sort_by": "created_at desc", **({"filter": _named(name)} if name else {})}
         token = ""
         while True:
             page = self._call(field, listing, page_size=_PAGE, page_token=token, **options, **self._scope())
@@ -176,19 +150,18 @@ class ClusterClient:
             what: the object of the request, for messages.
             changes: whether the request changes something, so that its outcome is unknown without a response.
         """
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        with translate_errors(self.address, what, self._connection.namespace, changes):
-            response = function(*words, **options, _request_timeout=timeout)
+        with translate_errors(self.address, what, self.connection.namespace, changes):
+            response = function(*words, **options, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
             kind = self._api.last_response.getheader("content-type") or "no content type"
             if not kind.startswith("application/json"):
                 raise not_kubeflow(self.address, kind)
         return response
 
 
-def _equals(key: str, value: str) -> str:
-    """Return a filter for the objects whose `key` is `value`.
+def _named(name: str) -> str:
+    """Return a filter for the objects of this name.
 
     The server decodes URL encoding once more than HTTP does (parseAPIFilter in kubeflow/pipelines,
     backend/src/apiserver/server/list_request_util.go), so names with % and + must be encoded twice.
     """
-    return quote(json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]}))
+    return quote(json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}))

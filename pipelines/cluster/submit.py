@@ -1,9 +1,10 @@
 """Submit a run to Kubeflow Pipelines."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import kfp_server_api as kfp
 
@@ -18,6 +19,7 @@ from pipelines.cluster.runs import refuse_ongoing
 
 PIPELINE = "rapid"
 _DIGITS = 16
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -71,40 +73,33 @@ def ensure_version(client: ClusterClient, cluster: ClusterConfig) -> Version:
         file = Path(scratch) / f"{PIPELINE}.yaml"
         compile_pipeline(file, cluster)
         name = f"sha256-{file_digest(file)[:_DIGITS]}"
-        pipeline_id = _ensure_pipeline(client)
-        reused = True
-        try:
-            found = client.version(pipeline_id, name)
-        except NotFound:
-            about = f"rapid-rl {CODE_VERSION}, up to {cluster.max_iterations} iterations"
-            try:
-                found, reused = client.upload_version(pipeline_id, name, file, about), False
-            except AlreadyExists:  # another process has uploaded it
-                found = client.version(pipeline_id, name)
+        summary = "RAPID: large batches of rollouts, many importance-weighted updates"
+        pipeline, _ = _ensure(lambda: client.pipeline(PIPELINE), lambda: client.create_pipeline(PIPELINE, summary))
+        pipeline_id = str(pipeline.pipeline_id)
+        about = f"rapid-rl {CODE_VERSION}, up to {cluster.max_iterations} iterations"
+        found, reused = _ensure(
+            lambda: client.version(pipeline_id, name),
+            lambda: client.upload_version(pipeline_id, name, file, about),
+        )
     reference = kfp.V2beta1PipelineVersionReference(
         pipeline_id=pipeline_id, pipeline_version_id=found.pipeline_version_id
     )
     return Version(reference, name, reused)
 
 
-def _ensure_pipeline(client: ClusterClient) -> str:
-    try:
-        return str(client.pipeline(PIPELINE).pipeline_id)
-    except NotFound:
-        pass
-    try:
-        about = "RAPID: large batches of rollouts, many importance-weighted updates"
-        return str(client.create_pipeline(PIPELINE, about).pipeline_id)
-    except AlreadyExists:
-        return str(client.pipeline(PIPELINE).pipeline_id)
-
-
 def ensure_experiment(client: ClusterClient, name: str) -> str:
+    """Return the ID of the experiment of this name, which is created if it does not exist."""
+    experiment, _ = _ensure(lambda: client.experiment(name), lambda: client.create_experiment(name))
+    return str(experiment.experiment_id)
+
+
+def _ensure(find: Callable[[], Found], create: Callable[[], Found]) -> tuple[Found, bool]:
+    """Return an object on the server and whether it had existed before. Another process may create it meanwhile."""
     try:
-        return str(client.experiment(name).experiment_id)
+        return find(), True
     except NotFound:
         pass
     try:
-        return str(client.create_experiment(name).experiment_id)
+        return create(), False
     except AlreadyExists:
-        return str(client.experiment(name).experiment_id)
+        return find(), True

@@ -124,7 +124,7 @@ def test_prepare_refuses_a_run_on_several_nodes_in_a_pipeline_for_one(
 
 
 def test_rapid_run_refuses_several_nodes(example: RunConfig) -> None:
-    from pipelines.cli.run_command import execute
+    from pipelines.cli.run_commands import execute
 
     several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
     with pytest.raises(InputError, match=r"train\.nodes = 2, but rapid run trains on this machine only"):

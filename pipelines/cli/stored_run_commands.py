@@ -1,0 +1,188 @@
+"""`rapid status`, `rapid report`, `rapid trajectories`, `rapid rewards`: what a run has committed."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from components.contract.errors import InputError
+from components.contract.layout import Round
+from components.results import breakdown, read_completions, read_run, subject_column
+from components.store import ObjectMissing
+from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, WatchOption, connected, find_stored_run
+from pipelines.cli.output import say
+from pipelines.cli.run_tables import breakdown_table, grading_table, print_results, print_warnings
+from pipelines.cluster.connection import Connection
+
+
+@connected
+def status_command(
+    connection: Connection, run: RunArgument, store: StoreOption = DEFAULT_STORE, watch: WatchOption = False
+) -> None:
+    """Show what a run has committed: a row per policy with its evaluation and the seconds of each stage.
+
+    Looks for a name in the store first, then among the runs on the cluster; with --watch, on the cluster only.
+
+    Examples:
+
+        rapid status small
+
+        rapid status s3://bucket/fine-tunes/runs/small
+
+        rapid status small --watch --endpoint https://kubeflow.example.com/pipeline
+    """
+    if watch:
+        _on_cluster(connection, run, watch=True)
+        return
+    try:
+        stored = find_stored_run(run, store)
+    except ObjectMissing:
+        if "/" in run or not connection.is_given:
+            raise
+        _on_cluster(connection, run, watch=False)
+        return
+    results, console = read_run(stored), Console()
+    print_results(stored.config, results, console)
+    iterations = stored.config.loop.iterations
+    state = "finished" if stored.published() else f"{results.policy_version} of {iterations} iterations trained"
+    say(console, f"{state}; {stored.uri}")
+
+
+def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
+    from pipelines.cli.cluster_run_view import follow, show_ending, show_results
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.runs import find_run
+    from pipelines.cluster.watcher import Watcher
+
+    client = ClusterClient(connection)
+    watcher = Watcher(client, find_run(client, name))
+    if watch:
+        follow(watcher)
+        return
+    show_results(watcher, Console())
+    show_ending(watcher, Console())
+
+
+def report_command(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    output: Annotated[Path | None, typer.Option(help="File to write; RUN.html by default.")] = None,
+) -> None:
+    """Write the report of a run, finished or not, as one self-contained HTML file.
+
+    Example:
+
+        rapid report small --output small.html
+    """
+    stored = find_stored_run(run, store)
+    from components.publish.render_report import render_report
+
+    path = output or Path(f"{stored.layout.run}.html")
+    html = render_report(stored)
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place with --output") from None
+    typer.echo(path.absolute())
+
+
+def trajectories_command(
+    run: RunArgument,
+    iteration: Annotated[int | None, typer.Option(min=1, help="Iteration; the final evaluation by default.")] = None,
+    best: Annotated[bool, typer.Option("--best", help="Highest rewards first.")] = False,
+    worst: Annotated[bool, typer.Option("--worst", help="Lowest rewards first.")] = False,
+    split: Annotated[
+        Literal["train", "eval"] | None, typer.Option(help="Training prompts (train) or held-out prompts (eval) only.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of completions.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the random order.")] = 0,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show completions with their rewards, at random unless --best or --worst is given.
+
+    Example:
+
+        rapid trajectories small --iteration 2 --worst -n 4
+    """
+    if best and worst:
+        raise InputError("--best and --worst cannot be combined")
+    stored = find_stored_run(run, store)
+    round_ = Round.iteration(iteration) if iteration else stored.final_round()
+    rows = read_completions(stored, round_)
+    if split:
+        rows = rows.filter(pc.equal(rows["split"], split))
+    if not rows.num_rows:
+        raise InputError(f"{round_} of {stored.uri} holds no completions{f' of the {split} split' if split else ''}")
+    console = Console()
+    for row in _pick(rows, best - worst, count, seed):
+        console.print(_panel(row))
+    order = "best first" if best else "worst first" if worst else "at random"
+    console.print(f"{min(count, rows.num_rows)} of {rows.num_rows} completions of {round_}, {order}", highlight=False)
+
+
+def _pick(rows: pa.Table, direction: int, count: int, seed: int) -> list[dict[str, object]]:
+    """Return rows in descending (1), ascending (-1) or random (0) order of reward."""
+    shuffled = np.random.default_rng(seed).permutation(rows.num_rows)
+    # A stable sort of the shuffled rows breaks ties at random.
+    order = np.argsort(-direction * rows["reward"].to_numpy()[shuffled], kind="stable")
+    picked: list[dict[str, object]] = rows.take(shuffled[order[:count]]).to_pylist()
+    return picked
+
+
+def _panel(row: dict[str, object]) -> Panel:
+    tokens = row["completion_token_ids"]
+    logprobs = row["behaviour_logprobs"]
+    assert isinstance(tokens, list)
+    assert isinstance(logprobs, list)
+    body = Text.assemble((str(row["prompt"]), "dim"), "\n", str(row["text"]))
+    if row["answer"] is not None:
+        body.append(f"\nreference answer: {row['answer']}", style="dim")
+    if row["detail"]:
+        body.append(f"\n{row['status']}: {row['detail']}", style="red")
+    reward = row["reward"]
+    assert isinstance(reward, float)
+    title = f"reward {reward:.3g}  {row['status']}  {row['group_id']} #{row['sample_index']}"
+    subtitle = f"{len(tokens)} tokens, {row['finish_reason']}, mean log-probability {sum(logprobs) / len(logprobs):.2f}"
+    return Panel(body, title=title, subtitle=subtitle, title_align="left", subtitle_align="left")
+
+
+def rewards_command(
+    run: RunArgument,
+    iteration: Annotated[
+        int | None, typer.Option(min=1, help="Iteration to break down; the newest round by default.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Column of the data to break down by; by default subject, data_source or a similar one."),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show the grading status of each round, and the rewards, pass@k and majority vote of one round by subject.
+
+    Example:
+
+        rapid rewards small --iteration 3 --by level
+    """
+    stored = find_stored_run(run, store)
+    results = read_run(stored)
+    if not results.rounds:
+        raise InputError(f"{stored.uri} has no rewards yet")
+    console = Console()
+    console.print(grading_table(results))
+    print_warnings(results, console)
+    round_ = Round.iteration(iteration) if iteration else results.rounds[-1].round_
+    rows = read_completions(stored, round_)
+    held_out = rows.filter(pc.equal(rows["split"], "eval"))
+    split, rows = ("Held-out", held_out) if held_out.num_rows else ("Training", rows)
+    column = by or subject_column(rows)
+    entries = breakdown(rows, stored.config.evaluate, column)
+    if entries:
+        console.print()
+        title = f"{split} prompts of {round_}, policy {stored.sampled_policy(round_)}"
+        console.print(breakdown_table(title, column, entries))

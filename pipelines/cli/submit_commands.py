@@ -1,0 +1,165 @@
+"""`rapid compile` and `rapid submit`: the pipeline as IR YAML, and a fine-tune on a cluster."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from components.contract.config import RunConfig
+from components.contract.resolve import load_config
+from pipelines.cli.arguments import ConfigArgument, OverridesArgument, WatchOption, connected
+from pipelines.cli.output import say
+from pipelines.cluster.connection import Connection
+from pipelines.text import size
+
+if TYPE_CHECKING:
+    from pipelines.cluster.cluster_config import ClusterConfig
+    from pipelines.cluster.submit import Version
+
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        help="Cluster settings (YAML): images, resources, nodes, secrets; see k8s/cluster.example.yaml.",
+    ),
+]
+ServiceAccountOption = Annotated[
+    str | None,
+    typer.Option(help="Kubernetes service account of the pods, instead of the one in FILE.", show_default=False),
+]
+
+
+def compile_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("rapid.yaml"),
+    cluster: ClusterOption = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="REGISTRY/PREFIX:TAG",
+            help="Images of the stages: PREFIX/rollout:TAG, PREFIX/train:TAG and so on.",
+            show_default=False,
+        ),
+    ] = None,
+    cpu: Annotated[
+        bool,
+        typer.Option(
+            "--cpu", help="For a cluster without GPUs: run every stage in the image PREFIX/cpu:TAG, on few cores."
+        ),
+    ] = False,
+    pipelined: Annotated[
+        bool | None,
+        typer.Option(
+            "--pipelined",
+            help="Sample the next iteration while the current one trains; for runs with loop.staleness=1 and at least "
+            "two GPUs.",
+            show_default=False,
+        ),
+    ] = None,
+    train_job: Annotated[
+        bool,
+        typer.Option(
+            "--train-job",
+            help="Train in a Kubeflow Trainer job on train.nodes nodes; for runs with train.nodes > 1.",
+        ),
+    ] = False,
+    max_iterations: Annotated[
+        int | None,
+        typer.Option(
+            "--max-iterations",
+            min=1,
+            max=48,
+            help="Most iterations that a run of this pipeline can have, 16 by default; each run sets its own number.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Compile the pipeline to IR YAML for Kubeflow Pipelines.
+
+    What a run trains (configuration, model, data, iterations) and what its stages request (cores, memory, accelerators,
+    nodes, images, secret names) are parameters of the compiled pipeline, so one uploaded version serves many runs. The
+    options below and FILE set the defaults of these parameters and everything that is fixed at compile time.
+
+    Examples:
+
+        rapid compile --images ghcr.io/me/rapid:1.0
+
+        rapid compile --images ghcr.io/me/rapid:1.0 --cluster cluster.yaml --max-iterations 32 -o nightly.yaml
+
+        rapid compile --images localhost:5001/rapid:dev --cpu
+
+        rapid compile --images ghcr.io/me/rapid:1.0 --train-job -o rapid-nodes.yaml
+    """
+    from pipelines.cluster.cluster_config import load_cluster
+    from pipelines.cluster.cluster_sections import TrainJob
+    from pipelines.compilation import compile_pipeline
+
+    settings = load_cluster(
+        cluster,
+        images=images,
+        device="cpu" if cpu else None,
+        pipelined=pipelined,
+        max_iterations=max_iterations,
+    )
+    if train_job and settings.train_job is None:
+        settings = settings.model_copy(update={"train_job": TrainJob()})
+    compile_pipeline(output, settings)
+    typer.echo(f"{output} ({size(output.stat().st_size)}, up to {settings.max_iterations} iterations)")
+
+
+@connected
+def submit_command(
+    connection: Connection,
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    cluster: ClusterOption = None,
+    service_account: ServiceAccountOption = None,
+    watch: WatchOption = False,
+) -> None:
+    """Start a fine-tune in Kubeflow Pipelines and print its link.
+
+    Compiles the pipeline and uploads it, unless the server already has this version. As with rapid run, the run's name
+    is its identity: submitting a run that has ended continues it after its last committed stage.
+
+    With --watch the exit status is 0 if the run succeeded, 1 if it failed, 3 if it was cancelled.
+
+    Examples:
+
+        rapid submit my.yaml store=s3://bucket/fine-tunes --endpoint https://kubeflow.example.com/pipeline
+
+        rapid submit my.yaml --cluster cluster.yaml --watch
+
+        rapid submit my.yaml run.name=hot rollout.temperature=1.2
+    """
+    from pipelines.cli.cluster_run_view import follow_or_explain
+    from pipelines.cluster.client import ClusterClient
+    from pipelines.cluster.submit import submit
+
+    resolved = load_config(config, overrides or ())
+    settings = checked_cluster(resolved, cluster, service_account)
+    client = ClusterClient(connection)
+    run, version = submit(client, resolved, settings)
+    say(Console(), version_line(version))
+    say(Console(), f"run {resolved.run.name} started: {client.run_link(run.run_id)}")
+    follow_or_explain(client, run, watch)
+
+
+def checked_cluster(config: RunConfig, file: Path | None, service_account: str | None) -> "ClusterConfig":
+    """Load the cluster's settings and check the configuration against them, before anything is sent.
+
+    Raises:
+        InputError: the settings cannot be read, or the run cannot work on the cluster; names every reason.
+    """
+    from pipelines.cluster.cluster_config import load_cluster
+    from pipelines.preflight import preflight
+    from pipelines.preflight.findings import refuse_errors
+
+    settings = load_cluster(file, service_account=service_account).fitting(config)
+    refuse_errors(preflight(config, settings).findings, "this run cannot work on a cluster")
+    return settings
+
+
+def version_line(version: "Version") -> str:
+    return f"pipeline version {version.name} ({'already uploaded' if version.reused else 'uploaded now'})"
