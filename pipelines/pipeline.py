@@ -22,8 +22,7 @@ from components.publish.component import publish
 from components.reward.component import reward
 from components.rollout.component import rollout
 from components.train.component import train
-from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.cluster.parameters import STAGES
+from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from pipelines.cluster.placement import Channels, launch_train_job, place
 
 NAME = "rapid"

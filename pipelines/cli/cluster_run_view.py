@@ -6,7 +6,7 @@ from rich.console import Console
 
 from components.contract.errors import InputError
 from components.results import IterationResult, read_run
-from components.store import ObjectMissing, Run
+from components.store import ObjectMissing
 from pipelines.cli.output import say
 from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
@@ -61,8 +61,10 @@ def show_results(watcher: Watcher, console: Console) -> None:
         return
     console.print()
     print_results(run.config, results, console)
-    for line in _locations(run, results.policy_version):
-        say(console, line)
+    report = f"{run.layout.report}/index.html"
+    if run.store.exists(report):
+        say(console, f"report:        {run.store.locate(report)}")
+    say(console, f"policy:        {run.store.locate(run.layout.policy(results.policy_version))}")
 
 
 def show_ending(watcher: Watcher, console: Console) -> None:
@@ -96,9 +98,3 @@ def _commands(client: ClusterClient, name: str) -> str:
     """Return the commands that follow and cancel a run."""
     options = client.connection.options
     return f"rapid status {name} --watch{options} (cancel it with: rapid cancel {name}{options})"
-
-
-def _locations(run: Run, version: int) -> list[str]:
-    report = f"{run.layout.report}/index.html"
-    lines = [f"report:        {run.store.locate(report)}"] if run.store.exists(report) else []
-    return [*lines, f"policy:        {run.store.locate(run.layout.policy(version))}"]

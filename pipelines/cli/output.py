@@ -55,9 +55,6 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def line(self, text: str) -> None:
-        say(self.console, text)
-
     def progress(self, event: dict[str, Any]) -> None:
         """Show a progress event of a stage; the bar of a finished stage disappears when the next one starts."""
         label = event["label"]

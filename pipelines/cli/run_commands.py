@@ -157,7 +157,7 @@ def _show(event: dict[str, object], config: RunConfig, view: LiveView, errors: l
         case {"rapid": "progress"}:
             view.progress(event)
         case {"rapid": "note", "text": str(text)}:
-            view.line(text)
+            say(view.console, text)
         case {"rapid": "error", "message": str(message)}:
             errors.append(message)
         case {"rapid": "iteration", "number": int(number)}:
@@ -165,9 +165,9 @@ def _show(event: dict[str, object], config: RunConfig, view: LiveView, errors: l
                 result = read_iteration(open_run(_uri(config)), number)
             except InputError as error:
                 # The run itself continues; only this display could not read the store.
-                view.line(f"iteration {number}: {error}")
+                say(view.console, f"iteration {number}: {error}")
             else:
-                view.line(iteration_line(result) if result else f"iteration {number}")
+                say(view.console, iteration_line(result) if result else f"iteration {number}")
 
 
 def _print_summary(run: Run, command: list[str], console: Console) -> None:

@@ -60,7 +60,7 @@ def _refused(error: ApiException, address: str, what: str, namespace: str | None
     if status == 403:
         given = f"got {namespace}" if namespace else "none was given"
         return InputError(f"{address} refused access to {what} (403: {said}); check the namespace ({given})")
-    if status == 404 and not _is_json(error):
+    if status == 404 and not (error.body or "").lstrip().startswith("{"):  # Kubeflow's own are JSON
         return not_kubeflow(address, f"404 {said}")
     if status == 404:
         return NotFound(f"{address} has no {what} ({said})")
@@ -85,10 +85,6 @@ def _no_response(error: Exception, address: str, changes: bool) -> Exception:
         how = f"did not respond within {READ_SECONDS} s" if late else "closed the connection before it responded"
         return ClusterUnavailable(f"{address} {how}{doubt}")
     return ClusterUnavailable(f"cannot reach {address}: {text}")
-
-
-def _is_json(error: ApiException) -> bool:
-    return (error.body or "").lstrip().startswith("{")
 
 
 def _said(error: ApiException) -> str:

@@ -9,8 +9,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from components.contract.section import StageName
 from components.trainjob.component import train_job
-from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.cluster.parameters import USES_CACHE, USES_HUB, USES_MLFLOW
+from pipelines.cluster.cluster_config import USES_CACHE, USES_HUB, USES_MLFLOW, ClusterConfig
 
 CACHE = "/cache"
 _CACHE_VARIABLES = {

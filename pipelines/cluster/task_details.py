@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 import kfp_server_api as kfp
 from kfp_server_api import V2beta1PipelineTaskDetail as Task
 
-STAGES = ("prepare", "rollout", "reward", "train", "publish")
+from pipelines.cluster.cluster_config import STAGES
+
 _ITERATION = re.compile(r"iteration(-\d+)?")
 _ATTEMPT = re.compile(r"\(\d+\)$")
 _NEVER = datetime.fromtimestamp(0, UTC)

@@ -49,7 +49,7 @@ def check_data(config: RunConfig, cluster: "ClusterConfig | None", model: ModelC
         return DataCheck(_check_for_pods(config))
     sources = data_sources(config)
     try:
-        if missing := [_missing(source) for source in sources if _is_missing(source)]:
+        if missing := _missing_files(sources):
             return DataCheck(missing)
         sets = read_data(config, sources)
     except InputError as error:
@@ -80,13 +80,12 @@ def _check_for_pods(config: RunConfig) -> list[Finding]:
     return findings
 
 
-def _is_missing(source: DataSource) -> bool:
-    is_file = not is_generated(source.text) and "://" not in source.text and not is_selection(source.text)
-    return is_file and not Path(source.text).exists()
-
-
-def _missing(source: DataSource) -> Finding:
-    return Finding.error(source.key, f"{source.text} does not exist", f"create it, or give another: {source.key}=PATH")
+def _missing_files(sources: list[DataSource]) -> list[Finding]:
+    return [
+        Finding.error(key, f"{text} does not exist", f"create it, or give another: {key}=PATH")
+        for key, text in ((source.key, source.text) for source in sources)
+        if not (is_generated(text) or "://" in text or is_selection(text) or Path(text).exists())
+    ]
 
 
 def _describe(source: DataSource, read: DataSet) -> Finding:

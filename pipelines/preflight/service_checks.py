@@ -6,7 +6,6 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import RunLayout
 from components.contract.objective_config import CustomOptions
-from components.contract.reward_config import RewardSection
 from components.reward.grader_lookup import resolve_graders, sandbox_facts
 from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
@@ -25,8 +24,12 @@ def check_graders(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fi
     """
     if cluster is not None:
         return []
+    reward = config.reward
     try:
-        loaded = _load_graders(config.reward)
+        graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
+        with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
+            loaded = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
+        loaded += [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]
     except InputError as error:
         return [Finding.error("reward.graders", str(error))]
     return [Finding.ok("reward.graders", ", ".join(loaded))]
@@ -82,15 +85,3 @@ def check_tracking(config: RunConfig, cluster: "ClusterConfig | None") -> Findin
         fix = "give the URL of a server, or leave it out and set MLFLOW_TRACKING_URI in the cluster"
         return Finding.error(key, f"{uri} would be a separate file in each pod", fix)
     return Finding.ok(key, f"MLflow at {without_credentials(uri)}")
-
-
-def _load_graders(reward: RewardSection) -> list[str]:
-    """Load the graders with their options in one grading process; return each name with its version.
-
-    Raises:
-        InputError: a grader cannot be loaded or refuses its options, or programs would have no sandbox here.
-    """
-    graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
-    with GraderPool(graders, 1, reward.time_limit, reward.batch_size) as pool:
-        loaded = [f"{grader.name} {version}" for grader, version in zip(graders, pool.versions, strict=True)]
-    return loaded + [f"programs in mode {mode}" for mode in sandbox_facts(graders).values()]

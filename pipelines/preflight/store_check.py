@@ -58,7 +58,8 @@ def check_store(config: RunConfig, cluster: "ClusterConfig | None", *, try_writi
         free = _free_bytes(store)
         reachable = _describe_store(store, free, written=try_writing)
         refuse_other_config(run)
-        prepared = _has_prompts(run) and is_prepared(run, data_digests(run, data_sources(config)))
+        has_prompts = run.directory(run.layout.prompts).manifest() is not None
+        prepared = has_prompts and is_prepared(run, data_digests(run, data_sources(config)))
     except InputError as error:
         return StoreCheck([Finding.error(_KEY, str(error))])
     if not prepared:
@@ -73,10 +74,6 @@ def _check_for_pods(uri: str) -> Finding:
         return Finding.error(_KEY, f"{uri} is on this machine", "pods need s3://bucket/prefix")
     bucket_and_prefix(uri)
     return Finding.ok(_KEY, f"{uri}, read and written by the pods")
-
-
-def _has_prompts(run: Run) -> bool:
-    return run.directory(run.layout.prompts).manifest() is not None
 
 
 def _describe_store(store: Store, free: int | None, *, written: bool) -> Finding:

@@ -17,9 +17,8 @@ from components.contract.layout import Round, manifest_key
 from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
-from pipelines.cluster.cluster_config import ClusterConfig
+from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from pipelines.cluster.cluster_sections import Backoff, Device
-from pipelines.cluster.parameters import STAGES
 from pipelines.compilation import compile_pipeline
 from tests.support.arithmetic_run import trajectories, write_config
 

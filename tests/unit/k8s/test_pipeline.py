@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.cluster_config import ClusterConfig, load_cluster
-from pipelines.cluster.parameters import STAGES, USES_HUB, USES_MLFLOW
+from pipelines.cluster.cluster_config import STAGES, USES_HUB, USES_MLFLOW, ClusterConfig, load_cluster
 from tests.support.compiled import Compiled, compiled
 from tests.support.manifests import RENDERINGS, REPOSITORY, Object, one, rendered
 from tests.support.network_policies import Network, Pod

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.errors import InputError
-from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.cluster.parameters import STAGES
+from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from pipelines.compilation import compile_pipeline
 from tests.support.compiled import Compiled, compiled
 

@@ -9,8 +9,7 @@ import yaml
 
 from components.contract.config import LoopSection
 from components.contract.errors import InputError
-from pipelines.cluster.cluster_config import ClusterConfig, load_cluster, local_cluster
-from pipelines.cluster.parameters import STAGES
+from pipelines.cluster.cluster_config import STAGES, ClusterConfig, load_cluster, local_cluster
 
 EXAMPLE = Path(__file__).parents[4] / "k8s/cluster.example.yaml"
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.cluster_config import ClusterConfig
-from pipelines.cluster.parameters import STAGES
+from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from tests.support.compiled import Compiled, compiled
 
 S3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
