@@ -82,22 +82,16 @@ def create_command(
 
         rapid schedule pause my-nightly
     """
+    from pipelines.cluster import schedules
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.schedules import (
-        Recurrence,
-        create_schedule,
-        describe_trigger,
-        make_trigger,
-        recurring_config,
-    )
 
-    resolved = recurring_config(load_config(config, overrides or ()))
-    recurrence = Recurrence(make_trigger(cron, every, start, end), max_concurrency, catch_up)
+    resolved = schedules.recurring_config(load_config(config, overrides or ()))
+    recurrence = schedules.Recurrence(schedules.make_trigger(cron, every, start, end), max_concurrency, catch_up)
     settings = checked_cluster(resolved, cluster, service_account)
     client = ClusterClient(connection)
-    schedule, version = create_schedule(client, resolved, settings, recurrence)
+    schedule, version = schedules.create_schedule(client, resolved, settings, recurrence)
     console, name = Console(), resolved.run.name
-    when = describe_trigger(schedule.trigger)
+    when = schedules.describe_trigger(schedule.trigger)
     say(console, version_line(version))
     say(console, f"schedule {name} ({when}): {client.schedule_link(schedule.recurring_run_id)}")
     say(console, f"each run starts from {resolved.model.path} and trains on {resolved.data.train}")

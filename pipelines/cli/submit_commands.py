@@ -29,52 +29,57 @@ ServiceAccountOption = Annotated[
     str | None,
     typer.Option(help="Kubernetes service account of the pods, instead of the one in FILE.", show_default=False),
 ]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images",
+        metavar="REGISTRY/PREFIX:TAG",
+        help="Images of the stages: PREFIX/rollout:TAG, PREFIX/train:TAG and so on.",
+        show_default=False,
+    ),
+]
+CpuOption = Annotated[
+    bool,
+    typer.Option(
+        "--cpu", help="For a cluster without GPUs: run every stage in the image PREFIX/cpu:TAG, on few cores."
+    ),
+]
+PipelinedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--pipelined",
+        help="Sample the next iteration while the current one trains; for runs with loop.staleness=1 and at least "
+        "two GPUs.",
+        show_default=False,
+    ),
+]
+TrainJobOption = Annotated[
+    bool,
+    typer.Option(
+        "--train-job",
+        help="Train in a Kubeflow Trainer job on train.nodes nodes; for runs with train.nodes > 1.",
+    ),
+]
+MaxIterationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-iterations",
+        min=1,
+        max=48,
+        help="Most iterations that a run of this pipeline can have, 16 by default; each run sets its own number.",
+        show_default=False,
+    ),
+]
 
 
 def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("rapid.yaml"),
     cluster: ClusterOption = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            metavar="REGISTRY/PREFIX:TAG",
-            help="Images of the stages: PREFIX/rollout:TAG, PREFIX/train:TAG and so on.",
-            show_default=False,
-        ),
-    ] = None,
-    cpu: Annotated[
-        bool,
-        typer.Option(
-            "--cpu", help="For a cluster without GPUs: run every stage in the image PREFIX/cpu:TAG, on few cores."
-        ),
-    ] = False,
-    pipelined: Annotated[
-        bool | None,
-        typer.Option(
-            "--pipelined",
-            help="Sample the next iteration while the current one trains; for runs with loop.staleness=1 and at least "
-            "two GPUs.",
-            show_default=False,
-        ),
-    ] = None,
-    train_job: Annotated[
-        bool,
-        typer.Option(
-            "--train-job",
-            help="Train in a Kubeflow Trainer job on train.nodes nodes; for runs with train.nodes > 1.",
-        ),
-    ] = False,
-    max_iterations: Annotated[
-        int | None,
-        typer.Option(
-            "--max-iterations",
-            min=1,
-            max=48,
-            help="Most iterations that a run of this pipeline can have, 16 by default; each run sets its own number.",
-            show_default=False,
-        ),
-    ] = None,
+    images: ImagesOption = None,
+    cpu: CpuOption = False,
+    pipelined: PipelinedOption = None,
+    train_job: TrainJobOption = False,
+    max_iterations: MaxIterationsOption = None,
 ) -> None:
     """Compile the pipeline to IR YAML for Kubeflow Pipelines.
 

@@ -16,13 +16,11 @@ REMAINING = (
     "components/store/",
     "components/tracking/",
     "components/train/",
-    "tests/integration/pipelines/",
     "tests/integration/prepare/",
     "tests/integration/store/",
     "tests/integration/tracking/",
     "tests/integration/train/",
     "tests/integration/trainjob/",
-    "tests/unit/pipelines/",
     "tests/unit/prepare/",
     "tests/unit/train/",
 )
