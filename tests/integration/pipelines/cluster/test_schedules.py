@@ -158,7 +158,7 @@ def test_the_same_name_twice_and_an_unknown_one(rapid: Rapid, config: Path, smal
 
 
 def test_a_mistyped_action_is_taken_for_a_file(rapid: Rapid, server: KfpServer) -> None:
-    assert "no configuration at" in rapid("schedule", "psue", "nightly").error
+    assert "psue does not exist" in rapid("schedule", "psue", "nightly").error
     assert not server.requests
 
 
