@@ -34,10 +34,10 @@ def generate_rows(source: str, options: dict[str, Any], seed: int, key: str) -> 
         metadata = json.loads(json.dumps(pack_task(kind, entry), default=str))
         reference = score(entry["answer"], unpack_task(metadata, entry["answer"])[1])
         if reference < 1:
-            bad.append(BadRow(number, f"the verifier gives its own answer {reference:g}"))
+            bad.append(BadRow(number, f"the verifier scores its own reference answer {reference:g}"))
             if len(bad) == min(_PROBED, dataset.size) and not rows:
                 raise InputError(
-                    f"{key}: reasoning-gym's verifier of {kind} gives its own reference answers {reference:g}, so "
+                    f"{key}: reasoning-gym's verifier of {kind} scores its own reference answers {reference:g}, so "
                     "nothing could be learned from its rewards; choose another kind of task"
                 )
         else:

@@ -68,7 +68,7 @@ class BasePolicy:
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether `model.path` can be a name on the hub: `name` or `owner/name`."""
+    """Return whether `model.path` can be a name on the hub: `name` or `owner/name`."""
     return _HUB_NAME.fullmatch(path) is not None
 
 
@@ -94,7 +94,7 @@ def locate_policy(model: ModelSection) -> Path:
         return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=list(POLICY_FILES)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{missing}, and the hub did not give {model.path!r}: {reason}") from None
+        raise InputError(f"{missing}, and downloading {model.path!r} from the hub failed: {reason}") from None
 
 
 def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
@@ -169,7 +169,7 @@ def _check_length(config: Mapping[str, Any], directory: Path, max_length: int) -
     longest = longest_sequence(config)
     if longest is not None and max_length > longest:
         raise InputError(
-            f"model.max_length is {max_length}, and the model in {directory} has {longest} positions; lower it"
+            f"model.max_length is {max_length}, but the model in {directory} has {longest} positions; lower it"
         )
 
 

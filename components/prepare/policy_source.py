@@ -31,7 +31,7 @@ class PolicySource:
 
 
 def is_elsewhere(path: str) -> bool:
-    """Whether a `model.path` names a policy in a store or in the registry."""
+    """Return whether a `model.path` names a policy in a store or in the registry."""
     return "://" in path or is_model_reference(path)
 
 

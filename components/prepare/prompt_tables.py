@@ -55,7 +55,7 @@ class PromptTables:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What has been read of one data source, or has been generated."""
+    """The prompts and bad rows of one data source."""
 
     key: str
     source: str
@@ -64,7 +64,7 @@ class DataSet:
     bad: list[BadRow]
 
     def extended(self, rows: list[Row], unreadable: list[BadRow], where: str, prefix: str) -> "DataSet":
-        """With the rows of one more file, whose prompts' ids begin with `prefix`."""
+        """Add the rows of one more file, whose prompts' ids begin with `prefix`."""
         prompts, malformed = parse_prompts(rows, where, prefix)
         bad = sorted([*self.bad, *unreadable, *malformed], key=lambda row: row.place)
         return replace(self, rows=self.rows + len(rows) + len(unreadable), prompts=[*self.prompts, *prompts], bad=bad)
@@ -160,7 +160,7 @@ def hold_out(train: Prompts, held_out: Prompts | None, count: int, seed: int) ->
     if count > len(pool):
         source = "data.train has" if held_out is None else "data.eval has"
         raise InputError(
-            f"data.eval_prompts is {count}, and {source} {len(pool)} different usable prompts; lower data.eval_prompts"
+            f"data.eval_prompts is {count}, but {source} only {len(pool)} distinct usable prompts; lower it"
         )
     chosen = {p.text for p in sorted(pool, key=lambda p: derive_seed(seed, "held out", p.text))[:count]}
     evaluation = [prompt for prompt in pool if prompt.text in chosen]

@@ -35,7 +35,7 @@ class BadRow:
 
     @property
     def place(self) -> tuple[str, int]:
-        """What bad rows are sorted by."""
+        """Key by which bad rows are sorted."""
         return self.file, self.number
 
 
@@ -67,7 +67,7 @@ def _parquet(data: bytes, where: str) -> list[Row]:
     try:
         table = read_parquet(data)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{where} is not a whole Parquet file: {error}") from None
+        raise InputError(f"{where} is truncated or not a Parquet file: {error}") from None
     return [Row(number, columns) for number, columns in enumerate(table.to_pylist(), start=1)]
 
 

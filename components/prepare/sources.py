@@ -50,7 +50,7 @@ class DataSource:
 
     @property
     def is_selection(self) -> bool:
-        """Whether it may stand for other files tomorrow."""
+        """True if its files may change from run to run."""
         return not self.is_generated and is_selection(self.text)
 
     @cached_property
@@ -133,7 +133,7 @@ def read_files(source: str, key: str) -> tuple[DataFile, ...]:
     store = open_store(folder)
     files = tuple(DataFile(_name(store, name), store.read(name)) for name in _select(store, pattern))
     if not files:
-        raise InputError(f"{key}: {source} has no data: no file {_wanted(pattern)} that is not empty")
+        raise InputError(f"{key}: {source} matches no non-empty file ({_wanted(pattern)})")
     return files
 
 

@@ -1,4 +1,4 @@
-"""What the model is given: chat templates and token ids."""
+"""Chat templates and token ids of prompts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Renderer:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", data: DataSection, max_prompt_tokens: int) -> None:
         has_template = tokenizer.chat_template is not None
         if data.chat == "always" and not has_template:
-            raise InputError("data.chat is always, and the model's tokenizer has no chat template; use auto or never")
+            raise InputError("data.chat is always, but the model's tokenizer has no chat template; use auto or never")
         self._chat = has_template and data.chat != "never"
         self._tokenizer = tokenizer
         self._system_prompt = data.system_prompt

@@ -136,7 +136,7 @@ def _fits(results: RunResults, unit: int) -> bool:
 
 
 def _scores(results: RunResults, x: Callable[[RoundResult], float]) -> list[Series]:
-    trained = [(x(i.round), i.round.train.reward) for i in results.iterations if i.round.train]
+    trained = [(x(i.sampled), i.sampled.train.reward) for i in results.iterations if i.sampled.train]
     series = [_series("sampled reward, training prompts", trained, "slate", dashed=True)]
     evaluated = list(results.evaluated.values())
     rewards = [r.eval.reward for r in evaluated if r.eval]

@@ -24,7 +24,7 @@ class Changed:
     before: float
     after: float
     detail: str | None
-    """Why it could not be graded, where that is so now."""
+    """Reason for which it could not be graded now."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from components.store import Run
 class IterationResult:
     """One iteration whose completions are all scored."""
 
-    round: RoundResult
+    sampled: RoundResult
     train: TrainMetrics | None
     """None until the train stage is committed."""
     finished: datetime | None
@@ -27,7 +27,7 @@ class IterationResult:
 
     @property
     def number(self) -> int:
-        return self.round.round_.number
+        return self.sampled.round_.number
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class RunResults:
     @property
     def rounds(self) -> list[RoundResult]:
         """Every complete round, in the order they finished."""
-        return sorted([*(i.round for i in self.iterations), *self.evaluations], key=lambda r: r.finished)
+        return sorted([*(i.sampled for i in self.iterations), *self.evaluations], key=lambda r: r.finished)
 
     @property
     def evaluated(self) -> dict[int, RoundResult]:
         """Policy version -> the first round that sampled held-out prompts from it, by version."""
-        rounds = [*self.evaluations, *(i.round for i in reversed(self.iterations))]
+        rounds = [*self.evaluations, *(i.sampled for i in reversed(self.iterations))]
         found = {r.policy_version: r for r in rounds if r.eval}
         return dict(sorted(found.items()))
 
@@ -103,7 +103,7 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
     # Of pipelined iterations the next samples while one trains.
     since = min(since, *(timings.started for timings in result.rollout))
     return IterationResult(
-        round=result,
+        sampled=result,
         train=_train_metrics(directory.read("metrics.json", manifest), f"{directory.uri}/metrics.json"),
         finished=manifest.timings.finished,
         time=iteration_time(since, result.rollout, result.reward, manifest.timings),

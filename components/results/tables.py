@@ -59,7 +59,7 @@ def read_shard(
 
     Args:
         rescored: name of a re-scoring, whose rewards replace the run's own.
-        bad_rows: whether rows with invalid values or without a reward are returned, for the caller to judge.
+        bad_rows: whether rows with invalid values or without a reward are returned and left to the caller.
 
     Yields:
         One table per part of trajectories, with its file metadata and the columns of `COMPLETIONS`, then

@@ -8,14 +8,14 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
     """Return rewards, updates and times of a committed iteration."""
     assert iteration.train is not None
     assert iteration.time is not None
-    assert iteration.round.train is not None
-    split, train, time = iteration.round.train, iteration.train, iteration.time
+    assert iteration.sampled.train is not None
+    split, train, time = iteration.sampled.train, iteration.train, iteration.time
     values: dict[str, float | None] = {
         "train_reward": split.reward,
         "completion_tokens_mean": split.length,
         "truncated_share": split.truncated_share,
         "grading_failed_share": split.failed_share,
-        "completions": iteration.round.completions,
+        "completions": iteration.sampled.completions,
         "dropped_groups": train.dropped_groups,
         "bad_groups": train.bad_groups,
         "skipped_steps": train.skipped,

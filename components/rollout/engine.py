@@ -23,7 +23,7 @@ _CPU_BATCH_TOKENS = 8192
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """How the completions of one split are drawn."""
+    """Sampling parameters of one split."""
 
     samples: int
     temperature: float

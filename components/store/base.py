@@ -29,7 +29,7 @@ class Store(ABC):
     """
 
     uri: str
-    """Where the store is, without a trailing slash; never holds credentials."""
+    """URI of the store, without a trailing slash; never holds credentials."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:

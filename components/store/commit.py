@@ -1,4 +1,4 @@
-"""Output directories that a manifest commits: as readers see them, and as the stage that writes them does."""
+"""Output directories committed by a manifest: the reader's and the writer's view."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +13,8 @@ from components.contract.manifest import Facts, Manifest, Output, Timings
 from components.contract.section import StageName
 from components.store.base import ObjectExists, ObjectMissing, Store
 from components.store.files import reading
+
+ANOTHER_PROCESS = "another process is executing the same run; stop one of them"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class OutputDirectory:
         except ObjectMissing:
             raise ObjectMissing(
                 f"{self.uri}/{path} is gone, though the manifest beside it names it; "
-                "restore it, or delete its directory and start the run again to make it anew"
+                "restore it, or delete its directory and start the run again to recreate it"
             ) from None
 
 
@@ -116,7 +118,7 @@ class StageOutput(OutputDirectory):
     files: list[Output] = field(default_factory=list, init=False)
 
     def committed(self) -> Manifest | None:
-        """Return the manifest where this very output is committed already, None where it is still to be made.
+        """Return the manifest if this output is already committed, else None.
 
         Raises:
             InputError: the directory was committed from other inputs or settings.
@@ -129,7 +131,7 @@ class StageOutput(OutputDirectory):
         return manifest
 
     def mismatch(self, manifest: Manifest) -> str | None:
-        """Return why a manifest stands for other inputs or settings than these, None where it does not."""
+        """Return why a manifest was made from other inputs or settings; None if it was not."""
         return manifest.mismatch(self.inputs, self.config_digest)
 
     def upload(self, directory: Path, below: str = "") -> None:
@@ -190,7 +192,7 @@ class StageOutput(OutputDirectory):
             raise self._committed_meanwhile()
 
     def _committed_meanwhile(self) -> InputError:
-        return InputError(f"{self.uri} was committed by another process meanwhile: two copies of this run are at work")
+        return InputError(f"{self.uri} was committed meanwhile: {ANOTHER_PROCESS}")
 
 
 def _find(manifest: Manifest, path: str, uri: str) -> Output:
@@ -204,5 +206,5 @@ def _verify(actual: str, output: Output, where: str) -> None:
     if actual != output.sha256:
         raise InputError(
             f"{where} is corrupted: SHA-256 {actual[:12]}..., committed as {output.sha256[:12]}...; "
-            "restore it, or delete its directory and start the run again to make it anew"
+            "restore it, or delete its directory and start the run again to recreate it"
         )

@@ -7,7 +7,7 @@ from components.contract.layout import part_index, part_name
 from components.contract.manifest import Manifest
 from components.contract.schemas import validate, validate_columns
 from components.store.base import ObjectExists, ObjectMissing
-from components.store.commit import OutputDirectory, StageOutput
+from components.store.commit import ANOTHER_PROCESS, OutputDirectory, StageOutput
 from components.store.parquet import ROW_GROUP_ROWS, decode, encode
 
 
@@ -57,8 +57,7 @@ class PartWriter:
             self.output.store.create(f"{self.output.key}/{name}", data)
         except ObjectExists:
             raise InputError(
-                f"{self.output.uri}/{name} appeared while this process was about to write it: "
-                "two copies of this run are at work, stop one of them"
+                f"{self.output.uri}/{name} appeared while this process was about to write it: {ANOTHER_PROCESS}"
             ) from None
         self._record(data, table.num_rows)
 
@@ -92,9 +91,7 @@ class PartWriter:
             return
         # A part that is ours after all was written since `resume` looked for it.
         if self.output.manifest() is not None or (first in indices and self._left(first) is not None):
-            raise InputError(
-                f"another process writes {self.output.uri}: two copies of this run are at work, stop one of them"
-            )
+            raise InputError(f"another process writes {self.output.uri}: {ANOTHER_PROCESS}")
         # From the end: killed half-way, this leaves no gap behind which parts would be overlooked.
         for index in sorted(indices, reverse=True):
             self.output.store.delete(f"{self.output.key}/{part_name(index)}")

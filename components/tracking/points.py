@@ -39,7 +39,7 @@ def iteration_points(iteration: IterationResult, started: datetime) -> list[Poin
     number, stamp = iteration.number, milliseconds(iteration.finished)
     values = iteration_values(iteration)
     points = [Point(f"iteration/{k}", v, stamp, number) for k, v in values.items()]
-    points.append(_clock("train_reward", values["train_reward"], iteration.round.finished, started))
+    points.append(_clock("train_reward", values["train_reward"], iteration.sampled.finished, started))
     points += [
         Point(f"step/{key}", float(getattr(step, key)), milliseconds(step.finished), step.step)
         for step in iteration.train.steps

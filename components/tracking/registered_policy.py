@@ -51,7 +51,7 @@ def find_policy(run: Run, text: str) -> RegisteredPolicy:
     place = found.tags.get("rapid.policy_uri") or found.source or ""
     if not place.startswith(("s3://", "file:///")):
         raise InputError(
-            f"{where} keeps version {found.version} at {without_credentials(place) or 'no place'}; only policies in a "
-            "store (s3://, file:///) can be fine-tuned further, as this program registers them"
+            f"{where} keeps version {found.version} at {without_credentials(place) or 'no location'}; only policies in "
+            "a store (s3://, file:///) can be fine-tuned further, as this program registers them"
         )
     return RegisteredPolicy(reference.name, str(found.version), place, found.tags.get("rapid.weights_digest"))

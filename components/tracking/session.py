@@ -119,7 +119,7 @@ class Session:
         run = self.run
         return {
             "rapid.run_uri": run.uri,
-            # A run that was deleted and begun anew under the same name is another run.
+            # A run that was deleted and started anew under the same name is another run.
             "rapid.started": self.started.isoformat(),
             "rapid.dataset_digest": run.directory(run.layout.prompts).require().digest,
             "rapid.base_policy_digest": str(
@@ -172,9 +172,8 @@ def report_failure(run: Run, what: str) -> Iterator[None]:
     except ImportError as error:
         note(f"tracking: {reason(error)}; install the `tracking` extra, or set tracking.enabled=false")
     except Exception as error:
-        note(
-            f"tracking: {what} not sent to {without_credentials(tracking_uri(run))} ({reason(error)}); it can be later"
-        )
+        where = without_credentials(tracking_uri(run))
+        note(f"tracking: {what} not sent to {where} ({reason(error)}); the next stage sends it")
 
 
 def _flatten(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

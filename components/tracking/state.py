@@ -1,4 +1,4 @@
-"""What has been sent to the tracking server, as remembered in the run."""
+"""Record of what the tracking server has received, kept in the run."""
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,9 +13,9 @@ class Registration(BaseModel):
     version: str
     weights_digest: str
     champion: bool
-    """Whether it was the champion after it had been compared."""
+    """True if it won the comparison."""
     comparison: str
-    """How it compared with the champion, as a sentence."""
+    """Result of the comparison with the champion, as a sentence."""
 
 
 class TrackingState(BaseModel):
@@ -36,7 +36,7 @@ class TrackingState(BaseModel):
 
 
 def read_state(run: Run) -> TrackingState | None:
-    """None before anything was sent. A state that cannot be read counts as none: sending again does no harm."""
+    """Return None before anything was sent. A state that cannot be read counts as none: sending again does no harm."""
     try:
         return TrackingState.model_validate_json(run.store.read(run.layout.tracking))
     except (ObjectMissing, ValidationError):

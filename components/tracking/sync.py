@@ -50,8 +50,8 @@ def _send(session: Session) -> None:
     while (iteration := read_iteration(run, session.state.iterations + 1)) and iteration.train:
         session.log(iteration_points(iteration, session.started))
         session.save(iterations=iteration.number)
-        if iteration.round.eval:
-            rounds[iteration.round.policy_version] = iteration.round
+        if iteration.sampled.eval:
+            rounds[iteration.sampled.policy_version] = iteration.sampled
     while evaluation := rounds.get(session.state.evaluated) or evaluation_of(run, session.state.evaluated):
         session.log(evaluation_points(evaluation, session.started))
         session.save(evaluated=evaluation.policy_version + 1)

@@ -14,7 +14,7 @@ def log_iteration(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl
     run = open_run(run_uri)
     result = read_iteration(run, iteration)
     assert result is not None
-    values = {**manifest.numbers, **iteration_values(result), **evaluation_values(result.round)}
+    values = {**manifest.numbers, **iteration_values(result), **evaluation_values(result.sampled)}
     for key, value in values.items():
         metrics.log_metric(key, value)
     sync(run)

@@ -87,7 +87,7 @@ class Cluster:
                 config.load_kube_config(client_configuration=self.configuration)
         except (config.ConfigException, OSError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"no Kubernetes to launch a training job on: neither in a pod, nor {reason}") from None
+            raise InputError(f"cannot reach Kubernetes: not running in a pod, and {reason}") from None
         self.configuration.retries = _RETRIES if retry else urllib3.Retry(0)
         api = _BoundedClient(self.configuration, _TIMEOUT if retry else _SHORT_TIMEOUT)
         self.custom, self.core = client.CustomObjectsApi(api), client.CoreV1Api(api)

@@ -54,7 +54,7 @@ def launch(task: TrainTask, settings: JobSettings) -> None:
         _delete_unless_disrupted(name)
         raise
     except KeyboardInterrupt:
-        note(f"TrainJob {name} goes on; the same command follows it again, kubectl delete trainjob {name} ends it")
+        note(f"TrainJob {name} keeps running; the same command follows it, kubectl delete trainjob {name} ends it")
         raise
 
 
@@ -87,7 +87,7 @@ def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings)
                 return
         elif job.deleting:
             if time.monotonic() > deadline:
-                raise InputError(f"TrainJob {name} is deleted but does not go: kubectl describe trainjob {name}")
+                raise InputError(f"TrainJob {name} is stuck in deletion: kubectl describe trainjob {name}")
             time.sleep(_LOOK_SECONDS)
         elif job.end:
             note(f"TrainJob {name} of an earlier start has ended ({job.end}) and is replaced")
@@ -96,7 +96,7 @@ def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings)
             note(f"TrainJob {name} of an earlier start has other inputs or settings and is replaced")
             cluster.delete(job)
         else:
-            note(f"TrainJob {name} runs already and is followed")
+            note(f"TrainJob {name} is already running; following it")
             return
 
 

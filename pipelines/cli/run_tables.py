@@ -17,8 +17,8 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def iteration_line(result: IterationResult) -> str:
     """Return one iteration as one line, for terminals and logs."""
-    held_out = ", ".join(f"pass@{k} {value:.3f}" for k, value in result.round.pass_at_k.items())
-    words = [f"iteration {result.number}: reward {_number(result.round.train_reward)}"]
+    held_out = ", ".join(f"pass@{k} {value:.3f}" for k, value in result.sampled.pass_at_k.items())
+    words = [f"iteration {result.number}: reward {_number(result.sampled.train_reward)}"]
     if held_out:
         words.append(f"held-out {held_out}")
     train = result.train
@@ -65,9 +65,9 @@ def results_table(config: RunConfig, results: RunResults) -> Table:
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for version in range(results.policy_version + 1):
-        sampling: list[IterationResult | None] = [i for i in results.iterations if i.round.policy_version == version]
+        sampling: list[IterationResult | None] = [i for i in results.iterations if i.sampled.policy_version == version]
         for iteration in sampling or [None]:
-            evaluated = iteration.round if iteration and iteration.round.eval else results.evaluated.get(version)
+            evaluated = iteration.sampled if iteration and iteration.sampled.eval else results.evaluated.get(version)
             head = [str(version), str(iteration.number) if iteration else "-"] if stale else [str(version)]
             table.add_row(*head, *_evaluation_cells(evaluated, ks), *_iteration_cells(iteration))
     return table
@@ -86,7 +86,7 @@ def _iteration_cells(iteration: IterationResult | None) -> list[str]:
     share = sum(step.effective_sample_share for step in steps) / len(steps) if steps else None
     stages = [f"{stage.seconds:.1f} s" for stage in iteration.time.stages.values()] if iteration.time else ["-"] * 3
     computing = f"{iteration.time.compute_share:.0%}" if iteration.time else "-"
-    return [_number(iteration.round.train_reward), str(len(steps)), _number(share, 2), *stages, computing]
+    return [_number(iteration.sampled.train_reward), str(len(steps)), _number(share, 2), *stages, computing]
 
 
 def _totals_line(results: RunResults) -> str:

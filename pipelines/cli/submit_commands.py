@@ -162,7 +162,7 @@ def checked_cluster(config: RunConfig, file: Path | None, service_account: str |
     from pipelines.preflight.findings import refuse_errors
 
     settings = load_cluster(file, service_account=service_account).fitting(config)
-    refuse_errors(preflight(config, settings).findings, "this run cannot work on a cluster")
+    refuse_errors(preflight(config, settings).findings, "this configuration cannot run on a cluster")
     return settings
 
 

@@ -124,7 +124,7 @@ class Connection:
             config.host = host = f"http://{_SERVICE}.{installed}.svc.cluster.local:8888"
             return host
         if not any(path.is_file() for path in _kubeconfigs()):
-            raise InputError(f"no address of Kubeflow Pipelines: give --endpoint, set {ENDPOINT}, or configure kubectl")
+            raise InputError(f"no Kubeflow Pipelines endpoint: pass --endpoint, set {ENDPOINT}, or configure kubectl")
         server = _through_kubernetes(config)
         config.host = f"{server}/api/v1/namespaces/{installed}/services/{_SERVICE}:8888/proxy"
         return f"{_SERVICE} in {installed} behind {server}"

@@ -47,10 +47,10 @@ def find_run(client: ClusterClient, name: str) -> kfp.V2beta1Run:
     """
     if _ID.fullmatch(name):
         return client.run(name)
-    found = next(_runs_named(client, name), None)
-    if found is not None:
+    run = next(_runs_named(client, name), None)
+    if run is not None:
         # Listed runs may lack their tasks.
-        return client.run(found.run_id)
+        return client.run(run.run_id)
     names = list(dict.fromkeys(map(run_name, islice(client.runs(), _NEWEST))))
     existing = f"the newest are {', '.join(names[:_SHOWN])}" if names else "it has none"
     raise NotFound(f"{client.address} has no run named {name} ({existing})")

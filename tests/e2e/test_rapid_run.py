@@ -195,11 +195,11 @@ def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path
     run = open_run(str(tmp_path / "store/runs/small"))
     results = read_run(run)
     assert results.policy_version == 3
-    assert [iteration.round.policy_version for iteration in results.iterations] == [0, 0, 1]
+    assert [iteration.sampled.policy_version for iteration in results.iterations] == [0, 0, 1]
     assert list(results.evaluated) == [0, 1, 3]
     policies = [run.directory(run.layout.policy_commit(version)).require() for version in (0, 0, 1)]
     for iteration, policy in zip(results.iterations, policies, strict=True):
-        rollout = run.directory(run.layout.rollout(iteration.round.round_, 0)).require()
+        rollout = run.directory(run.layout.rollout(iteration.sampled.round_, 0)).require()
         assert rollout.inputs["policy"] == policy.facts["weights_digest"]
         assert iteration.train is not None
         assert iteration.train.logprob_gap_max is not None
@@ -235,7 +235,7 @@ def s3_run(bucket: str, directory: Path) -> None:
     run = open_run(f"{bucket}/fine-tunes/runs/small")
     results: Any = read_run(run)
     assert results.policy_version == 1
-    assert len(results.iterations[0].round.rollout) == 2
+    assert len(results.iterations[0].sampled.rollout) == 2
     assert results.iterations[0].train.logprob_gap_max < 1e-4
     assert b"<!DOCTYPE html>" in run.directory(run.layout.report).read("index.html")
     assert not (directory / "store").exists()

@@ -67,7 +67,7 @@ def test_a_run_is_not_continued_with_other_difficulty(config):
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_kinds_whose_own_answers_score_nothing_are_refused(kind):
-    with pytest.raises(InputError, match=f"data.train: reasoning-gym's verifier of {kind} gives its own reference"):
+    with pytest.raises(InputError, match=f"data.train: reasoning-gym's verifier of {kind} scores its own reference"):
         generate_rows(f"reasoning_gym:{kind}", {"size": 8}, 1, "data.train")
 
 

@@ -1,4 +1,4 @@
-"""What moves under a run, new data and another champion, is looked up once and then kept."""
+"""Inputs that change under a run, new data and another champion, are looked up once and then kept."""
 
 import json
 from collections.abc import Iterator

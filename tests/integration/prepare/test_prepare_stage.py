@@ -210,7 +210,7 @@ def test_a_mistake_does_not_bind_the_name_of_the_run(config, model):
     assert prepare(config()).shards == ["0"]
 
 
-def test_leftovers_of_another_model_are_removed(config):
+def test_files_of_another_model_are_removed(config):
     whole = config()
     leftover = "runs/example/policy/model-00001-of-00002.safetensors"
     open_run(prepare(config("run.name=other")).run_uri).store.write(leftover, b"half")

@@ -95,10 +95,10 @@ def test_a_retracted_directory_can_be_committed_again(directory: OutputDirectory
     assert directory.read("a.txt") == b"new"
 
 
-MEANWHILE = "train was committed by another process meanwhile: two copies of this run are at work"
+MEANWHILE = "train was committed meanwhile: another process is executing the same run; stop one of them"
 
 
-def test_two_processes_that_commit_different_things_are_told(directory: OutputDirectory) -> None:
+def test_two_processes_that_commit_different_things_are_refused(directory: OutputDirectory) -> None:
     other = output_of(directory)
     other.write("other.txt", b"other")
     first = commit(directory)

@@ -1,4 +1,4 @@
-"""What every store promises, held against each of them."""
+"""The interface of stores, checked against each of them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +46,7 @@ def test_overwriting_replaces_the_whole_object(store: Store) -> None:
 def test_missing_object(store: Store, tmp_path: Path) -> None:
     store.write("a/b/c", b"")
     assert not store.exists("a/b/x")
-    assert not store.exists("a/b"), "a directory is no object"
+    assert not store.exists("a/b"), "a directory is not an object"
     with pytest.raises(ObjectMissing, match="a/b/x does not exist"):
         store.read("a/b/x")
     with pytest.raises(ObjectMissing, match="a/b/x does not exist"):
@@ -129,7 +129,7 @@ def test_list_is_sorted_nested_and_stops_at_the_directory(store: Store) -> None:
         ["a/b/2", "a/b/1", "a/b/deep/er/0", "a/bc", "a/b.txt", "ab", "c"]
     )
     assert store.list("nothing/here") == []
-    assert store.list("c") == [], "an object is no directory"
+    assert store.list("c") == [], "an object is not a directory"
 
 
 def test_list_goes_beyond_one_page_of_a_thousand(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong on a local file system ends in one clear line."""
+"""Faults of a local file system end in one clear line."""
 
 import errno
 import os

@@ -173,19 +173,19 @@ def test_discarding_never_touches_what_a_manifest_names(directory: OutputDirecto
     done.append(trajectories(2))
     commit(done)
     late = writer(directory, seed=8)
-    with pytest.raises(InputError, match=r"another process writes .*: two copies of this run are at work"):
+    with pytest.raises(InputError, match=r"another process writes .*: another process is executing the same run"):
         late.resume()
     assert names(directory) == ["manifest.json", "part-00000.parquet", "part-00001.parquet"]
     assert len(read_parts(directory, "trajectories")) == 2
 
 
-def test_two_writers_are_told(directory: OutputDirectory) -> None:
+def test_two_writers_are_refused(directory: OutputDirectory) -> None:
     one, two = writer(directory), writer(directory)
     one.resume()
     two.resume()
     one.append(trajectories(1))
     with pytest.raises(
-        InputError, match=r"part-00000.parquet appeared .*: two copies of this run are at work, stop one"
+        InputError, match=r"part-00000.parquet appeared .*: another process is executing the same run; stop one"
     ):
         two.append(trajectories(2))
     assert decode(directory.store.read(f"{KEY}/{part_name(0)}"), "it")["group_id"][0].as_py() == "00001/p1"
@@ -202,7 +202,7 @@ def test_a_part_that_appears_while_resuming_is_not_discarded(
         return list_objects(prefix)
 
     monkeypatch.setattr(directory.store, "list", list_after_the_other_wrote)
-    with pytest.raises(InputError, match="two copies of this run are at work"):
+    with pytest.raises(InputError, match="another process is executing the same run"):
         writer(directory).resume()
     assert directory.store.exists(f"{KEY}/{part_name(0)}")
 

@@ -1,4 +1,4 @@
-"""What goes wrong with object storage is retried where that helps, and else ends in one clear line."""
+"""Faults of object storage are retried where that helps, and else end in one clear line."""
 
 import http.client
 import time
@@ -321,6 +321,6 @@ def test_the_region_of_the_environment_is_used(moto: str, monkeypatch: pytest.Mo
     assert store._client.meta.region_name == "eu-west-3"
 
 
-def test_a_missing_object_is_told_from_a_missing_bucket(moto: str) -> None:
+def test_a_missing_object_is_distinguished_from_a_missing_bucket(moto: str) -> None:
     with pytest.raises(ObjectMissing, match=rf"^{moto}/p/a does not exist$"):
         open_store(f"{moto}/p").read("a")

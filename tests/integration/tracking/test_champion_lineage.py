@@ -18,7 +18,7 @@ def model(tmp_path: Path) -> str:
     return f"lineage-{tmp_path.name}"
 
 
-def begun(root: Path, model: str, name: str, *, start: Run | None = None, eval_prompts: int = 20) -> FakeRun:
+def started(root: Path, model: str, name: str, *, start: Run | None = None, eval_prompts: int = 20) -> FakeRun:
     """A run that is prepared; its base policy has the weights of `start`'s policy 1."""
     fake = prepared_run(root, name, eval_prompts, tracking={"model_name": model}, loop={"iterations": 1})
     if start is not None:
@@ -43,13 +43,13 @@ def trained(fake: FakeRun, before: float, after: float) -> Registration:
 @pytest.fixture
 def first(client: Any, model: str, tmp_path: Path) -> FakeRun:  # noqa: ARG001
     """The champion: version 1, with every completion right on its own, easy held-out prompts."""
-    fake = begun(tmp_path, model, "first")
+    fake = started(tmp_path, model, "first")
     assert trained(fake, 0.5, 1.0).champion
     return fake
 
 
 def test_on_harder_prompts_the_better_of_the_two_wins(client: Any, model: str, tmp_path: Path, first: FakeRun) -> None:
-    second = begun(tmp_path, model, "second", start=first.run, eval_prompts=24)
+    second = started(tmp_path, model, "second", start=first.run, eval_prompts=24)
     registration = trained(second, before=0.2, after=0.7)
     assert registration.champion
     assert "measured on the same prompts in this run, which started from it" in registration.comparison
@@ -57,7 +57,7 @@ def test_on_harder_prompts_the_better_of_the_two_wins(client: Any, model: str, t
 
 
 def test_a_policy_that_lost_ground_leaves_the_champion(client: Any, model: str, tmp_path: Path, first: FakeRun) -> None:
-    second = begun(tmp_path, model, "second", start=first.run, eval_prompts=24)
+    second = started(tmp_path, model, "second", start=first.run, eval_prompts=24)
     registration = trained(second, before=0.7, after=0.2)
     assert not registration.champion
     assert "version 1 stays champion" in registration.comparison.lower()
@@ -67,8 +67,8 @@ def test_a_policy_that_lost_ground_leaves_the_champion(client: Any, model: str, 
 def test_a_champion_that_changed_meanwhile_was_not_measured_here(
     client: Any, model: str, tmp_path: Path, first: FakeRun
 ) -> None:
-    late = begun(tmp_path, model, "late", start=first.run, eval_prompts=24)
-    quick = begun(tmp_path, model, "quick", start=first.run, eval_prompts=22)
+    late = started(tmp_path, model, "late", start=first.run, eval_prompts=24)
+    quick = started(tmp_path, model, "quick", start=first.run, eval_prompts=22)
     assert trained(quick, before=0.2, after=0.9).champion
     registration = trained(late, before=0.1, after=1.0)
     assert not registration.champion

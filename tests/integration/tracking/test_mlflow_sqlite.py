@@ -135,7 +135,7 @@ def test_a_run_deleted_on_the_server_is_made_anew(client: Any, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("client")
-def test_a_run_begun_anew_under_its_old_name_is_another_run(tmp_path: Path) -> None:
+def test_a_run_started_anew_under_its_old_name_is_another_run(tmp_path: Path) -> None:
     old = finished_run(tmp_path).run
     assert sync(old)
     first = run_id(old)

@@ -164,7 +164,7 @@ def test_a_second_attempt_leaves_what_the_first_committed(training_run: Make, mo
         return update_policy(trainer, *more)
 
     monkeypatch.setattr("components.train.iteration.update_policy", overtaken)
-    with pytest.raises(InputError, match=r"train was committed by another process meanwhile: two copies"):
+    with pytest.raises(InputError, match=r"train was committed meanwhile: another process"):
         train(made.run.uri, 1)
     assert committed
     assert {info.key: made.run.store.read(info.key) for info in made.run.store.list(directory.key)} == committed

@@ -128,7 +128,7 @@ def test_no_server(ready: Ready, server: Server) -> None:
 def test_no_cluster_at_all(ready: Ready) -> None:
 
     Path(os.environ["KUBECONFIG"]).unlink()
-    assert refused(ready).startswith("no Kubernetes to launch a training job on: neither in a pod, nor ")
+    assert refused(ready).startswith("cannot reach Kubernetes: not running in a pod, and ")
 
 
 def test_a_job_that_cannot_be_cleared_away_is_no_failure(

@@ -109,7 +109,7 @@ def test_a_restarted_launcher_follows_the_job_that_runs(
         run_stage(ready.run.uri, 1, SETTINGS)
     assert len(server.state.created) == 1
     assert ("create", "trainjobs", "") not in server.requests
-    assert f"TrainJob {ready.job} runs already and is followed" in capsys.readouterr().err
+    assert f"TrainJob {ready.job} is already running; following it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["settings", "configuration"])
@@ -236,7 +236,7 @@ def test_a_job_that_somebody_deletes_is_an_error(
     assert f"error: TrainJob {ready.job} was deleted before its policy was committed" in capsys.readouterr().err
 
 
-def test_what_a_job_waits_for_is_told_as_often_as_it_changes(
+def test_what_a_job_waits_for_is_reported_as_often_as_it_changes(
     ready: Ready, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []

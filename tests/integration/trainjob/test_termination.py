@@ -1,4 +1,4 @@
-"""What becomes of the job when its launcher is told to end."""
+"""The job of a launcher that receives SIGTERM."""
 
 import os
 import signal

@@ -104,7 +104,7 @@ def test_no_tokenizer(model_directory):
         ({"architectures": ["BertModel"]}, "no causal language model: its config.json names BertModel"),
         ({"architectures": None}, "names no architecture"),
         ({"vocab_size": None}, "has no vocab_size"),
-        ({"max_position_embeddings": 63}, "model.max_length is 64, and the model in .* has 63 positions"),
+        ({"max_position_embeddings": 63}, "model.max_length is 64, but the model in .* has 63 positions"),
     ],
 )
 def test_unfit_configuration(model_directory, config, message):
@@ -129,7 +129,8 @@ def test_missing_directories(monkeypatch):
         with pytest.raises(InputError, match=r"missing model directory: .* does not exist; model.path takes"):
             locate_policy(ModelSection(path=path))
     with pytest.raises(
-        InputError, match=r"missing model directory: .* and the hub did not give 'owner/no-such-model'"
+        InputError,
+        match=r"missing model directory: .* and downloading 'owner/no-such-model' from the hub failed",
     ) as e:
         locate_policy(ModelSection(path="owner/no-such-model"))
     assert "\n" not in str(e.value)

@@ -1,4 +1,4 @@
-"""Which files a data source stands for."""
+"""Files that a data source stands for."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FILES = (
 
 @pytest.fixture(params=["directory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where the files lie, without a slash at the end."""
+    """Return the URI of the files, without a slash at the end."""
     uri = str(tmp_path / "data") if request.param == "directory" else f"{request.getfixturevalue('moto')}/data"
     store = open_store(uri)
     for name in FILES:

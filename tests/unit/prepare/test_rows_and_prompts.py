@@ -151,7 +151,7 @@ def test_only_ten_bad_rows_are_spelled_out():
     ("name", "content", "message"),
     [
         ("empty.jsonl", b"\n\n", "holds no rows"),
-        ("cut.parquet", b"PAR1....", "is not a whole Parquet file"),
+        ("cut.parquet", b"PAR1....", "is truncated or not a Parquet file"),
         ("cut.json", b"[{", "is not JSON"),
     ],
 )

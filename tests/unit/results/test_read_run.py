@@ -76,7 +76,7 @@ def test_pipelined_iterations_sample_the_policy_before(tmp_path: Path) -> None:
         if number > 1:
             fake.train(number - 1)
     results = read_run(fake.run)
-    assert [(i.round.policy_version, i.train is not None) for i in results.iterations] == [
+    assert [(i.sampled.policy_version, i.train is not None) for i in results.iterations] == [
         (0, True),
         (0, True),
         (1, False),

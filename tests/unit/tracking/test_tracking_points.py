@@ -23,13 +23,13 @@ def test_an_iteration_on_its_three_axes(tmp_path: Path) -> None:
     points = by_key(iteration_points(iteration, START))
 
     (reward,) = points["iteration/train_reward"]
-    assert (reward.value, reward.step) == (iteration.round.train_reward, 2)
+    assert (reward.value, reward.step) == (iteration.sampled.train_reward, 2)
     (share,) = points["iteration/compute_share"]
     assert share.value == pytest.approx(22 / 45.5)
     assert [p.step for p in points["step/kl"]] == [5, 6, 7, 8]
     assert [p.timestamp for p in points["step/loss"]] == [milliseconds(s.finished) for s in iteration.train.steps]
     (clock,) = points["clock/train_reward"]
-    assert clock.step == int((iteration.round.finished - START).total_seconds())
+    assert clock.step == int((iteration.sampled.finished - START).total_seconds())
     assert points["iteration/effective_sample_share_min"][0].value == min(
         s.effective_sample_share for s in iteration.train.steps
     )

@@ -103,7 +103,7 @@ def test_start_end_concurrency_and_catching_up(rapid: Rapid, server: KfpServer, 
         (["--every", "1d", "tracking.enabled=false"], "every run would start from the same one"),
         (["--every", "1d", "tracking.model_name=other"], "leave tracking.model_name out"),
         (["--every", "1d", f"run.name={'n' * 49}"], "is too long for a schedule: it may have at most 48 characters"),
-        (["--every", "1d", "store=here"], "this run cannot work on a cluster"),
+        (["--every", "1d", "store=here"], "this configuration cannot run on a cluster"),
     ],
 )
 def test_what_cannot_recur_is_refused_in_one_line(
