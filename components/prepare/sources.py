@@ -133,7 +133,8 @@ def read_files(source: str, key: str) -> tuple[DataFile, ...]:
     store = open_store(folder)
     files = tuple(DataFile(_name(store, name), store.read(name)) for name in _select(store, pattern))
     if not files:
-        raise InputError(f"{key}: {source} matches no non-empty file ({_wanted(pattern)})")
+        wanted = "/".join(pattern) or ", ".join(SUFFIXES)
+        raise InputError(f"{key}: {source} matches no non-empty file ({wanted})")
     return files
 
 
@@ -165,10 +166,6 @@ def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
     if pattern[0] == "**":
         return any(_matches(names[skipped:], pattern[1:]) for skipped in range(len(names) + 1))
     return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
-
-
-def _wanted(pattern: list[str]) -> str:
-    return f"that match {'/'.join(pattern)}" if pattern else f"that end in {', '.join(SUFFIXES)}"
 
 
 def _name(store: Store, key: str) -> str:

@@ -66,7 +66,7 @@ def test_one_file_is_itself(place: str) -> None:
 
 @pytest.mark.parametrize("source", ["none/", "2026-0?/z.jsonl", "2026-03/*"])
 def test_nothing_there_is_said(place: str, source: str) -> None:
-    with pytest.raises(InputError, match=r"data\.train: .* has no data"):
+    with pytest.raises(InputError, match=r"data\.train: .* matches no non-empty file"):
         read_files(f"{place}/{source}", "data.train")
 
 

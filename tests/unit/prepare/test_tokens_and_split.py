@@ -101,9 +101,9 @@ def test_no_held_out_prompts():
 @pytest.mark.parametrize(
     ("held_out", "count", "message"),
     [
-        (None, 4, "data.eval_prompts is 4, and data.train has 3 different"),
+        (None, 4, "data.eval_prompts is 4, but data.train has only 3 distinct"),
         (None, 3, "no prompt is left"),
-        (("x",), 2, "data.eval_prompts is 2, and data.eval has 1 different"),
+        (("x",), 2, "data.eval_prompts is 2, but data.eval has only 1 distinct"),
         (("a", "b", "c"), 3, "no prompt is left"),
     ],
 )
