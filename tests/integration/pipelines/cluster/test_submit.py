@@ -125,9 +125,9 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
     [
         (["store=rapid-store"], "store: rapid-store is on this machine (pods need s3://bucket/prefix)"),
         (["store=s3://No_Bucket/x"], "'No_Bucket' is not a bucket name"),
-        (["store=s3://ID:SECRET@bucket/x"], "store.uri: must not hold a user name or a password"),
-        (["data=s3://ID:SECRET@bucket/x"], "data.train: must not hold a user name or a password"),
-        (["model=s3://ID:SECRET@bucket/x"], "model.path: must not hold a user name or a password"),
+        (["store=s3://ID:SECRET@bucket/x"], "store.uri must not contain a user name or password"),
+        (["data=s3://ID:SECRET@bucket/x"], "data.train must not contain a user name or password"),
+        (["model=s3://ID:SECRET@bucket/x"], "model.path must not contain a user name or password"),
         (["model=./model"], "model.path: ./model is on this machine"),
         (["data=prompts.jsonl"], "data.train: prompts.jsonl is on this machine"),
         (["data.eval=*.jsonl"], "data.eval: *.jsonl is on this machine"),
