@@ -174,7 +174,7 @@ class RunConfig(Section):
             )
         if self.rollout.oversampling > 1.0 and self.train.zero_signal_groups == "keep":
             raise ValueError(
-                "rollout.oversampling replaces dropped groups without signal, and train.zero_signal_groups=keep drops "
+                "rollout.oversampling replaces dropped zero-signal groups, and train.zero_signal_groups=keep drops "
                 "none; set train.zero_signal_groups=drop or rollout.oversampling=1"
             )
         if self.loop.target_reward is not None and self.data.eval_prompts == 0:

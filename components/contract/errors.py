@@ -94,10 +94,15 @@ def _join(path: str, reasons: list[str]) -> str:
 def _nearest(path: str, known: Sequence[str]) -> str | None:
     # The items of a list have no number in the known keys.
     dotted = ".".join(part for part in path.split(".") if not part.isdecimal())
-    sections = {key.partition(".")[0] for key in known}
-    near = difflib.get_close_matches(dotted, known if "." in dotted else [*sorted(sections), *known], n=1, cutoff=0.75)
-    same_name = [key for key in known if key.rpartition(".")[2] == dotted.rpartition(".")[2]]
-    return next(iter([*same_name, *near]), None)
+    section, _, written = dotted.rpartition(".")
+    names = {} if section else {key.partition(".")[0]: key.partition(".")[0] for key in known}
+    for key in sorted(known, key=lambda key: not key.startswith(f"{section}.")):
+        if key != dotted:
+            name = key.rpartition(".")[2]
+            initials = "".join(word[:1] for word in name.split("_"))
+            for alias in (key.removeprefix(f"{section}."), name, *([initials] if "_" in name else [])):
+                names.setdefault(alias, key)
+    return next((names[near] for near in difflib.get_close_matches(written, names, n=1, cutoff=0.75)), None)
 
 
 def _is_union_member(part: int | str) -> bool:

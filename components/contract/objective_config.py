@@ -1,13 +1,14 @@
 """Configuration of the objectives: a section for each, discriminated by `name`."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.contract.section import Positive, Section
 
-_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`package.module:name`, of a custom objective or grader."""
 
 Baseline = Literal["weighted", "self_normalised", "mean", "leave_one_out"]
 Normalisation = Literal["sum", "sequence", "token", "constant"]
@@ -26,8 +27,6 @@ class ObjectiveOptions(Section):
     """
 
     shorthand = "name"
-    clones: ClassVar[bool] = False
-    """True if the objective only clones verified completions."""
 
     name: str
     normalisation: Normalisation = Field(
@@ -44,7 +43,7 @@ class ObjectiveOptions(Section):
         for key in value:
             if key not in cls.model_fields:
                 own = ", ".join(field for field in cls.model_fields if field != "name")
-                raise ValueError(f"the objective {value.get('name')} has no {key}; it has {own}")
+                raise ValueError(f"objective {value.get('name')} has no option {key}; its options are {own}")
         return {key: option for key, option in value.items() if option is not None}
 
 
@@ -52,11 +51,6 @@ class TruncatedOptions(ObjectiveOptions):
     """Objectives with a bound on importance weights."""
 
     truncation: _Truncation = 2.0
-
-    @property
-    def bound(self) -> float | None:
-        """C; None where weights are not truncated."""
-        return None if self.truncation == "off" else self.truncation
 
 
 class ClippedOptions(ObjectiveOptions):
@@ -135,27 +129,30 @@ class TokenIsOptions(TruncatedOptions):
 
 
 class SftOptions(ObjectiveOptions):
-    clones = True
     name: Literal["sft"] = "sft"
     normalisation: Normalisation = "token"
 
 
 class CustomOptions(Section):
-    """An objective of your own: an `Objective` of `components/train/objectives.py` in a module of yours."""
+    """A custom objective: an `Objective` of `components/train/objectives.py` in the user's module."""
 
     shorthand = "name"
-    clones: ClassVar[bool] = False
     name: str = Field(description="package.module:name")
     options: dict[str, Any] = Field(default_factory=dict, description="of its advantage and surrogate")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _options_are_nested(cls, value: Any) -> Any:
+        if isinstance(value, dict) and ":" in str(value.get("name")) and not value.keys() <= cls.model_fields.keys():
+            raise ValueError("options of a custom objective go under train.objective.options")
+        return value
+
     @field_validator("name")
     @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        if not _PATH.fullmatch(value):
-            raise ValueError(
-                f"there is no such objective; built in are {', '.join(OBJECTIVE_OPTIONS)}, and one of your own is "
-                "written package.module:name"
-            )
+    def _is_a_location(cls, value: str) -> str:
+        if not LOCATION.fullmatch(value):
+            built_in = ", ".join(OBJECTIVE_OPTIONS)
+            raise ValueError(f"is not a valid objective; use one of {built_in}, or package.module:name for your own")
         return value
 
 

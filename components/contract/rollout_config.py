@@ -35,7 +35,7 @@ class RolloutSection(Section):
     oversampling: Annotated[float, affects("rollout")] = Field(
         default=1.0,
         ge=1.0,
-        description="prompts sampled per prompt trained on, to replace dropped groups without signal",
+        description="prompts sampled per prompt trained on, to replace dropped zero-signal groups",
     )
     shards: Annotated[int, Field(ge=1, le=256), affects("rollout")] = Field(
         default=1, description="parallel rollout tasks"

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.contract.errors import InputError
 from components.contract.objective_config import ObjectiveSection, RapidOptions
 from components.contract.section import Count, Decay, Fraction, Positive, Section, affects
 
@@ -11,7 +12,7 @@ CPU_LOGITS = 1 << 24
 """float32 logits of a chunk where `logprob_chunk` is null: 64 MiB."""
 
 GPU_LOGITS = 1 << 28
-"""1 GiB: matrix products want more rows there."""
+"""1 GiB: GPUs need larger matrix products."""
 
 
 class OverlongSection(Section):
@@ -95,7 +96,7 @@ class TrainSection(Section):
         default=0.0, description="share of groups with bad rows that is dropped instead of refused"
     )
     max_logprob_gap: Annotated[Positive, affects()] = Field(
-        default=0.1, description="refuse to train when engine and trainer differ by more nats per token (mean)"
+        default=0.1, description="largest tolerated mean |log pi - log mu| per token before the first update, nats"
     )
     micro_batch_tokens: Annotated[Count, affects()] = Field(
         default=4096, description="tokens per forward pass, padding included"
@@ -127,12 +128,22 @@ class TrainSection(Section):
     )
 
     @model_validator(mode="after")
-    def _cloning_has_one_place(self) -> Self:
-        if self.objective.clones and self.cloning.coefficient:
-            raise ValueError("cloning.coefficient adds cloning to another objective; sft is cloning alone")
-        if self.zero_signal_groups == "drop" and (self.objective.clones or self.cloning.coefficient):
-            raise ValueError(
-                "zero_signal_groups=drop leaves out groups of nothing but verified completions, which sft and cloning "
-                "train on; use keep"
-            )
+    def _sft_is_the_only_cloning(self) -> Self:
+        self.check_cloning(self.objective.name == "sft")
         return self
+
+    def check_cloning(self, objective_clones: bool) -> None:
+        """Refuse options that contradict cloning, by the objective or added to it.
+
+        Raises:
+            InputError: cloning is added to cloning, or its groups would be dropped.
+        """
+        if objective_clones and self.cloning.coefficient:
+            raise InputError(
+                f"cloning.coefficient adds cloning to another objective; {self.objective.name} is cloning alone"
+            )
+        if self.zero_signal_groups == "drop" and (objective_clones or self.cloning.coefficient):
+            raise InputError(
+                "zero_signal_groups=drop would drop groups in which every completion is verified, and sft and cloning "
+                "train on those; use keep"
+            )

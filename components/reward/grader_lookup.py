@@ -5,7 +5,6 @@ stage runs. `components.reward.graders` describes how a grader is called.
 """
 
 import ast
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from components.contract.errors import InputError
+from components.contract.objective_config import LOCATION
 from components.contract.reward_config import GraderSpec, SandboxSection
 from components.sandbox.modes import sandbox_options
 
 _FOLDER = Path(__file__).parent / "graders"
-_LOCATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def resolve_graders(
     for spec in specs:
         built_in = built_in_graders().get(spec.name)
         location = built_in.location if built_in else spec.name
-        if not _LOCATION.fullmatch(location):
+        if not LOCATION.fullmatch(location):
             raise InputError(
                 f"reward.graders: {spec.name!r} is not a valid grader; use one of {', '.join(built_in_graders())}, "
                 "or package.module:function for a function of your own"

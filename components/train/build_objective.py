@@ -1,13 +1,13 @@
-"""From an objective's name in the configuration to the `Objective`, built in or your own.
+"""From an objective's name in the configuration to the `Objective`, built in or custom.
 
-An objective of your own is `package.module:name`: an `Objective` in a module that can be imported where the stage runs.
+A custom objective is `package.module:name`: an `Objective` in a module that can be imported where the stage runs.
 Its options go to the keyword-only parameters of its advantage and surrogate. This module imports torch only to build
 one, so that checks and the launcher of training jobs can use the rest.
 
-    python -m components.train.build_objective '{"name": "my_objectives:ranked", "options": {}}'
+    python -m components.train.build_objective '{"objective": "my_objectives:ranked"}'
 
-builds an objective of your own where torch is installed, or else looks for its module, and exits with status 2 where
-that fails.
+builds the custom objective of a section `train` where torch is installed, or else looks for its module, and exits with
+status 2 where that fails.
 """
 
 import importlib
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from components.contract.digests import file_digest
 from components.contract.errors import InputError
 from components.contract.objective_config import CustomOptions, ObjectiveOptions
+from components.contract.train_config import TrainSection
 from components.runtime.guard import exit_on_bad_input
 from components.runtime.progress import EVENTS_VARIABLE
 
@@ -32,17 +33,23 @@ if TYPE_CHECKING:
     from components.train.objectives import Objective
 
 
-def build_objective(section: ObjectiveOptions | CustomOptions) -> "Objective":
+def build_objective(train: TrainSection) -> "Objective":
     """Return the objective that a configuration names, with its options bound.
 
     Raises:
-        InputError: an objective of your own cannot be imported, or does not have the options given.
+        InputError: a custom objective cannot be imported, does not have the options given, or clones completions where
+            other options contradict that.
     """
     from components.train.objectives import OBJECTIVES
 
+    section = train.objective
     if isinstance(section, CustomOptions):
         objective = _import(section.name)
         _refuse_other_options(objective, section)
+        try:
+            train.check_cloning(objective.clones)
+        except InputError as error:
+            raise InputError(f"train.{error}") from None
         return _bind(objective, section.options)
     options = {key: None if value == "off" else value for key, value in section.model_dump().items()}
     key = f"{section.name}/{options['ratio']}" if "ratio" in options else section.name
@@ -50,7 +57,7 @@ def build_objective(section: ObjectiveOptions | CustomOptions) -> "Objective":
 
 
 def objective_inputs(section: ObjectiveOptions | CustomOptions) -> dict[str, str]:
-    """Return what manifests name of an objective beside its configuration: the digest of your own module's file.
+    """Return what manifests name of an objective beside its configuration: the digest of a custom one's module.
 
     Raises:
         InputError: the module cannot be found.
@@ -58,13 +65,13 @@ def objective_inputs(section: ObjectiveOptions | CustomOptions) -> dict[str, str
     return {"objective": file_digest(_module_file(section.name))} if isinstance(section, CustomOptions) else {}
 
 
-def load_custom(section: CustomOptions) -> None:
-    """Build an objective of your own in a process of its own.
+def load_custom(train: TrainSection) -> None:
+    """Build the custom objective in a subprocess.
 
     Raises:
         InputError: it cannot be built or, without torch, its module cannot be found.
     """
-    words = [sys.executable, "-m", "components.train.build_objective", section.model_dump_json()]
+    words = [sys.executable, "-m", "components.train.build_objective", train.model_dump_json()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path), EVENTS_VARIABLE: ""}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -102,10 +109,12 @@ def _refuse_other_options(objective: "Objective", section: CustomOptions) -> Non
     for key in section.options:
         if key not in parameters:
             own = ", ".join(parameters) or "none"
-            raise InputError(f"train.objective.options: the objective {section.name} has no {key}; it has {own}")
+            raise InputError(
+                f"train.objective.options: objective {section.name} has no option {key}; its options are {own}"
+            )
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in section.options:
-            raise InputError(f"train.objective.options: the objective {section.name} needs {key}")
+            raise InputError(f"train.objective.options: objective {section.name} needs {key}")
 
 
 def _bind(objective: "Objective", options: dict[str, Any]) -> "Objective":
@@ -127,8 +136,8 @@ def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 if __name__ == "__main__":
     with exit_on_bad_input():
-        custom = CustomOptions.model_validate_json(sys.argv[1])
+        custom = TrainSection.model_validate_json(sys.argv[1])
         if importlib.util.find_spec("torch"):
             build_objective(custom)
         else:
-            objective_inputs(custom)
+            objective_inputs(custom.objective)

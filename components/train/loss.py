@@ -47,7 +47,7 @@ class LossTerms:
     def from_config(cls, config: RunConfig, reference: LogprobModel | None = None) -> "LossTerms":
         train = config.train
         return cls(
-            build_objective(train.objective),
+            build_objective(train),
             config.rollout.max_tokens,
             train.cloning.coefficient,
             train.cloning.threshold,

@@ -56,7 +56,7 @@ class UpdateProgress(BaseModel):
         bad_in_a_row: the last of those, without a good one since.
         zero_signal_groups: groups whose rewards are all equal.
         dropped_groups: those of them that were left out.
-        ended_early: why the updates stopped before the last mini-batch, which is `done + 1`.
+        ended_early: why the updates stopped early, at mini-batch `done + 1`.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -58,4 +58,4 @@ def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_
 
 def check_before_run(config: RunConfig) -> list[Finding]:
     """Check what the stages on this machine would find out only after the first rollout."""
-    return [*check_graders(config, None), *check_layout(config, None)]
+    return [*check_graders(config, None), *check_objective(config, None), *check_layout(config, None)]

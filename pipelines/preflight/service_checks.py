@@ -44,7 +44,7 @@ def check_objective(config: RunConfig, cluster: "ClusterConfig | None") -> list[
     if cluster is not None or not isinstance(objective, CustomOptions):
         return []
     try:
-        load_custom(objective)
+        load_custom(config.train)
     except InputError as error:
         return [Finding.error("train.objective", str(error))]
     return [Finding.ok("train.objective", objective.name)]

@@ -147,7 +147,7 @@ def test_an_objective_of_your_own_has_a_path_and_options() -> None:
 
 @pytest.mark.parametrize("words", [["train.objective=sft"], ["train.cloning=0.1"]])
 def test_cloning_does_not_drop_what_it_learns_from(words: list[str]) -> None:
-    with pytest.raises(InputError, match="zero_signal_groups=drop leaves out groups of nothing but verified"):
+    with pytest.raises(InputError, match="zero_signal_groups=drop would drop groups in which every completion is"):
         parse_config(MINIMAL, [*words, "train.zero_signal_groups=drop"])
 
 
@@ -164,6 +164,9 @@ def test_later_words_win() -> None:
     ("word", "message"),
     [
         ("train.learning_rte=1", r"train.learning_rte is not an option; did you mean train.learning_rate\?$"),
+        ("train.lr=1", r"train.lr is not an option; did you mean train.learning_rate\?$"),
+        ("train.rate=1", r"train.rate is not an option$"),
+        ("train.lora_rank=1", r"train.lora_rank is not an option; did you mean train.lora.rank\?$"),
         ("trian.updates=1", r"trian is not an option; did you mean train\?$"),
         ("learning_rate=1", r" learning_rate is not an option; did you mean train.learning_rate\?$"),
         ("train.max_tokens=1", r"train.max_tokens is not an option; did you mean rollout.max_tokens\?$"),
@@ -181,15 +184,19 @@ def test_later_words_win() -> None:
         ("train.betas=[0.9,1.0]", r"train.betas.1 must be less than 1 \(got 1.0\)$"),
         (
             "rollout.oversampling=1.5",
-            "rollout.oversampling replaces dropped groups without signal, and train.zero_signal_groups=keep drops none",
+            "rollout.oversampling replaces dropped zero-signal groups, and train.zero_signal_groups=keep drops none",
         ),
         (
             "train.objective=ppo",
-            "train.objective.name: there is no such objective; built in are rapid, rapid_clip, pg, rloo, grpo, ",
+            "train.objective.name is not a valid objective; use one of rapid, rapid_clip, pg, rloo, grpo, ",
         ),
         (
             "train.objective.clip=0.1",
-            "train.objective: the objective rapid has no clip; it has normalisation, truncation, ratio, baseline",
+            "train.objective: objective rapid has no option clip; its options are normalisation, truncation, ratio",
+        ),
+        (
+            "train.objective={name: 'm:o', clip: 0.2}",
+            "train.objective: options of a custom objective go under train.objective.options$",
         ),
         ("train.objective.truncation=on", r"train.objective.truncation must be a number or 'off' \(got 'on'\)$"),
         ("train.lora.alpha=8", "train.lora.rank is required$"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.resolve import load_config
-from pipelines.preflight import machine_check, preflight
+from pipelines.preflight import check_before_run, machine_check, preflight
 from pipelines.preflight.findings import Level
 from pipelines.preflight.machine_check import check_packages, check_sandbox, inspect_machine
 from tests.support.arithmetic_run import write_config
@@ -38,6 +38,13 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
     names = [finding.what for finding in findings]
     assert OWN_UID in names
     assert sorted(set(names)) == sorted(names)
+
+
+def test_a_run_checks_its_custom_objective_before_the_first_rollout(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ["train.objective=no_such_module:best"])
+    (finding,) = [finding for finding in check_before_run(config) if finding.level is Level.error]
+    assert finding.what == "train.objective"
+    assert "module no_such_module does not exist" in finding.found
 
 
 @pytest.mark.parametrize(

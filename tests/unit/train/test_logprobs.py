@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.contract.errors import InputError
 from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.contract.train_config import TrainSection
 from components.train.batching import MicroBatch, MicroBatchLimits, build_micro_batch, build_mini_batch
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
@@ -162,7 +163,7 @@ def test_known_gradients_save_a_product_and_change_nothing(make_trajectories: Ma
 def test_training_knows_its_gradients(make_trajectories: Make, name: str) -> None:
     """With advantages known before the forward pass, every micro-batch takes three products a chunk."""
     data, model = make_trajectories(), tiny_model(1)
-    terms = LossTerms(build_objective(OBJECTIVE_OPTIONS[name]()), 7)
+    terms = LossTerms(build_objective(TrainSection(objective=OBJECTIVE_OPTIONS[name]())), 7)
     alone = Processes(0, 1, torch.device("cpu"))
     batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), False, False, alone)
     policy = LogprobModel(model, 1.0, 8, torch.float32, "fused")

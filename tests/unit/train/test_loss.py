@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.contract.train_config import TrainSection
 from components.train.batching import MicroBatchLimits, MiniBatch, build_micro_batch, build_mini_batch
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
@@ -28,7 +29,7 @@ register_packed_attention()
 
 
 def terms_of(name: str, **more: float | LogprobModel) -> LossTerms:
-    return LossTerms(build_objective(OBJECTIVE_OPTIONS[name]()), 7, **more)
+    return LossTerms(build_objective(TrainSection(objective=OBJECTIVE_OPTIONS[name]())), 7, **more)
 
 
 def mini_batch(

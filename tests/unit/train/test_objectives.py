@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from components.contract.objective_config import OBJECTIVE_OPTIONS
+from components.contract.train_config import TrainSection
 from components.train.build_objective import build_objective
 from components.train.objectives import Objective, Tokens, importance_weights, kl_to_reference, token_scales
 from tests.support.objective_loss import objective_loss
@@ -20,7 +21,7 @@ THRESHOLD = 0.5
 
 
 def build(name: str, **options: Any) -> Objective:
-    return build_objective(OBJECTIVE_OPTIONS[name].model_validate({"name": name, **options}))
+    return build_objective(TrainSection.model_validate({"objective": {"name": name, **options}}))
 
 
 def batch(seed: int = 0, spread: float = 0.4) -> dict[str, np.ndarray]:
