@@ -1,4 +1,4 @@
-"""Keys of a run in object storage; no other module spells one."""
+"""Keys of a run in object storage; no other module builds them."""
 
 import re
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class StepMetrics(BaseModel):
     weight_mean: float = Field(description="mean importance weight after truncation")
     chi_squared: float = Field(description="mean of rho^2, less 1: chi-squared divergence of pi from mu")
     clip_fraction: float = Field(description="share of sequences (or tokens, for bounded surrogates) at the bound")
-    mask_fraction: float = Field(description="share of completion tokens left out of the loss because of truncation")
+    mask_fraction: float = Field(description="share of tokens masked because their completion hit rollout.max_tokens")
     log_ratio_mean: float = Field(description="mean |log rho| of a sequence, nats")
     log_ratio_p50: float
     log_ratio_p95: float

@@ -11,13 +11,13 @@ from components.contract.section import StageName, affected_stages
 
 def stage_digest(config: RunConfig, stage: StageName) -> str:
     """Return the SHA-256 over the options that affect the stage's outputs."""
-    return json_digest(_binding(config, [stage]))
+    return json_digest(_options_affecting(config, [stage]))
 
 
-def binding_differences(old: RunConfig, new: RunConfig, stages: Iterable[StageName]) -> list[str]:
+def changed_options(old: RunConfig, new: RunConfig, stages: Iterable[StageName]) -> list[str]:
     """List the options that affect the outputs of `stages` and differ, as `key: old -> new`."""
     stages = list(stages)
-    before, after = _binding(old, stages), _binding(new, stages)
+    before, after = _options_affecting(old, stages), _options_affecting(new, stages)
     differences = {
         key: f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
@@ -37,7 +37,7 @@ def binding_differences(old: RunConfig, new: RunConfig, stages: Iterable[StageNa
     return list(differences.values())
 
 
-def _binding(config: RunConfig, stages: Iterable[StageName]) -> dict[str, Any]:
+def _options_affecting(config: RunConfig, stages: Iterable[StageName]) -> dict[str, Any]:
     """Dotted keys and values of the options that affect any of the stages."""
     marked = [key for stage in stages for key in _keys(stage)]
     return {
@@ -53,7 +53,7 @@ def _keys(stage: StageName) -> tuple[str, ...]:
 
 
 def _effective(config: RunConfig) -> dict[str, Any]:
-    """Dotted keys and values, with each default that stands for another option's value replaced by that value."""
+    """Dotted keys and values, with defaults that derive from other options resolved."""
     flat = _flatten(config.model_dump(mode="json"))
     flat["evaluate.max_tokens"] = config.evaluate.max_tokens or config.rollout.max_tokens
     # A label that equals the grader's name changes nothing.

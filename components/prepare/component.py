@@ -1,4 +1,4 @@
-"""KFP face of the prepare stage."""
+"""KFP component of the prepare stage."""
 
 from typing import NamedTuple
 

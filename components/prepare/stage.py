@@ -24,7 +24,7 @@ from components.contract.errors import InputError
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
-from components.contract.stage_digest import binding_differences
+from components.contract.stage_digest import changed_options
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
 from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
@@ -174,7 +174,7 @@ def refuse_other_config(run: Run) -> None:
         return
     listed = run.store.list(run.layout.root)
     stages = {stage for info in listed if (stage := run.layout.committed_stage(info.key))}
-    if differences := binding_differences(stored, run.config, stages):
+    if differences := changed_options(stored, run.config, stages):
         raise InputError(
             f"run {run.layout.run!r} in {run.store.uri} was started with another configuration: "
             f"{'; '.join(differences)}; choose another run.name, or restore these values"

@@ -1,4 +1,4 @@
-"""KFP face of the publish stage."""
+"""KFP component of the publish stage."""
 
 from kfp import dsl
 

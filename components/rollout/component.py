@@ -1,4 +1,4 @@
-"""KFP face of the rollout stage."""
+"""KFP component of the rollout stage."""
 
 from kfp import dsl
 

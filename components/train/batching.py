@@ -1,4 +1,4 @@
-"""Which sequences are trained together: mini-batches of whole groups, micro-batches within a token budget."""
+"""Mini-batches of whole groups, and micro-batches within a token budget."""
 
 from dataclasses import dataclass, replace
 
@@ -88,12 +88,12 @@ class MiniBatchOrder:
 
     Attributes:
         mini_batches: group numbers of each, int64.
-        without_signal: groups whose rewards are all equal.
+        zero_signal_groups: groups whose rewards are all equal.
         dropped: how many of those were left out.
     """
 
     mini_batches: list[np.ndarray]
-    without_signal: int
+    zero_signal_groups: int
     dropped: int
 
 
@@ -134,9 +134,10 @@ def build_mini_batch(
     data: Trajectories,
     groups: np.ndarray,
     limits: MicroBatchLimits,
-    uses_ratio: bool,
-    mask_truncated: bool,
     processes: Processes,
+    *,
+    uses_ratio: bool = False,
+    mask_truncated: bool = False,
 ) -> MiniBatch:
     """Build the mini-batch of the given groups, in micro-batches within the limits.
 
@@ -151,15 +152,15 @@ def build_mini_batch(
     rows = (groups[:, None] * data.group_size + np.arange(data.group_size)).ravel()
     lengths = np.diff(data.starts)[rows] - 1
     budget = limits.tokens
-    if processes.world > 1:
+    if processes.world_size > 1:
         # Every process then has something to do.
-        budget = min(budget, -(-int(lengths.sum()) // processes.world))
+        budget = min(budget, -(-int(lengths.sum()) // processes.world_size))
     single = [[i] for i in range(len(rows))]
     plan, whole_groups = partition(single, lengths, budget, limits.packed), False
     if uses_ratio:
         units = np.arange(len(rows)).reshape(-1, data.group_size).tolist()
         by_group = partition(units, lengths, budget, limits.packed)
-        costs = [plan_cost(parts, lengths, limits.packed, processes.world) for parts in (by_group, plan)]
+        costs = [plan_cost(parts, lengths, limits.packed, processes.world_size) for parts in (by_group, plan)]
         fits = all(part_tokens(part, lengths, limits.packed) <= limits.tokens for part in by_group)
         if fits and costs[0] <= costs[1] * (1.0 + EXTRA_FORWARD_COST):
             plan, whole_groups = by_group, True
@@ -174,7 +175,7 @@ def build_mini_batch(
         group_N=torch.arange(len(groups), device=device).repeat_interleave(data.group_size),
         lengths_N=torch.from_numpy(in_loss).to(device),
         micro_batches=tuple(build_micro_batch(data, rows, np.array(part), limits.packed, device) for part, _ in share),
-        counted=tuple(counts for _, counts in share),
+        counted=tuple(is_counted for _, is_counted in share),
         whole_groups=whole_groups,
         tokens=int((lengths + 1).sum()),
         completion_tokens=int(completion_lengths.sum()),
@@ -279,10 +280,10 @@ def _share(plan: list[list[int]], processes: Processes) -> list[tuple[list[int],
     Processes must go through forward and backward together, so one that would have nothing left takes the last part
     again without counting it. Parts go from large to small and are dealt back and forth.
     """
-    turns = -(-len(plan) // processes.world)
+    turns = -(-len(plan) // processes.world_size)
     share = []
     for turn in range(turns):
-        place = processes.rank if turn % 2 == 0 else processes.world - 1 - processes.rank
-        index = turn * processes.world + place
+        place = processes.rank if turn % 2 == 0 else processes.world_size - 1 - processes.rank
+        index = turn * processes.world_size + place
         share.append((plan[min(index, len(plan) - 1)], index < len(plan)))
     return share

@@ -48,7 +48,7 @@ def save_state(
         state["weights"] = _weights(model)
     directory.mkdir(parents=True, exist_ok=True)
     with _one_process_is_enough():
-        dcp.save(state, storage_writer=FileSystemWriter(directory), no_dist=processes.world == 1)
+        dcp.save(state, storage_writer=FileSystemWriter(directory), no_dist=processes.world_size == 1)
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, processes: Processes) -> int:
@@ -61,7 +61,7 @@ def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, 
     if "weights" in saved:
         state["weights"] = _weights(model)
     with _one_process_is_enough():
-        dcp.load(state, storage_reader=reader, no_dist=processes.world == 1)
+        dcp.load(state, storage_reader=reader, no_dist=processes.world_size == 1)
     if "optimizer" in saved:
         set_optimizer_state_dict(model, optimizer, state["optimizer"])
     return int(state["step"])
@@ -73,7 +73,7 @@ def save_checkpoint(task: TrainTask, trainer: Trainer, progress: UpdateProgress)
     with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
         save_state(Path(scratch), trainer.policy.model, trainer.optimizer, progress.step, True, processes)
         upload_all(output, Path(scratch), _STATE, processes)
-    if processes.first:
+    if processes.is_main:
         output.write(_PROGRESS, progress.model_dump_json().encode())
         output.commit(Clock().timings())
         task.clear_checkpoints(all_but=progress.done)
@@ -82,15 +82,15 @@ def save_checkpoint(task: TrainTask, trainer: Trainer, progress: UpdateProgress)
 def load_checkpoint(task: TrainTask, trainer: Trainer) -> UpdateProgress | None:
     """Load the newest checkpoint of these inputs and settings, in place, and remove all others; None if none."""
     processes = trainer.processes
-    newest = processes.broadcast(task.newest_checkpoint() if processes.first else 0)
-    if processes.first:
+    newest = processes.broadcast(task.newest_checkpoint() if processes.is_main else 0)
+    if processes.is_main:
         task.clear_checkpoints(all_but=newest)
     if not newest:
         return None
     directory = task.checkpoint(newest)
     with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
         load_state(directory.fetch(Path(scratch) / _STATE, _STATE), trainer.policy.model, trainer.optimizer, processes)
-    if processes.first:
+    if processes.is_main:
         note(f"iteration {task.iteration}: training goes on after mini-batch {newest}")
     return UpdateProgress.model_validate_json(directory.read(_PROGRESS))
 

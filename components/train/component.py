@@ -1,4 +1,4 @@
-"""KFP face of the train stage."""
+"""KFP component of the train stage."""
 
 from kfp import dsl
 

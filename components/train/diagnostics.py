@@ -12,7 +12,7 @@ from components.train.objectives import LOG_RATIO_BOUND, importance_weights
 
 
 @dataclass(frozen=True)
-class OffPolicy:
+class OffPolicyMetrics:
     """Diagnostics of one mini-batch; the fields are those of `StepMetrics`."""
 
     effective_sample_share: float
@@ -83,7 +83,7 @@ def effective_sample_share(log_ratio_N: Tensor, truncation: float | None) -> Ten
 
 def off_policy(
     log_ratio_N: Tensor, tokens: TokenMeans, lengths_N: Tensor, truncation: float | None, bounds_tokens: bool
-) -> OffPolicy:
+) -> OffPolicyMetrics:
     """Compute the diagnostics of a mini-batch from detached tensors.
 
     Args:
@@ -96,7 +96,7 @@ def off_policy(
     clipped = 0.0 if truncation is None else (weights_N >= truncation).double().mean().item()
     distance_N = log_ratio_N.abs()
     p50, p95, p99 = torch.quantile(distance_N, torch.tensor([0.5, 0.95, 0.99], device=distance_N.device)).tolist()
-    return OffPolicy(
+    return OffPolicyMetrics(
         effective_sample_share=effective_sample_share(log_ratio_N, truncation).item(),
         weight_mean=weights_N.mean().item(),
         # E_mu[rho^2] - 1, the divergence that bounds the variance of importance sampling.
@@ -114,7 +114,7 @@ def off_policy(
     )
 
 
-def check_gap(tokens: TokenMeans, limit: float) -> None:
+def check_logprob_gap(tokens: TokenMeans, limit: float) -> None:
     """Refuse trajectories that the behaviour policy cannot have sampled.
 
     Under the policy that sampled, log pi - log mu is nearly 0. A gap means stale engine weights, another tokenizer,
@@ -125,7 +125,7 @@ def check_gap(tokens: TokenMeans, limit: float) -> None:
     """
     if not tokens.gap_mean <= limit:
         raise InputError(
-            f"engine and trainer disagree by {tokens.gap_mean:.3g} nats a token (at most {tokens.gap_max:.3g}), more "
+            f"engine and trainer disagree by {tokens.gap_mean:.3g} nats per token (maximum {tokens.gap_max:.3g}), more "
             f"than train.max_logprob_gap {limit}: the rollout engine had other weights, another tokenizer, template "
             "or temperature than this policy; sample again with it"
         )

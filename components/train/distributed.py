@@ -24,12 +24,12 @@ class Processes:
 
     Attributes:
         rank: from 0 over all nodes.
-        world: number of processes.
+        world_size: number of processes.
         device: where this process computes.
     """
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
     @classmethod
@@ -39,46 +39,46 @@ class Processes:
         Raises:
             InputError: there are more processes than GPUs.
         """
-        world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+        world_size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
         cuda = torch.cuda.is_available()
         device = torch.device("cuda", local) if cuda else torch.device("cpu")
         if cuda and local >= torch.cuda.device_count():
             raise InputError(f"training process {local} has no GPU; this machine has {torch.cuda.device_count()}")
         if cuda:
             torch.cuda.set_device(device)
-        if world == 1:
+        if world_size == 1:
             return cls(0, 1, device)
         if not dist.is_initialized():
             # Objects travel between CPUs whatever the tensors use.
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
-        return cls(dist.get_rank(), world, device)
+        return cls(dist.get_rank(), world_size, device)
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def destroy(self) -> None:
-        if self.world > 1 and dist.is_initialized():
+        if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     def all_reduce(self, tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
         """Reduce a tensor over all processes, in place."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(tensor, op)
         return tensor
 
     def broadcast(self, value: T) -> T:
         """Return the first process's value to all."""
         box = [value]
-        if self.world > 1:
+        if self.world_size > 1:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def all_gather(self, value: T) -> list[T]:
         """Return the values of all processes, by rank, to all."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [value]
-        box: list[Any] = [None] * self.world
+        box: list[Any] = [None] * self.world_size
         dist.all_gather_object(box, value)
         return box
 
@@ -89,13 +89,13 @@ def shard(root: nn.Module, layers: Iterable[nn.Module], processes: Processes) ->
     Layers are gathered one at a time. What is left (embeddings, last norm and output head) belongs to the root, because
     tied weights have to be gathered together.
     """
-    if processes.world == 1:
+    if processes.world_size == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     # In float32 both ways: lower precision is autocast's choice, as in one process.
-    mesh = init_device_mesh(processes.device.type, (processes.world,))
+    mesh = init_device_mesh(processes.device.type, (processes.world_size,))
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(root, mesh=mesh)

@@ -1,4 +1,4 @@
-"""One iteration's training: policy and trajectories in, the next policy and the state that continues it out."""
+"""One iteration's training: policy and trajectories in, the next policy and the resume state out."""
 
 import tempfile
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.train.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state, upload_all
-from components.train.diagnostics import TokenMeans, check_gap
+from components.train.diagnostics import TokenMeans, check_logprob_gap
 from components.train.distributed import Processes
 from components.train.policy import export_adapters, export_policy, full_state, vocabulary
 from components.train.task import TrainTask
@@ -35,7 +35,7 @@ def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Mani
     train = task.run.config.train
     with tempfile.TemporaryDirectory(prefix="rapid-train-") as name:
         scratch = Path(name)
-        if processes.first:
+        if processes.is_main:
             task.withdraw_target_reached()
         with clock.measure("store"):
             files = _fetch(task, scratch)
@@ -49,7 +49,7 @@ def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Mani
             _upload(task, trainer, files, progress.step, scratch / "made")
 
         manifest = None
-        if processes.first:
+        if processes.is_main:
             manifest = task.commit(_metrics(task, data, progress), _facts(task, progress), clock)
             task.clear_checkpoints()
         manifest = processes.broadcast(manifest)
@@ -64,7 +64,7 @@ class _Files:
     Attributes:
         policy: the policy to train.
         base: the base policy, where adapters or the KL term need it.
-        optimizer, adapter: what continues the previous iteration; None in the first, and without adapters.
+        optimizer, adapter: of the previous iteration; None in the first, and without adapters.
     """
 
     policy: Path
@@ -75,7 +75,7 @@ class _Files:
 
 def _fetch(task: TrainTask, scratch: Path) -> _Files:
     train, later = task.run.config.train, task.iteration > 1
-    policy = task.incoming.fetch(scratch / "incoming", POLICY if later else "")
+    policy = task.policy_directory.fetch(scratch / "incoming", POLICY if later else "")
     base = None
     if train.lora or train.kl_coefficient:
         directory = task.run.directory(task.run.layout.policy_commit(0))
@@ -83,8 +83,8 @@ def _fetch(task: TrainTask, scratch: Path) -> _Files:
     return _Files(
         policy=policy,
         base=base,
-        optimizer=task.incoming.fetch(scratch / "carried", OPTIMIZER) if later else None,
-        adapter=task.incoming.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
+        optimizer=task.policy_directory.fetch(scratch / "carried", OPTIMIZER) if later else None,
+        adapter=task.policy_directory.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
     )
 
 
@@ -97,15 +97,15 @@ def _check_behaviour_policy(task: TrainTask, scratch: Path, clock: Clock, proces
     config = task.run.config
     version = task.run.sampled_policy(Round.iteration(task.iteration))
     with clock.measure("store"):
-        files = task.sampled.fetch(scratch / "behaviour", POLICY if version else "")
+        files = task.behaviour_directory.fetch(scratch / "behaviour", POLICY if version else "")
     with clock.measure("load"):
         behaviour = load_frozen(files, config, processes)
     with clock.measure("store"):
-        data = read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(behaviour.model))
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(behaviour.model))
     with clock.measure("compute"):
         gap = measure_behaviour_gap(behaviour, data, config, task.iteration, processes)
     if gap:
-        check_gap(gap, config.train.max_logprob_gap)
+        check_logprob_gap(gap, config.train.max_logprob_gap)
     return gap
 
 
@@ -120,7 +120,7 @@ def _load(
         if files.optimizer:
             step = load_state(files.optimizer, trainer.policy.model, trainer.optimizer, processes)
     with clock.measure("store"):
-        data = read_trajectories(task.run, task.iteration, task.behaviour, vocabulary(trainer.policy.model))
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(trainer.policy.model))
         progress = load_checkpoint(task, trainer) if config.train.checkpoint_every else None
     if progress is None:
         progress = UpdateProgress(
@@ -130,19 +130,19 @@ def _load(
 
 
 def _upload(task: TrainTask, trainer: Trainer, files: _Files, step: int, made: Path) -> None:
-    """Upload the next policy and the state that continues it."""
+    """Upload the next policy and the state to resume from."""
     config, processes, model = task.run.config, trainer.processes, trainer.policy.model
     lora = config.train.lora
     # A float32 policy is its own master copy; adapters are kept beside the policy they are merged into.
     with_weights = config.model.dtype != "float32" and not lora
     save_state(made / OPTIMIZER, model, trainer.optimizer, step, with_weights, processes)
     state = full_state(model)
-    if processes.first:
+    if processes.is_main:
         if lora:
             assert files.base is not None
             state = export_adapters(state, files.base, lora, config.model.path, made / ADAPTER)
         below = f"{POLICY}/" if task.iteration > 1 else ""
-        names = [o.path.removeprefix(below) for o in task.policy.outputs if o.path.startswith(below)]
+        names = [o.path.removeprefix(below) for o in task.policy_manifest.outputs if o.path.startswith(below)]
         export_policy(state, files.policy, names, made / POLICY, config.model)
     upload_all(task.output, made, "", processes)
 

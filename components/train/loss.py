@@ -27,20 +27,20 @@ class LossTerms:
     """The objective, and what a configuration adds to it.
 
     Attributes:
-        longest: `rollout.max_tokens`, for normalisation by a constant.
-        cloning: coefficient of behaviour cloning on verified completions, mean over their tokens.
+        max_tokens: `rollout.max_tokens`, for normalisation by a constant.
+        cloning_coefficient: of behaviour cloning on verified completions, mean over their tokens.
         cloning_threshold: a completion is verified when its reward exceeds it.
-        kl: coefficient of the KL to `reference`, normalised as the objective is.
-        entropy: coefficient of the entropy bonus, mean over the tokens in the loss.
-        reference: the base policy; needed for `kl` only.
+        kl_coefficient: of the KL to `reference`, normalised as the objective is.
+        entropy_coefficient: of the entropy bonus, mean over the tokens in the loss.
+        reference: the base policy; needed for the KL only.
     """
 
     objective: Objective
-    longest: int
-    cloning: float = 0.0
+    max_tokens: int
+    cloning_coefficient: float = 0.0
     cloning_threshold: float = 0.5
-    kl: float = 0.0
-    entropy: float = 0.0
+    kl_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0
     reference: LogprobModel | None = None
 
     @classmethod
@@ -86,9 +86,9 @@ class _Scales:
         cloned_N = in_loss_N * verified_N
         cloned_tokens = (cloned_N * batch.lengths_N).sum().clamp(min=1.0)
         return cls(
-            in_loss_N * token_scales(terms.objective.normalisation, batch.lengths_N, terms.longest),
-            terms.entropy * in_loss_N / batch.lengths_N.sum().clamp(min=1),
-            terms.cloning * cloned_N / cloned_tokens,
+            in_loss_N * token_scales(terms.objective.normalisation, batch.lengths_N, terms.max_tokens),
+            terms.entropy_coefficient * in_loss_N / batch.lengths_N.sum().clamp(min=1),
+            terms.cloning_coefficient * cloned_N / cloned_tokens,
         )
 
 
@@ -113,24 +113,26 @@ def accumulate_gradient(
     loss = torch.zeros((), device=rewards_N.device)
     log_ratio_N = torch.zeros_like(rewards_N)
     sums = TokenSums(rewards_N.device)
-    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
         rows = micro.rows_N
-        # FSDP averages gradients over processes, and every process has only its share of the sum.
-        factor = processes.world if counts else 0.0
+        # FSDP averages gradients over processes, and every process has only its part of the sum.
+        factor = processes.world_size if is_counted else 0.0
         known_gradient = None
-        if advantage_N is not None and objective.token_local and not terms.kl:
+        if advantage_N is not None and objective.token_local and not terms.kl_coefficient:
             known_gradient = _known_gradient(micro, advantage_N[rows], scales, terms, factor)
-        logprobs_T, entropy_T = policy(micro, entropy_gradient=terms.entropy > 0, known_gradient=known_gradient)
+        logprobs_T, entropy_T = policy(
+            micro, entropy_gradient=terms.entropy_coefficient > 0, known_gradient=known_gradient
+        )
         ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
         if advantage_N is None:
             micro_advantage_N = objective.advantage(completions.select(rows).with_log_ratio(ratio_N))
         else:
             micro_advantage_N = advantage_N[rows]
-        share, at_bound_T = _token_terms(logprobs_T, slice(None), micro, micro_advantage_N, scales, terms)
-        share = share + _kl_and_entropy(logprobs_T, entropy_T, micro, scales, terms)
-        (share * factor).backward()
-        if counts:
-            loss += share.detach()
+        micro_loss, at_bound_T = _token_terms(logprobs_T, slice(None), micro, micro_advantage_N, scales, terms)
+        micro_loss = micro_loss + _kl_and_entropy(logprobs_T, entropy_T, micro, scales, terms)
+        (micro_loss * factor).backward()
+        if is_counted:
+            loss += micro_loss.detach()
             log_ratio_N[rows] = ratio_N
             sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
     return MiniBatchLoss(processes.all_reduce(loss), processes.all_reduce(log_ratio_N), sums.means(processes))
@@ -139,13 +141,13 @@ def accumulate_gradient(
 def _known_gradient(
     micro: MicroBatch, advantage_N: Tensor, scales: _Scales, terms: LossTerms, factor: float
 ) -> Callable[[Tensor, slice], Tensor]:
-    """Return the loss's gradient by the log-probabilities of some tokens, which needs nothing of the other tokens."""
+    """Return the function for the loss's gradient with respect to the log-probabilities of a slice of tokens."""
 
     @torch.enable_grad()
     def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
         logprobs_T = logprobs_T.detach().requires_grad_()
-        share, _ = _token_terms(logprobs_T, part, micro, advantage_N, scales, terms)
-        (found,) = torch.autograd.grad(share * factor, logprobs_T)
+        loss, _ = _token_terms(logprobs_T, part, micro, advantage_N, scales, terms)
+        (found,) = torch.autograd.grad(loss * factor, logprobs_T)
         return found
 
     return gradient
@@ -158,10 +160,10 @@ def _token_terms(
     sequence_T = micro.sequence_T[part]
     tokens = Tokens(logprobs_T, micro.behaviour_logprobs_T[part], sequence_T, advantage_N)
     loss_T, at_bound_T = terms.objective.surrogate(tokens)
-    share = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
-    if terms.cloning:
-        share = share - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
-    return share, at_bound_T
+    loss = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
+    if terms.cloning_coefficient:
+        loss = loss - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
+    return loss, at_bound_T
 
 
 def _kl_and_entropy(
@@ -172,24 +174,24 @@ def _kl_and_entropy(
     def scaled(scale_N: Tensor, value_T: Tensor) -> Tensor:
         return (scale_N[micro.rows_N][micro.sequence_T] * value_T).sum()
 
-    share = logprobs_T.new_zeros(())
-    if terms.kl:
+    loss = logprobs_T.new_zeros(())
+    if terms.kl_coefficient:
         assert terms.reference is not None
         with torch.no_grad():
             reference_T, _ = terms.reference(micro)
-        share = share + terms.kl * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
-    if terms.entropy:
-        share = share - scaled(scales.entropy_N, entropy_T)
-    return share
+        loss = loss + terms.kl_coefficient * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
+    if terms.entropy_coefficient:
+        loss = loss - scaled(scales.entropy_N, entropy_T)
+    return loss
 
 
 @torch.no_grad()
 def _log_ratios(policy: LogprobModel, batch: MiniBatch, processes: Processes) -> Tensor:
     """Return log_ratio_N of the whole mini-batch."""
     log_ratio_N = torch.zeros_like(batch.rewards_N)
-    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
         logprobs_T, _ = policy(micro)
         ratio_N = sequence_log_ratio(logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N))
-        if counts:
+        if is_counted:
             log_ratio_N[micro.rows_N] = ratio_N
     return processes.all_reduce(log_ratio_N)

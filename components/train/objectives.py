@@ -23,9 +23,9 @@ from torch import Tensor
 from components.contract.objective_config import Baseline, Normalisation
 
 LOG_RATIO_BOUND = 20.0
-"""exp() of a log-ratio beyond this says only that the policies have parted; clamping keeps it finite."""
+"""Log-ratios are clamped to +-20 before exp, so weights stay finite."""
 
-STD_FLOOR = 1e-4
+STD_EPSILON = 1e-4
 RAPID_TRUNCATION = 2.0
 
 # Importance weights
@@ -90,7 +90,7 @@ Advantage = Callable[..., Tensor]
 
 
 def group_baseline(kind: Baseline, weights_N: Tensor, c: Completions) -> Tensor:
-    """Return what a reward is compared with, from the G completions of the same prompt.
+    """Return each sequence's baseline, from the G completions of its group.
 
     weighted          (1/G) sum_j w_j R_j           the value of pi, unbiased where weights are not truncated
     self_normalised   sum_j w_j R_j / sum_j w_j     the same with less variance and a bias of order 1/G
@@ -142,7 +142,7 @@ def standardised(c: Completions) -> Tensor:
     """Return (R_i - mean) / (std + 1e-4) of the group, std with Bessel's correction: GRPO (arXiv 2402.03300)."""
     centred_N = centred(c)
     std_N = (c.group_sum(centred_N.square()) / (c.group_size_N - 1)).sqrt()
-    return centred_N / (std_N + STD_FLOOR)
+    return centred_N / (std_N + STD_EPSILON)
 
 
 def weighted_below_mean(c: Completions) -> Tensor:
@@ -181,7 +181,7 @@ class Tokens:
         return self.logprobs_T - self.behaviour_logprobs_T
 
     @property
-    def unbounded_T(self) -> Tensor:
+    def none_at_bound_T(self) -> Tensor:
         return torch.zeros_like(self.sequence_T, dtype=torch.bool)
 
 
@@ -192,7 +192,7 @@ bound has stopped or capped that gradient."""
 
 def log_likelihood(t: Tokens) -> tuple[Tensor, Tensor]:
     """loss_it = -A_i log pi(y_it): the score-function gradient (Williams 1992). Nothing is bounded."""
-    return -t.advantage_T * t.logprobs_T, t.unbounded_T
+    return -t.advantage_T * t.logprobs_T, t.none_at_bound_T
 
 
 def weighted_tokens(t: Tokens, *, truncation: float | None) -> tuple[Tensor, Tensor]:
@@ -202,7 +202,7 @@ def weighted_tokens(t: Tokens, *, truncation: float | None) -> tuple[Tensor, Ten
     (arXiv 2506.13585, eq. 4 and 5, without a lower bound, as there).
     """
     weights_T = importance_weights(t.log_ratio_T.detach(), truncation)
-    at_bound_T = t.unbounded_T if truncation is None else weights_T >= truncation
+    at_bound_T = t.none_at_bound_T if truncation is None else weights_T >= truncation
     return -weights_T * t.advantage_T * t.logprobs_T, at_bound_T
 
 
@@ -283,7 +283,7 @@ class Objective:
         token_local: once advantages are known, the loss of a token depends on no other token.
         truncation: the bound C on the sequence weights that diagnostics describe, where the advantage has none of its
             own: RAPID's, so that effective sample sizes of different objectives compare.
-        clones: trains on verified completions however far the policy has moved: no floor on effective sample size.
+        clones: behaviour cloning: exempt from `train.min_effective_sample_share`.
         normalisation: of objectives that are not in the table; those have it as an option.
     """
 

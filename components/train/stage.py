@@ -31,7 +31,7 @@ def run_stage(run_uri: str, iteration: int) -> Manifest:
     task = TrainTask.find(run_uri, iteration)
     train = task.run.config.train
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return _run_together(task, clock)
+        return _run_distributed(task, clock)
     if manifest := find_finished(task, clock):
         return manifest
     if train.nodes > 1:
@@ -71,7 +71,7 @@ def find_finished(task: TrainTask, clock: Clock) -> Manifest | None:
     return task.commit(metrics, {}, clock)
 
 
-def _run_together(task: TrainTask, clock: Clock) -> Manifest:
+def _run_distributed(task: TrainTask, clock: Clock) -> Manifest:
     """Run the stage in one of several processes; the first decides whether anything is left to train."""
     with clock.measure("load"):
         from components.train.distributed import Processes
@@ -79,7 +79,7 @@ def _run_together(task: TrainTask, clock: Clock) -> Manifest:
 
     processes = Processes.init()
     try:
-        finished = processes.broadcast(find_finished(task, clock) if processes.first else None)
+        finished = processes.broadcast(find_finished(task, clock) if processes.is_main else None)
         return finished or train_iteration(task, clock, processes)
     finally:
         processes.destroy()

@@ -19,18 +19,18 @@ class TrainTask:
     """Inputs and outputs of one iteration's training.
 
     Attributes:
-        incoming: directory whose manifest commits the policy to train; `policy` is that manifest.
-        sampled: directory whose manifest commits the behaviour policy; the same as `incoming` unless iterations are
-            pipelined. `behaviour` is that manifest.
+        policy_directory: directory whose manifest commits the policy to train; `policy_manifest` is that manifest.
+        behaviour_directory: directory whose manifest commits the behaviour policy; the same as
+            `policy_directory` unless iterations are pipelined. `behaviour_manifest` is that manifest.
         output: where the next policy goes.
     """
 
     run: Run
     iteration: int
-    incoming: OutputDirectory
-    policy: Manifest
-    sampled: OutputDirectory
-    behaviour: Manifest
+    policy_directory: OutputDirectory
+    policy_manifest: Manifest
+    behaviour_directory: OutputDirectory
+    behaviour_manifest: Manifest
     output: StageOutput
 
     @classmethod
@@ -43,32 +43,33 @@ class TrainTask:
         run = open_run(run_uri)
         if iteration < 1:
             raise InputError(f"iteration {iteration}: iterations count from 1")
-        incoming = run.directory(run.layout.policy_commit(iteration - 1))
-        policy = incoming.require()
+        policy_directory = run.directory(run.layout.policy_commit(iteration - 1))
+        policy = policy_directory.require()
         if not policy.holds_policy:
             raise InputError(
-                f"{incoming.uri} made no policy because loop.target_reward was reached; there is nothing to train"
+                f"{policy_directory.uri} made no policy because loop.target_reward was reached; there is nothing to "
+                "train"
             )
         inputs = {"policy": str(policy.facts["weights_digest"]), **objective_inputs(run.config.train.objective)}
         for shard, rollout, reward in shard_directories(run, iteration):
             inputs[f"trajectories/{shard}"] = rollout.require().digest
             inputs[f"rewards/{shard}"] = reward.require().digest
         version = run.sampled_policy(Round.iteration(iteration))
-        sampled = run.directory(run.layout.policy_commit(version))
+        behaviour_directory = run.directory(run.layout.policy_commit(version))
         return cls(
             run=run,
             iteration=iteration,
-            incoming=incoming,
-            policy=policy,
-            sampled=sampled,
-            behaviour=sampled.require(),
+            policy_directory=policy_directory,
+            policy_manifest=policy,
+            behaviour_directory=behaviour_directory,
+            behaviour_manifest=behaviour_directory.require(),
             output=run.output("train", run.layout.train(iteration), inputs, Round.iteration(iteration)),
         )
 
     @property
     def stale(self) -> bool:
         """Whether the policy has moved on since the trajectories were sampled."""
-        return self.sampled.key != self.incoming.key
+        return self.behaviour_directory.key != self.policy_directory.key
 
     def commit(self, metrics: TrainMetrics, facts: Facts, clock: Clock) -> Manifest:
         """Write metrics and manifest."""

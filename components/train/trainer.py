@@ -17,7 +17,7 @@ from components.contract.errors import InputError
 from components.contract.metrics import StepMetrics
 from components.runtime.progress import StageProgress, note
 from components.train.batching import MicroBatchLimits, build_mini_batch, order_mini_batches, shape_rewards
-from components.train.diagnostics import OffPolicy, TokenMeans, TokenSums, check_gap, off_policy
+from components.train.diagnostics import OffPolicyMetrics, TokenMeans, TokenSums, check_logprob_gap, off_policy
 from components.train.distributed import Processes, full_tensor, shard
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
@@ -45,15 +45,15 @@ class Trainer:
 
 
 class UpdateProgress(BaseModel):
-    """Progress of an iteration's updates; with weights and optimizer state it is all that continues them.
+    """Progress of an iteration's updates; with weights and optimizer state, everything needed to resume.
 
     Attributes:
         step: optimizer steps since the base policy.
         done: mini-batches processed, skipped ones included.
-        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; where
-            the trajectories are of an older policy, with that policy for pi, and measured before the updates.
+        gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; for
+            stale trajectories, pi is the behaviour policy, loaded in the trainer.
         skipped: mini-batches left out because their loss or gradient was not finite.
-        bad_in_a_row: the last of those, without a good one since.
+        bad_in_a_row: consecutive skipped mini-batches so far.
         zero_signal_groups: groups whose rewards are all equal.
         dropped_groups: those of them that were left out.
         ended_early: why the updates stopped early, at mini-batch `done + 1`.
@@ -130,11 +130,11 @@ def measure_behaviour_gap(
     if not order.mini_batches:
         return None
     limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(behaviour.model))
-    batch = build_mini_batch(data, order.mini_batches[0], limits, False, False, processes)
+    batch = build_mini_batch(data, order.mini_batches[0], limits, processes)
     sums = TokenSums(batch.rewards_N.device)
-    for micro, counts in zip(batch.micro_batches, batch.counted, strict=True):
+    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
         logprobs_T, entropy_T = behaviour(micro)
-        if counts:
+        if is_counted:
             sums.add(logprobs_T - micro.behaviour_logprobs_T, entropy_T, torch.zeros_like(entropy_T))
     return sums.means(processes)
 
@@ -160,7 +160,7 @@ def update_policy(
     data = shape_rewards(data, train.overlong)
     order = order_mini_batches(data, train, config.run.seed, iteration)
     total = len(order.mini_batches)
-    counts = {"zero_signal_groups": order.without_signal, "dropped_groups": order.dropped}
+    counts = {"zero_signal_groups": order.zero_signal_groups, "dropped_groups": order.dropped}
     progress = start.model_copy(update=counts, deep=True)
     if not total:
         progress.ended_early = "no group has completions with different rewards, so there is nothing to learn from"
@@ -187,12 +187,17 @@ def update_policy(
 def _update(
     trainer: Trainer, data: Trajectories, groups: np.ndarray, progress: UpdateProgress, throughput: "_Throughput"
 ) -> str | None:
-    """Take one optimizer step and note it in `progress`; return why no further one may be taken, having taken none."""
+    """Try one update and record it in `progress`; return why the iteration must end instead, or None.
+
+    A step whose loss or gradient is not finite is skipped.
+    """
     config, train, objective = trainer.config, trainer.config.train, trainer.terms.objective
     began = time.perf_counter()
     limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(trainer.policy.model))
     masked = train.overlong.handling == "mask"
-    batch = build_mini_batch(data, groups, limits, objective.uses_ratio, masked, trainer.processes)
+    batch = build_mini_batch(
+        data, groups, limits, trainer.processes, uses_ratio=objective.uses_ratio, mask_truncated=masked
+    )
     trainer.optimizer.zero_grad()
     result = accumulate_gradient(trainer.policy, batch, trainer.terms, trainer.processes)
     parameters = trained_parameters(trainer.policy.model).values()
@@ -204,7 +209,7 @@ def _update(
         return None
     progress.bad_in_a_row = 0
     if progress.gap_mean is None:
-        check_gap(result.tokens, train.max_logprob_gap)
+        check_logprob_gap(result.tokens, train.max_logprob_gap)
         progress.gap_mean, progress.gap_max = result.tokens.gap_mean, result.tokens.gap_max
     measured = off_policy(
         result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens
@@ -234,7 +239,7 @@ def _update(
     return None
 
 
-def _too_far(measured: OffPolicy, trainer: Trainer) -> str | None:
+def _too_far(measured: OffPolicyMetrics, trainer: Trainer) -> str | None:
     """Return why the policy is too far from the behaviour policy for another step on its samples; None if it is not."""
     train = trainer.config.train
     share, kl = measured.effective_sample_share, measured.kl
@@ -244,7 +249,7 @@ def _too_far(measured: OffPolicy, trainer: Trainer) -> str | None:
             f"{train.min_effective_sample_share}"
         )
     if train.max_kl is not None and kl > train.max_kl:
-        return f"KL(mu || pi) of {kl:.3g} nats a token exceeds train.max_kl {train.max_kl}"
+        return f"KL(mu || pi) of {kl:.3g} nats per token exceeds train.max_kl {train.max_kl}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""KFP face of the train stage, done by a training job."""
+"""KFP component of the train stage, done by a training job."""
 
 from kfp import dsl
 

@@ -74,7 +74,7 @@ FILE = r"rollout/shard-000/part-00000\.parquet"
         ({"rows": foreign_token}, FILE + r", row 5: completion_token_ids holds 14, outside .* vocabulary of 14"),
         ({"rows": negative_prompt_token}, FILE + r", row 4: prompt_token_ids holds -1, outside"),
         ({"rows": empty_prompt}, FILE + r", row 4: prompt_token_ids is empty"),
-        ({"rows": wrong_logprobs}, r"disagree by 0.5 nats a token .*max_logprob_gap 0.1.*tokenizer.*temperature"),
+        ({"rows": wrong_logprobs}, r"disagree by 0.5 nats per token .*max_logprob_gap 0.1.*tokenizer.*temperature"),
         ({"facts": lambda f: f | {"weights_digest": "0" * 64}}, FILE + r" was sampled with weights_digest 000"),
         ({"facts": lambda f: f | {"tokenizer_digest": "0" * 64}}, FILE + r" was sampled with tokenizer_digest 000"),
         ({"facts": lambda f: f | {"temperature": 0.7}}, FILE + r" was sampled with temperature 0.7, .* has 1.0"),

@@ -51,7 +51,7 @@ def test_log_probabilities_that_the_policy_that_sampled_does_not_give_are_refuse
         return [row | {"behaviour_logprobs": [value - 3.0 for value in row["behaviour_logprobs"]]} for row in rows]
 
     behind.sample(2, rows=shifted)
-    with pytest.raises(InputError, match="engine and trainer disagree by 3 nats a token"):
+    with pytest.raises(InputError, match="engine and trainer disagree by 3 nats per token"):
         train(behind.run.uri, 2)
     assert behind.run.policy_version() == 1
 

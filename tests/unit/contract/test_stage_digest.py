@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from components.contract.config import RunConfig
 from components.contract.resolve import parse_config
 from components.contract.section import Section, StageName, affected_stages, affects, known_keys
-from components.contract.stage_digest import binding_differences, stage_digest
+from components.contract.stage_digest import changed_options, stage_digest
 
 STAGES: tuple[StageName, ...] = ("prepare", "rollout", "reward", "train", "publish")
 BASE = """
@@ -149,9 +149,9 @@ def test_a_key_changes_the_digests_of_the_stages_it_matters_to(key: str) -> None
     value, stages = CHANGES[key]
     before, after = parse_config(BASE), parse_config(BASE, [f"{key}={value}"])
     assert touched(before, after) == set(stages.split())
-    differences = binding_differences(before, after, STAGES)
+    differences = changed_options(before, after, STAGES)
     assert bool(differences) == bool(stages)
-    assert {stage for stage in STAGES if binding_differences(before, after, [stage])} == set(stages.split())
+    assert {stage for stage in STAGES if changed_options(before, after, [stage])} == set(stages.split())
     if stages and key != "loop.iterations":
         assert any(difference.startswith((f"{key}: ", f"{key}.")) for difference in differences)
 
@@ -187,17 +187,17 @@ def test_a_run_with_a_constant_rate_may_be_prolonged() -> None:
     for word in ("loop.iterations=8", "train.schedule_steps=3", "train.min_learning_rate=1e-9"):
         after = parse_config(BASE, ["train.schedule=constant", word])
         assert touched(before, after) == set()
-        assert binding_differences(before, after, STAGES) == []
+        assert changed_options(before, after, STAGES) == []
 
 
 def test_a_scheduled_run_may_be_prolonged_where_the_span_is_given() -> None:
     before = parse_config(BASE, ["train.schedule_steps=64"])
     assert touched(before, parse_config(BASE, ["train.schedule_steps=64", "loop.iterations=8"])) == set()
-    assert binding_differences(parse_config(BASE), parse_config(BASE, ["loop.iterations=8"]), STAGES) == [
+    assert changed_options(parse_config(BASE), parse_config(BASE, ["loop.iterations=8"]), STAGES) == [
         "loop.iterations changes the span of the linear schedule; set train.schedule_steps=64 to keep it"
     ]
     prolonged = parse_config(BASE, ["loop.iterations=8", "train.schedule_steps=64"])
-    assert binding_differences(parse_config(BASE), prolonged, STAGES) == []
+    assert changed_options(parse_config(BASE), prolonged, STAGES) == []
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_a_scheduled_run_may_be_prolonged_where_the_span_is_given() -> None:
     ],
 )
 def test_a_schedule_span_names_what_changed_it(words: list[str], differences: list[str]) -> None:
-    assert binding_differences(parse_config(BASE), parse_config(BASE, words), ["train"]) == differences
+    assert changed_options(parse_config(BASE), parse_config(BASE, words), ["train"]) == differences
 
 
 def test_only_keys_of_the_given_stages_bind() -> None:
     before, after = parse_config(BASE), parse_config(BASE, ["reward=exact", "train.learning_rate=1", "run.seed=1"])
-    assert binding_differences(before, after, []) == []
-    assert binding_differences(before, after, ["prepare", "rollout"]) == ["run.seed: 0 -> 1"]
-    named = [line.split(":")[0] for line in binding_differences(before, after, {"reward", "train"})]
+    assert changed_options(before, after, []) == []
+    assert changed_options(before, after, ["prepare", "rollout"]) == ["run.seed: 0 -> 1"]
+    named = [line.split(":")[0] for line in changed_options(before, after, {"reward", "train"})]
     assert named == ["reward.graders", "run.seed", "train.learning_rate"]
 
 
@@ -231,19 +231,19 @@ def test_only_keys_of_the_given_stages_bind() -> None:
 )
 def test_spelling_out_a_default_changes_nothing(words: list[str]) -> None:
     assert touched(parse_config(BASE), parse_config(BASE, words)) == set()
-    assert binding_differences(parse_config(BASE), parse_config(BASE, words), STAGES) == []
+    assert changed_options(parse_config(BASE), parse_config(BASE, words), STAGES) == []
 
 
 def test_differences_are_named_with_both_values() -> None:
     before = parse_config(BASE)
     after = parse_config(BASE, ["train.learning_rate=0.5", "run.seed=3", "reward.workers=2", "reward=exact"])
-    assert binding_differences(before, after, STAGES)[-1] == "train.learning_rate: 1e-06 -> 0.5"
-    assert [line.split(":")[0] for line in binding_differences(before, after, STAGES)] == [
+    assert changed_options(before, after, STAGES)[-1] == "train.learning_rate: 1e-06 -> 0.5"
+    assert [line.split(":")[0] for line in changed_options(before, after, STAGES)] == [
         "reward.graders",
         "run.seed",
         "train.learning_rate",
     ]
-    assert binding_differences(before, before, STAGES) == []
+    assert changed_options(before, before, STAGES) == []
 
 
 # Without two keys that do not go with every value of others: options differ by objective, and oversampling needs drop.
@@ -256,7 +256,7 @@ def test_differences_are_named_with_both_values() -> None:
 def test_differences_are_empty_exactly_when_no_digest_changes(keys: list[str]) -> None:
     before = parse_config(BASE)
     after = parse_config(BASE, [f"{key}={CHANGES[key][0]}" for key in keys])
-    assert bool(binding_differences(before, after, STAGES)) == bool(touched(before, after))
+    assert bool(changed_options(before, after, STAGES)) == bool(touched(before, after))
 
 
 def test_options_of_an_objective_of_your_own_change_what_is_trained() -> None:
@@ -264,7 +264,7 @@ def test_options_of_an_objective_of_your_own_change_what_is_trained() -> None:
         parse_config(BASE, [f"train.objective={{name: 'mine:objective', options: {{x: {x}}}}}"]) for x in (1, 2)
     )
     assert touched(before, after) == {"train"}
-    assert binding_differences(before, after, STAGES) == ["train.objective.options.x: 1 -> 2"]
+    assert changed_options(before, after, STAGES) == ["train.objective.options.x: 1 -> 2"]
 
 
 def test_a_label_counts_where_it_says_more_than_the_name() -> None:
@@ -273,4 +273,4 @@ def test_a_label_counts_where_it_says_more_than_the_name() -> None:
         for label in ("", ", label: exact", ", label: other")
     )
     assert stage_digest(plain, "reward") == stage_digest(same, "reward") != stage_digest(other, "reward")
-    assert binding_differences(plain, same, ["reward"]) == []
+    assert changed_options(plain, same, ["reward"]) == []

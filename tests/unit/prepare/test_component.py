@@ -1,4 +1,4 @@
-"""The KFP face of prepare: what it refuses of a run that the pipeline was not compiled for."""
+"""The KFP component of prepare: what it refuses of a run that the pipeline was not compiled for."""
 
 import pytest
 

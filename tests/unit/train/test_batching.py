@@ -32,7 +32,7 @@ def order(data: Trajectories, updates: int, per_update: int, drop: bool = False,
 
 def mini_batch(data: Trajectories, groups: Sequence[int], budget: int, by_group: bool, packed: bool = False):
     limits = MicroBatchLimits(budget, packed)
-    return build_mini_batch(data, np.array(groups), limits, by_group, False, Processes(0, 1, CPU))
+    return build_mini_batch(data, np.array(groups), limits, Processes(0, 1, CPU), uses_ratio=by_group)
 
 
 def test_order_is_seeded_and_uses_each_group_at_most_once(make_trajectories: Make) -> None:
@@ -54,8 +54,8 @@ def test_groups_without_signal_are_counted_and_dropped_where_asked(make_trajecto
     data = make_trajectories(groups=12)
     data.rewards.reshape(12, 4)[[2, 5, 7]] = 0.25
     kept, dropped = order(data, 4, 3), order(data, 4, 3, drop=True)
-    assert (kept.without_signal, kept.dropped, len(kept.mini_batches)) == (3, 0, 4)
-    assert (dropped.without_signal, dropped.dropped, len(dropped.mini_batches)) == (3, 3, 3)
+    assert (kept.zero_signal_groups, kept.dropped, len(kept.mini_batches)) == (3, 0, 4)
+    assert (dropped.zero_signal_groups, dropped.dropped, len(dropped.mini_batches)) == (3, 3, 3)
     # The others keep their order.
     whole = [g for g in np.concatenate(kept.mini_batches) if g not in (2, 5, 7)]
     assert np.concatenate(dropped.mini_batches).tolist() == whole
@@ -78,15 +78,13 @@ def test_truncated_completions_are_penalised_where_asked(make_trajectories: Make
 @pytest.mark.parametrize("packed", [False, True])
 def test_processes_share_every_sequence_once(make_trajectories: Make, world: int, packed: bool) -> None:
     data, limits = make_trajectories(groups=5), MicroBatchLimits(40, packed)
-    shares = [
-        build_mini_batch(data, np.arange(5), limits, False, False, Processes(rank, world, CPU)) for rank in range(world)
-    ]
+    shares = [build_mini_batch(data, np.arange(5), limits, Processes(rank, world, CPU)) for rank in range(world)]
     assert len({len(share.micro_batches) for share in shares}) == 1
     rows = [
         row
         for share in shares
-        for micro, counts in zip(share.micro_batches, share.counted, strict=True)
-        if counts
+        for micro, is_counted in zip(share.micro_batches, share.counted, strict=True)
+        if is_counted
         for row in micro.rows_N.tolist()
     ]
     assert sorted(rows) == list(range(20))
@@ -98,7 +96,7 @@ def test_processes_share_the_work_evenly(make_trajectories: Make, by_group: bool
     data, world = make_trajectories(groups=16, group_size=8), 4
     shares = [
         build_mini_batch(
-            data, np.arange(16), MicroBatchLimits(65_536, True), by_group, False, Processes(rank, world, CPU)
+            data, np.arange(16), MicroBatchLimits(65_536, True), Processes(rank, world, CPU), uses_ratio=by_group
         )
         for rank in range(world)
     ]

@@ -165,7 +165,7 @@ def test_training_knows_its_gradients(make_trajectories: Make, name: str) -> Non
     data, model = make_trajectories(), tiny_model(1)
     terms = LossTerms(build_objective(TrainSection(objective=OBJECTIVE_OPTIONS[name]())), 7)
     alone = Processes(0, 1, torch.device("cpu"))
-    batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), False, False, alone)
+    batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), alone)
     policy = LogprobModel(model, 1.0, 8, torch.float32, "fused")
     with VocabularyProducts() as products:
         accumulate_gradient(policy, batch, terms, alone)

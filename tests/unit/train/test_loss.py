@@ -41,7 +41,9 @@ def mini_batch(
     mask: bool = False,
 ) -> MiniBatch:
     limits = MicroBatchLimits(budget, packed)
-    return build_mini_batch(data, np.array(groups), limits, terms.objective.uses_ratio, mask, ALONE)
+    return build_mini_batch(
+        data, np.array(groups), limits, ALONE, uses_ratio=terms.objective.uses_ratio, mask_truncated=mask
+    )
 
 
 def moved_model(architecture: str = "qwen2", packed: bool = False, **settings: object) -> torch.nn.Module:
@@ -190,7 +192,14 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make)
     data = make_trajectories()
     reference = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32).requires_grad_(False)
     plain = evaluate(data, terms_of("pg"), mask=True)
-    added = terms_of("pg", cloning=0.3, cloning_threshold=0.6, kl=0.2, entropy=0.1, reference=reference)
+    added = terms_of(
+        "pg",
+        cloning_coefficient=0.3,
+        cloning_threshold=0.6,
+        kl_coefficient=0.2,
+        entropy_coefficient=0.1,
+        reference=reference,
+    )
     full = evaluate(data, added, budget=50, chunk=6, mask=True)
 
     model = moved_model()
