@@ -133,14 +133,10 @@ class TrainSection(Section):
         return self
 
     def check_cloning(self, objective_clones: bool) -> None:
-        """Refuse options that contradict cloning, by the objective or added to it.
-
-        Raises:
-            InputError: cloning is added to cloning, or its groups would be dropped.
-        """
+        """Raise InputError where cloning is added to an objective that clones, or cloned groups would be dropped."""
         if objective_clones and self.cloning.coefficient:
             raise InputError(
-                f"cloning.coefficient adds cloning to another objective; {self.objective.name} is cloning alone"
+                f"cloning.coefficient adds cloning to an objective; {self.objective.name} is cloning alone"
             )
         if self.zero_signal_groups == "drop" and (objective_clones or self.cloning.coefficient):
             raise InputError(

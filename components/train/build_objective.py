@@ -37,8 +37,7 @@ def build_objective(train: TrainSection) -> "Objective":
     """Return the objective that a configuration names, with its options bound.
 
     Raises:
-        InputError: a custom objective cannot be imported, does not have the options given, or clones completions where
-            other options contradict that.
+        InputError: a custom objective cannot be imported, or contradicts its options or those of `train`.
     """
     from components.train.objectives import OBJECTIVES
 
@@ -46,10 +45,7 @@ def build_objective(train: TrainSection) -> "Objective":
     if isinstance(section, CustomOptions):
         objective = _import(section.name)
         _refuse_other_options(objective, section)
-        try:
-            train.check_cloning(objective.clones)
-        except InputError as error:
-            raise InputError(f"train.{error}") from None
+        train.check_cloning(objective.clones)
         return _bind(objective, section.options)
     options = {key: None if value == "off" else value for key, value in section.model_dump().items()}
     key = f"{section.name}/{options['ratio']}" if "ratio" in options else section.name

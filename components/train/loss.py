@@ -117,12 +117,10 @@ def accumulate_gradient(
         rows = micro.rows_N
         # FSDP averages gradients over processes, and every process has only its part of the sum.
         factor = processes.world_size if is_counted else 0.0
-        known_gradient = None
+        known = None
         if advantage_N is not None and objective.token_local and not terms.kl_coefficient:
-            known_gradient = _known_gradient(micro, advantage_N[rows], scales, terms, factor)
-        logprobs_T, entropy_T = policy(
-            micro, entropy_gradient=terms.entropy_coefficient > 0, known_gradient=known_gradient
-        )
+            known = _known_gradient(micro, advantage_N[rows], scales, terms, factor)
+        logprobs_T, entropy_T = policy(micro, entropy_gradient=terms.entropy_coefficient > 0, known_gradient=known)
         ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
         if advantage_N is None:
             micro_advantage_N = objective.advantage(completions.select(rows).with_log_ratio(ratio_N))

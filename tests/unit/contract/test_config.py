@@ -152,7 +152,7 @@ def test_cloning_does_not_drop_what_it_learns_from(words: list[str]) -> None:
 
 
 def test_cloning_is_not_added_to_itself() -> None:
-    with pytest.raises(InputError, match=r"train: cloning.coefficient adds cloning to another objective; sft is"):
+    with pytest.raises(InputError, match=r"train: cloning.coefficient adds cloning to an objective; sft is"):
         parse_config(MINIMAL, ["train.objective=sft", "train.cloning=0.1"])
 
 

@@ -79,7 +79,7 @@ def test_one_that_clones_refuses_the_options_that_sft_refuses(module: Path, othe
         encoding="utf-8",
     )
     assert build_objective(custom("my_objectives:clone")).clones
-    with pytest.raises(InputError, match=r"train\.(cloning.* is cloning alone$|zero_signal.*use keep$)"):
+    with pytest.raises(InputError, match=r"^(cloning.* is cloning alone|zero_signal.*use keep)$"):
         load_custom(TrainSection.model_validate({"objective": "my_objectives:clone", **other}))
 
 
