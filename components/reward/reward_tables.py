@@ -55,12 +55,6 @@ def part_tasks(trajectories: pa.Table, prompts: pa.Table, where: str) -> PartTas
     return PartTasks(tasks, list(rows.values()), aborted)
 
 
-def outcome_rows(part: PartTasks, index: int, outcome: Outcome) -> list[tuple[int, Outcome]]:
-    """Return the rows of a task, each with its outcome; the seconds count once, in the first row."""
-    first, *others = part.rows[index]
-    return [(first, outcome), *((row, outcome._replace(seconds=0.0)) for row in others)]
-
-
 def rewards_table(
     trajectories: pa.Table, outcomes: list[Outcome], graders: Sequence[Grader], versions: Sequence[str]
 ) -> pa.Table:

@@ -8,7 +8,7 @@ from components.contract.schemas import REWARDS, with_metadata
 from components.results import read_prompts
 from components.reward.grader_lookup import sandbox_facts
 from components.reward.grading_pool import GraderPool
-from components.reward.reward_tables import ABORTED, PartTasks, outcome_rows, part_tasks, rewards_table
+from components.reward.reward_tables import ABORTED, PartTasks, part_tasks, rewards_table
 from components.reward.score import Outcome
 from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
@@ -86,8 +86,9 @@ def _grade(
         add(row, ABORTED)
     summary.check()
     for index, outcome in pool.grade(part.tasks):
-        for row, own in outcome_rows(part, index, outcome):
-            add(row, own)
+        for row in part.rows[index]:
+            add(row, outcome)
+            outcome = outcome._replace(seconds=0.0)  # they count once, in the first row
         summary.check()
         progress.update(summary.seen, summary.progress())
     return [outcomes[row] for row in range(table.num_rows)]

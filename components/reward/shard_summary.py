@@ -30,26 +30,23 @@ class ShardSummary:
         self._rewards: dict[str, array[float]] = defaultdict(lambda: array("d"))
         self._first_detail: dict[str, str] = {}
         self._begin = time.monotonic()
-        self._graded = 0
+        self._resumed = 0
 
     def add(self, status: str, split: str, reward: float, detail: str | None) -> None:
-        """Add a completion that was graded just now."""
-        self._graded += 1
-        self._add(status, split, reward, detail)
-
-    def add_part(self, rewards: pa.Table, trajectories: pa.Table) -> None:
-        """Add a part that an earlier start has graded."""
-        columns = (rewards["status"], trajectories["split"], rewards["reward"], rewards["detail"])
-        for row in zip(*(column.to_pylist() for column in columns), strict=True):
-            self._add(*row)
-
-    def _add(self, status: str, split: str, reward: float, detail: str | None) -> None:
+        """Add a graded completion."""
         self.seen += 1
         self.counts[status] += 1
         # As stored, so that a resumed shard reports the same means.
         self._rewards[split].append(float(np.float32(reward)))
         if detail:
             self._first_detail.setdefault(status, detail)
+
+    def add_part(self, rewards: pa.Table, trajectories: pa.Table) -> None:
+        """Add a part that an earlier start has graded."""
+        columns = (rewards["status"], trajectories["split"], rewards["reward"], rewards["detail"])
+        for row in zip(*(column.to_pylist() for column in columns), strict=True):
+            self.add(*row)
+        self._resumed += rewards.num_rows
 
     def check(self) -> None:
         """Check the limit on failures.
@@ -71,7 +68,7 @@ class ShardSummary:
 
     def progress(self) -> str:
         """Return rate and counts, such as `2,310/s, ok 96, timeout 4`."""
-        rate = self._graded / max(1e-3, time.monotonic() - self._begin)
+        rate = (self.seen - self._resumed) / max(1e-3, time.monotonic() - self._begin)
         counts = [f"{status} {self.counts[status]}" for status in STATUSES if self.counts[status]]
         return ", ".join([f"{rate:,.0f}/s", *counts])
 

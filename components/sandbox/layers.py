@@ -1,7 +1,6 @@
 """Layers of a sandbox, and whether this machine offers them."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +21,6 @@ class Layer:
     holds: bool
     found: str
     fix: str = ""
-
-
-def bubblewrap() -> str | None:
-    return shutil.which("bwrap")
 
 
 def seccomp() -> Layer:

@@ -1,5 +1,6 @@
 """Choice of the sandbox's mode on this machine, or the reason why there is none."""
 
+import shutil
 import time
 from functools import cache
 from typing import Any
@@ -8,7 +9,7 @@ from components.contract.errors import InputError
 from components.contract.reward_config import SandboxSection
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.inside.wire import Closed
-from components.sandbox.layers import Layer, bubblewrap, own_uid, seccomp
+from components.sandbox.layers import Layer, own_uid, seccomp
 from components.sandbox.sandbox import Limits, Sandbox, SandboxGone, TimedOut
 
 _PROBE = Limits(seconds=10.0, cpu_seconds=10, memory_mib=512, processes=1, file_mib=1, output_kib=64)
@@ -21,7 +22,7 @@ def layers() -> list[Layer]:
 
 @cache
 def namespaces() -> Layer:
-    if bubblewrap() is None:
+    if not shutil.which("bwrap"):
         return Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
     fix = "allow user namespaces (sysctl user.max_user_namespaces, no AppArmor profile in the way)"
     return _try("namespaces", "user, pid, net, ipc, uts, mount", fix)

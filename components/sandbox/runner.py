@@ -3,9 +3,9 @@
 import os
 import select
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from typing import Literal
 
 from components.sandbox.exits import describe_exit
@@ -117,11 +117,17 @@ def _run_pairs(
 
 
 def _run_pair(sandbox: Sandbox, sources: Sequence[Source], given: str, wanted: str, deadline: float) -> TestResult:
-    with _read_only(given) as stdin, _Pipe() as pipe, sandbox.start("script", stdin, pipe.write_end) as program:
-        pipe.close_write_end()
+    stdin, (read_end, write_end) = _read_only(given), os.pipe()
+    with (
+        stdin,
+        FileIO(read_end) as stdout,
+        FileIO(write_end, "w") as theirs,
+        sandbox.start("script", stdin.fileno(), theirs.fileno()) as program,
+    ):
+        theirs.close()
         try:
             program.send(sources, deadline)
-            output = pipe.read(sandbox.limits.output_kib * 1024, deadline)
+            output = _read_all(stdout, sandbox.limits.output_kib * 1024, deadline)
             ending = program.receive(deadline)
         except _FAILURES as error:
             return _failed(error, program)
@@ -157,48 +163,25 @@ def _failed(error: Exception, program: Program) -> TestResult:
     return TestResult("died", f"the program ended before its tests did ({ending})")
 
 
-class _Pipe:
-    """A pipe that a program writes its standard output to."""
-
-    def __init__(self) -> None:
-        self.read_end, self.write_end = os.pipe()
-
-    def __enter__(self) -> "_Pipe":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.read_end)
-        self.close_write_end()
-
-    def close_write_end(self) -> None:
-        if self.write_end >= 0:
-            os.close(self.write_end)
-            self.write_end = -1
-
-    def read(self, limit: int, deadline: float) -> str:
-        """Read to the end of the stream. Raises TimedOut, TooLarge."""
-        data = bytearray()
-        while select.select([self.read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            more = os.read(self.read_end, 1 << 16)
-            if not more:
-                return data.decode("utf-8", "replace")
-            data += more
-            if len(data) > limit:
-                raise TooLarge
-        raise TimedOut
+def _read_all(stream: FileIO, limit: int, deadline: float) -> str:
+    """Read to the end of the stream. Raises TimedOut, TooLarge."""
+    data = bytearray()
+    while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        more = stream.read(1 << 16)
+        if not more:
+            return data.decode("utf-8", "replace")
+        data += more
+        if len(data) > limit:
+            raise TooLarge
+    raise TimedOut
 
 
-@contextmanager
-def _read_only(text: str) -> Iterator[int]:
+def _read_only(text: str) -> FileIO:
     """Open a read-only file in memory that holds `text`."""
     with os.fdopen(os.memfd_create("stdin"), "wb") as file:
         file.write(text.encode("utf-8", "replace"))
         file.flush()
-        fd = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+        return FileIO(f"/proc/self/fd/{file.fileno()}")
 
 
 def _lines(text: str) -> list[str]:

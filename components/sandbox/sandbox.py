@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from components.sandbox.inside.confine import Confinement, landlock_abi
 from components.sandbox.inside.wire import Closed, frame, parse
-from components.sandbox.layers import SYS_ADMIN, bubblewrap, has_capabilities, uids_for
+from components.sandbox.layers import SYS_ADMIN, has_capabilities, uids_for
 from components.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
 from components.sandbox.seccomp import seccomp_program
 
@@ -146,8 +146,8 @@ class Sandbox:
         return [*self._bubblewrap(), "--", *python] if namespaces else python
 
     def _bubblewrap(self) -> list[str]:
-        words = [str(bubblewrap()), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
-        words += ["--unshare-cgroup-try", "--hostname", "sandbox"]
+        words = [str(shutil.which("bwrap")), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        words += ["--unshare-cgroup-try", "--hostname", "sandbox", "--new-session"]
         words += [] if has_capabilities(SYS_ADMIN) else ["--unshare-user"]
         for name in ("SYS_ADMIN", "KILL", *(("SETUID", "SETGID") if self._uids else ())):
             words += ["--cap-add", f"CAP_{name}"]

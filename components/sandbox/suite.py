@@ -86,7 +86,9 @@ def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, pl
     pairs = _json(metadata.get("input_output")) or given
     tests = _texts(metadata.get("test_list"))
     if metadata.get("test") and (plus or not tests):
-        return _script(str(metadata["test"]), metadata.get("entry_point"))
+        script = str(metadata["test"])
+        call = f"\n\ncheck({metadata.get('entry_point')})" if "def check(" in script else ""
+        return _plus(script) or Asserts("", (script + call,))
     if tests:
         setup = "\n".join([*_texts(metadata.get("test_imports")), metadata.get("test_setup_code") or ""]).strip()
         return _asserts(setup, tests + (_texts(metadata.get("challenge_test_list")) if challenge else []))
@@ -122,10 +124,6 @@ def _pairs(inputs: list[Any], outputs: list[Any]) -> Pairs:
     if len(inputs) != len(outputs) or not inputs:
         raise ValueError(f"input_output has {len(inputs)} inputs and {len(outputs)} outputs")
     return Pairs(tuple((_text(given), _text(wanted)) for given, wanted in zip(inputs, outputs, strict=True)))
-
-
-def _script(text: str, entry_point: object) -> Suite:
-    return _plus(text) or Asserts("", (text + (f"\n\ncheck({entry_point})" if "def check(" in text else ""),))
 
 
 def _plus(text: str) -> Calls | None:

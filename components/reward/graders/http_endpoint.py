@@ -14,7 +14,6 @@ import urllib3
 
 _RETRIED = (408, 409, 429, 500, 502, 503, 504)
 _MAX_SHOWN_CHARACTERS = 200
-_MAX_CACHED = 50_000
 
 
 class RequestFailed(Exception):
@@ -80,33 +79,12 @@ def endpoint(url: str, key_env: str | None, timeout: float, retries: int) -> End
     return Endpoint(url, key_env, timeout, retries)
 
 
-class ScoreCache:
-    """Scores of earlier requests: those of this process, and those in an SQLite file if there is one."""
-
-    def __init__(self, path: str | None) -> None:
-        self._known: dict[str, float] = {}
-        self._file = sqlite3.connect(path, timeout=30.0, isolation_level=None) if path else None
-        if self._file:
-            self._file.execute("CREATE TABLE IF NOT EXISTS scores (request TEXT PRIMARY KEY, score REAL NOT NULL)")
-
-    def get(self, request: str) -> float | None:
-        if request not in self._known and self._file:
-            found = self._file.execute("SELECT score FROM scores WHERE request = ?", (request,)).fetchone()
-            if found:
-                self._known[request] = found[0]
-        return self._known.get(request)
-
-    def put(self, request: str, score: float) -> None:
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[request] = score
-        if self._file:
-            self._file.execute("INSERT OR REPLACE INTO scores VALUES (?, ?)", (request, score))
-
-
 @lru_cache(maxsize=8)
-def _score_cache(path: str | None) -> ScoreCache:
-    return ScoreCache(path)
+def _score_cache(path: str | None) -> sqlite3.Connection:
+    """Open the scores of earlier requests: those in an SQLite file or, without one, those of this process."""
+    cache = sqlite3.connect(path or ":memory:", timeout=30.0, isolation_level=None)
+    cache.execute("CREATE TABLE IF NOT EXISTS scores (request TEXT PRIMARY KEY, score REAL NOT NULL)")
+    return cache
 
 
 def cached_scores(
@@ -119,14 +97,16 @@ def cached_scores(
         ask: gets the indices of requests, returns their scores; exceptions are not cached.
     """
     cache = _score_cache(path)
-    found: dict[int, float | Exception] = {
-        index: score for index, request in enumerate(requests) if (score := cache.get(request)) is not None
-    }
+    found: dict[int, float | Exception] = {}
+    for index, request in enumerate(requests):
+        if row := cache.execute("SELECT score FROM scores WHERE request = ?", (request,)).fetchone():
+            found[index] = row[0]
     if missing := [index for index in range(len(requests)) if index not in found]:
         for index, reply in zip(missing, ask(missing), strict=True):
             found[index] = reply
             if not isinstance(reply, Exception):
-                cache.put(requests[index], reply)
+                # Ignoring also leaves out NaN, which SQLite takes for NULL.
+                cache.execute("INSERT OR IGNORE INTO scores VALUES (?, ?)", (requests[index], reply))
     return [found[index] for index in range(len(requests))]
 
 

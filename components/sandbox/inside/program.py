@@ -41,7 +41,7 @@ def serve(channel: int) -> None:
     """
     module = _module("program")
     try:
-        _run(receive(channel), module)
+        exec(_compiled(receive(channel)), module.__dict__)
     except BaseException as error:
         send(channel, ["failed", *_named(error)])
         return
@@ -73,13 +73,15 @@ def script(channel: int) -> None:
     sys.stdout = output = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     reply = ["ended"]
     try:
-        _run(receive(channel), module)
+        exec(_compiled(receive(channel)), module.__dict__)
     except SystemExit as ending:
         if ending.code not in (None, 0):
             reply = ["failed", *_named(ending)]
     except BaseException as error:
         reply = ["failed", *_named(error)]
-    _finish()
+    # Wait for threads, then run the functions of `atexit`, as an interpreter does when it ends.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, output):
         with suppress(Exception):  # closed, or the program's own
             stream.flush()
@@ -88,20 +90,10 @@ def script(channel: int) -> None:
     send(channel, reply)
 
 
-def _finish() -> None:
-    """Wait for threads, then run the functions of `atexit`, as an interpreter does when it ends."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-
-
 def _module(name: str) -> types.ModuleType:
     module = sys.modules[name] = types.ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     return module
-
-
-def _run(sources: list[tuple[str, bool]], module: types.ModuleType) -> None:
-    exec(_compiled(sources), module.__dict__)
 
 
 def _compiled(sources: list[tuple[str, bool]]) -> types.CodeType:
