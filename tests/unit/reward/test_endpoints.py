@@ -128,7 +128,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(httpserver, monkeypatch):
 
     url = reply_with(httpserver, answer)
     (result,) = outcomes("judge", ["a"], url=url, model="m", key_env="TRIAL_KEY")
-    request, _ = httpserver.log[0]
+    request, _ = httpserver.log[-1]
     assert request.headers["Authorization"] == f"Bearer {KEY}"
     assert KEY not in str(request.json)
     assert "invalid key ***" in result.detail
