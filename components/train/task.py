@@ -68,7 +68,7 @@ class TrainTask:
 
     @property
     def stale(self) -> bool:
-        """Whether the policy has moved on since the trajectories were sampled."""
+        """True if the policy has moved on since the trajectories were sampled."""
         return self.behaviour_directory.key != self.policy_directory.key
 
     def commit(self, metrics: TrainMetrics, facts: Facts, clock: Clock) -> Manifest:

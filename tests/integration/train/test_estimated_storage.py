@@ -1,4 +1,4 @@
-"""What is estimated of a run's storage, against what the stages have written."""
+"""The estimate of a run's storage, against what the stages have written."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -72,9 +72,7 @@ def assert_same_training(one: Any, other: Any, iteration: int) -> None:
 
 
 @pytest.mark.slow
-def test_bad_input_that_a_node_found_is_told_by_the_launcher(
-    training_run: Make, server: Server, tmp_path: Path
-) -> None:
+def test_the_launcher_reports_bad_input_that_a_node_found(training_run: Make, server: Server, tmp_path: Path) -> None:
     """torchrun ends with 1 whatever its processes end with."""
     made = training_run(*SETTINGS, "train.nodes=2")
     made.sample(groups=5)

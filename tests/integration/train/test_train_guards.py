@@ -55,7 +55,7 @@ def test_dynamic_sampling_fills_its_mini_batches_from_the_surplus(training_run: 
     assert len(metrics.steps) == 2
 
 
-def test_a_batch_without_any_signal_leaves_the_policy_alone(training_run: Make) -> None:
+def test_a_batch_of_zero_signal_groups_leaves_the_policy_alone(training_run: Make) -> None:
     made = training_run("train.zero_signal_groups=drop")
 
     def flat(rows: Any) -> Any:

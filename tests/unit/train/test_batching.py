@@ -50,7 +50,7 @@ def test_too_few_groups_are_refused(make_trajectories: Make) -> None:
         order(make_trajectories(groups=11), 4, 3)
 
 
-def test_groups_without_signal_are_counted_and_dropped_where_asked(make_trajectories: Make) -> None:
+def test_zero_signal_groups_are_counted_and_dropped_where_asked(make_trajectories: Make) -> None:
     data = make_trajectories(groups=12)
     data.rewards.reshape(12, 4)[[2, 5, 7]] = 0.25
     kept, dropped = order(data, 4, 3), order(data, 4, 3, drop=True)

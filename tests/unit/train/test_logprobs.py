@@ -132,7 +132,7 @@ def test_heads_that_are_more_than_a_projection_are_not_fused(architecture: str, 
 
 
 class VocabularyProducts(TorchDispatchMode):
-    """How many matrix products have the vocabulary as a dimension."""
+    """Count of the matrix products with the vocabulary as a dimension."""
 
     count = 0
 
