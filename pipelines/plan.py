@@ -59,8 +59,8 @@ def make_plan(config: RunConfig, source: Path) -> Plan:
         return Plan(config, findings, work, on_gpu)
     storage = estimate_storage(config, shape, work, checked.model.bytes)
     if store.free is not None and storage.total > store.free:
-        found = f"the run may add {size(storage.total)}, but only {size(store.free)} are free"
-        findings.append(Finding.warning("disk", found, "free some space, or lower loop.iterations"))
+        result = f"the run may add {size(storage.total)}, but only {size(store.free)} are free"
+        findings.append(Finding.warning("disk", result, "free some space, or lower loop.iterations"))
     return Plan(
         config,
         findings,

@@ -1,4 +1,4 @@
-"""Sizes, counts and durations as text for people."""
+"""Sizes and counts as text for people."""
 
 import humanize
 
@@ -13,8 +13,3 @@ def amount(count: float | None) -> str:
     if count is None:
         return "-"
     return humanize.intword(round(count)) if count >= 1e6 else humanize.intcomma(round(count))
-
-
-def duration(seconds: float) -> str:
-    """Return a duration such as `2 minutes and 3 seconds`."""
-    return humanize.precisedelta(round(seconds), minimum_unit="seconds", format="%.0f")

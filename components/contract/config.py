@@ -14,7 +14,6 @@ from components.contract.train_config import TrainSection
 
 
 def _without_user(location: str) -> str:
-    # The configuration is stored in the run, compiled into pipelines and logged.
     if has_user(location):
         raise PydanticCustomError(
             "credentials",
@@ -106,8 +105,8 @@ class TrackingSection(Section):
     @field_validator("uri")
     @classmethod
     def _no_credentials(cls, value: str | None) -> str | None:
-        # The configuration is stored in the run, compiled into pipelines and logged. A password may contain slashes,
-        # so any @ counts, except in a URI without a host (sqlite:///), where it belongs to the path.
+        # A password may contain slashes, so any @ counts, except in a URI without a host (sqlite:///), where it
+        # belongs to the path.
         rest = (value or "").partition("://")[2]
         if "?" in rest or ("@" in rest and not rest.startswith("/")):
             raise PydanticCustomError(

@@ -28,7 +28,6 @@ class GraderSpec(Section):
     @field_validator("options")
     @classmethod
     def _no_credentials(cls, value: dict[str, Any]) -> dict[str, Any]:
-        # The configuration is stored in the run, compiled into pipelines and logged.
         if found := credentials_in(value):
             raise PydanticCustomError(
                 "credentials",

@@ -22,6 +22,7 @@ from components.results import (
     read_run,
     run_warnings,
 )
+from components.results.wallclock import duration
 from components.store import Run
 from components.tracking import Registration, read_state
 
@@ -62,18 +63,6 @@ def render_report(run: Run) -> str:
         policy_path=run.store.local_path(run.layout.policy(results.policy_version)),
         configuration=dump_yaml(run.config.model_dump(mode="json")),
     )
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def number(value: float | None, digits: int = 3) -> str:

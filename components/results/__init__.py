@@ -15,7 +15,7 @@ from components.results.round_results import (
     read_round,
 )
 from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
-from components.results.tables import read_completions, read_prompts, read_shard, round_manifests
+from components.results.tables import read_completions, read_prompts, read_shard, require_rewards, round_manifests
 from components.results.values import evaluation_values, iteration_values
 from components.results.wallclock import IterationTime, StageTime
 from components.results.warnings import evaluation_warnings, run_warnings
@@ -45,6 +45,7 @@ __all__ = [
     "read_round",
     "read_run",
     "read_shard",
+    "require_rewards",
     "round_manifests",
     "run_started",
     "run_warnings",

@@ -52,6 +52,14 @@ def round_manifests(run: Run, round_: Round, rescored: str | None = None) -> lis
     return pairs
 
 
+def require_rewards(run: Run, round_: Round, rescored: str | None = None) -> None:
+    """Raise InputError unless the rewards of every shard are committed."""
+    if round_manifests(run, round_, rescored) is None:
+        raise InputError(
+            f"{run.uri}: {round_} has no rewards yet, or not for all of its {run.config.rollout.shards} shards"
+        )
+
+
 def read_shard(
     run: Run, round_: Round, shard: int, rescored: str | None = None, bad_rows: bool = False
 ) -> Iterator[pa.Table]:
@@ -114,10 +122,7 @@ def read_completions(run: Run, round_: Round, rescored: str | None = None) -> pa
     Raises:
         InputError: the round is not complete, or as `read_shard`.
     """
-    if round_manifests(run, round_, rescored) is None:
-        raise InputError(
-            f"{run.uri}: {round_} has no rewards yet, or not for all of its {run.config.rollout.shards} shards"
-        )
+    require_rewards(run, round_, rescored)
     rows, prompts = read_round_rows(run, round_, rescored), read_prompts(run)
     place = pc.index_in(rows["prompt_id"], prompts["prompt_id"])
     if place.null_count:

@@ -112,3 +112,15 @@ def _side_by_side(shards: Iterable[Timings]) -> list[list[Timings]]:
         else:
             groups.append([shard])
     return groups
+
+
+def duration(seconds: float) -> str:
+    """Format seconds for people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -46,7 +46,7 @@ def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: 
         prompts = read_prompts(run)
         done_parts = writer.resume()
     summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), run.config.reward.max_failed_share)
-    label = f"{str(round_).replace('-', ' ')} reward" + (f" shard {shard}" if run.config.rollout.shards > 1 else "")
+    label = run.label("reward", round_, shard)
     with StageProgress(label, summary.total, "completions") as progress:
         try:
             for index, file in enumerate(trajectories.outputs):

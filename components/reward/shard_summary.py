@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from components.contract.errors import InputError
 from components.contract.schemas import STATUSES
+from components.results.warnings import MANY_FAILED
 
 _ALL_FAILED_ROWS = 64
-MANY_FAILED = 0.05
 
 
 class TooManyFailed(InputError):

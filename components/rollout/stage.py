@@ -116,9 +116,8 @@ def _sample(
         with clock.measure("store"):
             below = "policy" if run.sampled_policy(round_) else ""
             policy = policy_directory.fetch(Path(scratch), below=below)
-        label = f"{str(round_).replace('-', ' ')} rollout" + (f" shard {shard}" if config.rollout.shards > 1 else "")
         total = sum(_specs(config)[group.split].samples for group in groups)
-        with StageProgress(label, total, "completions") as progress:
+        with StageProgress(run.label("rollout", round_, shard), total, "completions") as progress:
             with clock.measure("load"):
                 engine = Engine(policy, config.model, config.rollout.engine, config.run.seed)
             requests = _requests(config, tables, groups)

@@ -87,6 +87,12 @@ class Run:
         stopped = self.directory(self.layout.train(version + 1)).manifest() is not None
         return version >= self.config.loop.iterations or stopped
 
+    def label(self, stage: StageName, round_: Round, shard: int) -> str:
+        """Return the name of a task for progress lines, such as `iteration 0003 rollout shard 1`."""
+        return f"{round_.kind} {round_.number:04d} {stage}" + (
+            f" shard {shard}" if self.config.rollout.shards > 1 else ""
+        )
+
     def round(self, text: str) -> Round:
         """Parse a round as pipeline tasks pass it on; `final` stands for `final_round()`."""
         return self.final_round() if text == "final" else Round.parse(text)

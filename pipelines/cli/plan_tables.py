@@ -27,7 +27,9 @@ def findings_table(findings: list[Finding]) -> Table:
     table.add_column("checked", no_wrap=True)
     table.add_column("found")
     for finding in findings:
-        table.add_row(f"[{_STYLES[finding.level]}]{finding.level.value}[/]", escape(finding.what), escape(finding.text))
+        table.add_row(
+            f"[{_STYLES[finding.level]}]{finding.level.value}[/]", escape(finding.subject), escape(finding.text)
+        )
     return table
 
 

@@ -12,7 +12,7 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import config_json, parse_config
-from components.results import Comparison, compare, read_run, round_manifests
+from components.results import Comparison, compare, read_run, require_rewards
 from components.results.comparison import Changed
 from components.store import Run
 from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, find_stored_run
@@ -87,10 +87,7 @@ def _rounds(run: Run, iteration: str) -> list[Round]:
     if not iteration.isdecimal() or int(iteration) == 0:
         raise InputError(f"--iteration must be the number of an iteration or all (got {iteration!r})")
     round_ = Round.iteration(int(iteration))
-    if round_manifests(run, round_) is None:
-        raise InputError(
-            f"{run.uri}: {round_} has no rewards yet, or not for all of its {run.config.rollout.shards} shards"
-        )
+    require_rewards(run, round_)
     return [round_]
 
 

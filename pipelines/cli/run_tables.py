@@ -6,7 +6,7 @@ from rich.table import Table
 from components.contract.config import RunConfig
 from components.contract.schemas import STATUSES
 from components.results import Breakdown, IterationResult, RoundResult, RunResults, run_warnings
-from pipelines.text import duration
+from components.results.wallclock import duration
 
 STAGES = ("rollout", "reward", "train")
 

@@ -1,7 +1,7 @@
 """The checks before a run starts, for this machine and for a cluster.
 
 A check takes the configuration and, where the run is to work on a cluster, the cluster's settings. Without them it
-judges this machine; with them it judges what pods can reach and what the compiled pipeline can do.
+checks this machine; with them it checks what pods can reach and what the compiled pipeline can do.
 """
 
 from dataclasses import dataclass

@@ -22,31 +22,31 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        what: the configuration key or the thing that was checked.
-        found: the result, without a line break.
+        subject: the configuration key or the thing that was checked.
+        result: the result, without a line break.
         fix: how to fix it; empty if there is nothing to fix.
     """
 
     level: Level
-    what: str
-    found: str
+    subject: str
+    result: str
     fix: str = ""
 
     @classmethod
-    def ok(cls, what: str, found: str) -> "Finding":
-        return cls(Level.ok, what, found)
+    def ok(cls, subject: str, result: str) -> "Finding":
+        return cls(Level.ok, subject, result)
 
     @classmethod
-    def warning(cls, what: str, found: str, fix: str = "") -> "Finding":
-        return cls(Level.warning, what, found, fix)
+    def warning(cls, subject: str, result: str, fix: str = "") -> "Finding":
+        return cls(Level.warning, subject, result, fix)
 
     @classmethod
-    def error(cls, what: str, found: str, fix: str = "") -> "Finding":
-        return cls(Level.error, what, found, fix)
+    def error(cls, subject: str, result: str, fix: str = "") -> "Finding":
+        return cls(Level.error, subject, result, fix)
 
     @property
     def text(self) -> str:
-        return f"{self.found}; {self.fix}" if self.fix else self.found
+        return f"{self.result}; {self.fix}" if self.fix else self.result
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:
@@ -59,8 +59,8 @@ def refuse_errors(findings: Iterable[Finding], summary: str = "") -> None:
     reasons = []
     for error in errors_of(findings):
         # Messages about a configuration key often begin with it.
-        found = error.found if error.found.startswith(error.what) else f"{error.what}: {error.found}"
-        reasons.append(f"{found} ({error.fix})" if error.fix else found)
+        result = error.result if error.result.startswith(error.subject) else f"{error.subject}: {error.result}"
+        reasons.append(f"{result} ({error.fix})" if error.fix else result)
     if reasons:
         raise InputError(f"{summary}: {'; '.join(reasons)}" if summary else "; ".join(reasons))
 

@@ -76,11 +76,11 @@ def _check_hardware() -> list[Finding]:
 
 
 def _layer(layer: Layer, mode: str) -> Finding:
-    what = f"sandbox: {layer.name}"
-    # What only the other mode lacks need not be fixed.
+    subject = f"sandbox: {layer.name}"
+    # Layers that the chosen mode does not use are not warnings.
     if layer.name == "own uid" and mode == "namespaces" and own_uids():
-        return Finding.ok(what, "each program runs under a user ID of its own")
-    return Finding(Level.ok if layer.holds else Level.warning, what, layer.found, layer.fix)
+        return Finding.ok(subject, "each program runs under a user ID of its own")
+    return Finding(Level.ok if layer.holds else Level.warning, subject, layer.found, layer.fix)
 
 
 def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
@@ -108,8 +108,8 @@ def _check_libnuma() -> list[Finding]:
     try:
         ctypes.CDLL(_LIBNUMA)
     except OSError:
-        found = f"{_LIBNUMA} not installed: vLLM's CPU build cannot start"
-        return [Finding.error("rollout: libnuma", found, "as root: apt-get install libnuma1")]
+        result = f"{_LIBNUMA} not installed: vLLM's CPU build cannot start"
+        return [Finding.error("rollout: libnuma", result, "as root: apt-get install libnuma1")]
     return []
 
 
@@ -124,7 +124,7 @@ def _cpu_flags() -> set[str]:
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if total < 8 * 2**30:
-        return Finding.warning("memory", size(total), "vLLM and PyTorch need about 8 GiB")
+        return Finding.warning("memory", f"{size(total)}; vLLM and PyTorch need about 8 GiB")
     return Finding.ok("memory", size(total))
 
 

@@ -92,13 +92,13 @@ def _check_directory(config: RunConfig, directory: Path) -> ModelCheck:
         policy = inspect_policy(directory, config.model.max_length)
     except InputError as error:
         return ModelCheck([Finding.error(_KEY, str(error)), *findings], shape)
-    found = f"{directory.absolute()}: {policy.parameters / 1e6:,.1f} million parameters in {policy.dtype}"
-    return ModelCheck([Finding.ok(_KEY, found), *findings], shape, policy, directory)
+    result = f"{directory.absolute()}: {policy.parameters / 1e6:,.1f} million parameters in {policy.dtype}"
+    return ModelCheck([Finding.ok(_KEY, result), *findings], shape, policy, directory)
 
 
 def _check_hub_name(config: RunConfig) -> ModelCheck:
     cached = _cached_directory(config.model)
-    findings = [Finding.warning(_KEY, f"{config.model.path} is taken as a hub name", "prepare downloads it")]
+    findings = [Finding.warning(_KEY, f"{config.model.path} is taken as a hub name, which prepare downloads")]
     shape = None
     try:
         if cached:
@@ -109,8 +109,8 @@ def _check_hub_name(config: RunConfig) -> ModelCheck:
     except InputError as error:
         findings.append(_no_sizes(str(error)))
     if shape and shape.positions is not None and config.model.max_length > shape.positions:
-        found = f"{config.model.max_length}, but {config.model.path} has {shape.positions} positions"
-        findings.append(Finding.error("model.max_length", found, "lower it"))
+        result = f"{config.model.max_length}, but {config.model.path} has {shape.positions} positions"
+        findings.append(Finding.error("model.max_length", result, "lower it"))
     return ModelCheck(findings, shape, tokenizer=cached if cached and _has_tokenizer(cached) else None)
 
 
@@ -135,7 +135,7 @@ def _parse(text: str, where: str) -> Mapping[str, Any]:
 
 
 def _no_sizes(reason: str) -> Finding:
-    return Finding.warning("model sizes", reason, "memory and storage are not estimated")
+    return Finding.warning("model sizes", f"{reason}; memory and storage are not estimated")
 
 
 def _cached_directory(model: ModelSection) -> Path | None:

@@ -55,19 +55,21 @@ def check_layout(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fin
     if cluster is None:
         if config.train.nodes == 1:
             return []
-        found = f"train.nodes = {config.train.nodes}, but rapid run trains on this machine only"
+        result = f"train.nodes = {config.train.nodes}, but rapid run trains on this machine only"
         fix = "set train.nodes=1 (train.processes uses several GPUs of one machine), or submit the run to a cluster"
-        return [Finding.error("train.nodes", found, fix)]
+        return [Finding.error("train.nodes", result, fix)]
     findings = []
     if config.loop.iterations > cluster.max_iterations:
-        found = f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {cluster.max_iterations}"
+        result = (
+            f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {cluster.max_iterations}"
+        )
         findings.append(
-            Finding.error("loop.iterations", found, "raise max_iterations in the file given with --cluster")
+            Finding.error("loop.iterations", result, "raise max_iterations in the file given with --cluster")
         )
     if config.loop.staleness != int(cluster.pipelined):
         pipelined = str(cluster.pipelined).lower()
-        found = f"loop.staleness = {config.loop.staleness}, but the pipeline is compiled with pipelined: {pipelined}"
-        findings.append(Finding.error("loop.staleness", found, "loop.staleness=1 and pipelined: true go together"))
+        result = f"loop.staleness = {config.loop.staleness}, but the pipeline is compiled with pipelined: {pipelined}"
+        findings.append(Finding.error("loop.staleness", result, "loop.staleness=1 and pipelined: true go together"))
     return findings
 
 

@@ -81,7 +81,7 @@ def _describe_store(store: Store, free: int | None, *, written: bool) -> Finding
         return Finding.ok(_KEY, f"{store.uri} is writable, {size(free)} free")
     if written:
         return Finding.ok(_KEY, f"{store.uri} is writable")
-    return Finding.ok(_KEY, f"{store.uri} can be reached; rapid doctor CONFIG tries whether it can be written")
+    return Finding.ok(_KEY, f"{store.uri} can be reached; rapid doctor CONFIG also tests writing")
 
 
 def _free_bytes(store: Store) -> int | None:
@@ -95,8 +95,8 @@ def _describe_committed(run: Run, version: int) -> Finding:
     """Name what a start would skip."""
     planned = run.config.loop.iterations
     if run.published():
-        found = f"all {version} iterations and the report: a start would do nothing; raise loop.iterations to continue"
-        return Finding.ok("committed", found)
+        result = f"all {version} iterations and the report: nothing is left to run; raise loop.iterations to continue"
+        return Finding.ok("committed", result)
     committed = ["prompts and base policy"]
     if version:
         committed.append(f"{version} of {planned} iterations")

@@ -37,6 +37,15 @@ def anchors(page: Path) -> set[str]:
 
 
 @each_page
+def test_paths_exist(page: Path):
+    """Check the paths of files and folders in backticks; k8s/overlays/ours and IMAGE are the reader's to choose."""
+    for path in re.findall(
+        r"`((?:components|pipelines|tests|docs|docker|benchmarks|configs)/[\w./-]+)`", page.read_text("utf-8")
+    ):
+        assert (REPOSITORY / path).exists(), path
+
+
+@each_page
 def test_commands_exist(page: Path):
     targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     commands = set(get_command(app).commands)

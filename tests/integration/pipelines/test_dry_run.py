@@ -40,12 +40,12 @@ def plan(config: Path, *words: str) -> Plan:
 
 def found(plan: Plan, what: str) -> str:
     """The one finding on something, as a line: level, what is found, how to fix it."""
-    (finding,) = [finding for finding in plan.findings if finding.what == what]
-    return f"{finding.level} {finding.found} {finding.fix}".strip()
+    (finding,) = [finding for finding in plan.findings if finding.subject == what]
+    return f"{finding.level} {finding.result} {finding.fix}".strip()
 
 
 def errors(plan: Plan) -> list[str]:
-    lines = [f"{finding.what}: {finding.found}" for finding in errors_of(plan.findings)]
+    lines = [f"{finding.subject}: {finding.result}" for finding in errors_of(plan.findings)]
     assert not any("\n" in line for line in lines)
     assert plan.could_start is not bool(lines)
     return lines
@@ -134,7 +134,7 @@ def test_without_a_tokenizer_lengths_are_estimated_and_suspected(config: Path) -
     assert not errors(judged)
     assert found(judged, "prompt lengths") == (
         "warning about 4 tokens on average, at most 41, more than the 26 that model.max_length leaves beside the "
-        "longest completion estimated as characters / 3, without a tokenizer"
+        "longest completion (estimated as characters / 3, without a tokenizer)"
     )
     assert judged.work.iteration.prompt_tokens is not None
     assert errors(plan(config, word, "model=some/model", "data.eval_prompts=22")) == [
@@ -146,9 +146,9 @@ def test_without_a_tokenizer_lengths_are_estimated_and_suspected(config: Path) -
 def test_a_hub_model_is_judged_by_its_cached_configuration(config: Path) -> None:
     unknown = plan(config, "model=Qwen/Qwen2.5-0.5B")
     assert not errors(unknown)
-    assert found(unknown, "model.path") == "warning Qwen/Qwen2.5-0.5B is taken as a hub name prepare downloads it"
+    assert found(unknown, "model.path") == "warning Qwen/Qwen2.5-0.5B is taken as a hub name, which prepare downloads"
     assert found(unknown, "model sizes") == (
-        "warning config.json of Qwen/Qwen2.5-0.5B is not in the hub's cache, and HF_HUB_OFFLINE is set memory and "
+        "warning config.json of Qwen/Qwen2.5-0.5B is not in the hub's cache, and HF_HUB_OFFLINE is set; memory and "
         "storage are not estimated"
     )
     assert (unknown.shape, unknown.engine, unknown.training, unknown.storage) == (None, None, None, None)
@@ -268,7 +268,7 @@ def test_a_finished_run_is_reported(config: Path, prepared: FakeRun) -> None:
     prepared.round(Round.evaluation(2))
     report = prepared.run.output("publish", prepared.run.layout.report, {})
     report.commit(Clock().timings(), {"policy_version": 2})
-    assert found(plan(config), "committed").startswith("ok all 2 iterations and the report: a start would do nothing")
+    assert found(plan(config), "committed").startswith("ok all 2 iterations and the report: nothing is left to run")
     longer = plan(config, "loop.iterations=3")
     assert "2 of 3 iterations" in found(longer, "committed")
     assert longer.work.iterations == 1
@@ -299,7 +299,7 @@ def test_a_run_of_other_settings_or_data_is_refused(config: Path, prepared: Fake
 def test_a_bucket_is_asked_and_not_written(config: Path, moto: str) -> None:
     judged = plan(config, f"store={moto}/runs-of-mine")
     assert not errors(judged)
-    assert "tries whether it can be written" in found(judged, "store")
+    assert "also tests writing" in found(judged, "store")
     assert open_store(moto).list("") == []
     assert errors(plan(config, "store=s3://rapid-no-such-bucket/x"))[0].startswith(
         "store: there is no bucket 'rapid-no-such-bucket'"

@@ -94,7 +94,7 @@ def plan(task: str, *words: str) -> Plan:
 
 
 def wrong(plan: Plan) -> list[str]:
-    return [f"{finding.what}: {finding.found}" for finding in plan.findings if finding.level is Level.error]
+    return [f"{finding.subject}: {finding.result}" for finding in plan.findings if finding.level is Level.error]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -109,7 +109,7 @@ def test_a_configuration_could_start_where_its_data_are(
     for model in MODELS:
         judged = plan(task, *words, f"model.path={model}")
         assert wrong(judged) == []
-        warnings = [finding.what for finding in judged.findings if finding.level is Level.warning]
+        warnings = [finding.subject for finding in judged.findings if finding.level is Level.warning]
         # Some of MATH's problems come with long programs for a drawing.
         assert set(warnings) <= {"model.path", "disk", *(["prompt lengths"] if task == "math" else [])}
         assert judged.shape is not None

@@ -27,7 +27,7 @@ def test_a_layer_that_the_chosen_mode_has_is_not_a_warning(
     monkeypatch: pytest.MonkeyPatch, mode: str, level: Level
 ) -> None:
     monkeypatch.setattr(machine_check, "choose_mode", lambda _: mode)
-    (finding,) = [finding for finding in check_sandbox() if finding.what == OWN_UID]
+    (finding,) = [finding for finding in check_sandbox() if finding.subject == OWN_UID]
     assert finding.level is level
     assert bool(finding.fix) == (level is Level.warning)
 
@@ -35,7 +35,7 @@ def test_a_layer_that_the_chosen_mode_has_is_not_a_warning(
 def test_no_name_appears_twice(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     findings = [*inspect_machine(), *preflight(load_config(config), try_writing=True).findings]
-    names = [finding.what for finding in findings]
+    names = [finding.subject for finding in findings]
     assert OWN_UID in names
     assert sorted(set(names)) == sorted(names)
 
@@ -43,8 +43,8 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
 def test_a_run_checks_its_custom_objective_before_the_first_rollout(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["train.objective=no_such_module:best"])
     (finding,) = [finding for finding in check_before_run(config) if finding.level is Level.error]
-    assert finding.what == "train.objective"
-    assert "module no_such_module does not exist" in finding.found
+    assert finding.subject == "train.objective"
+    assert "module no_such_module does not exist" in finding.result
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_system_without_libnuma_is_reported_with_a_fix(
 ) -> None:
     monkeypatch.setattr(machine_check, "package_version", {installed: "0.32.0"}.get)
     monkeypatch.setattr(machine_check, "_LIBNUMA", library)
-    found = [finding for finding in check_packages() if "libnuma" in finding.what]
+    found = [finding for finding in check_packages() if "libnuma" in finding.subject]
     assert [finding.level for finding in found] == [Level.error] * said
     if said:
-        assert f"{library} not installed" in found[0].found
+        assert f"{library} not installed" in found[0].result
         assert "apt-get install libnuma1" in found[0].fix

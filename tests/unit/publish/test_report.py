@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 import pytest
 
 from components.contract.layout import Round, manifest_key
-from components.publish.render_report import duration, percent, render_report
+from components.publish.render_report import percent, render_report
 from components.results import read_run
+from components.results.wallclock import duration
 from components.store import Run
 from tests.support.fake_run import finished_run, prepared_run
 
