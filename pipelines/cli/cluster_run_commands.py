@@ -47,7 +47,7 @@ def runs_command(
 
 
 @connected
-def cancel_command(connection: Connection, run: ClusterRunArgument) -> None:
+def cancel_command(connection: Connection, name_or_id: ClusterRunArgument) -> None:
     """Cancel a run in Kubeflow Pipelines. Committed stages are kept; rapid resume continues after them.
 
     Example:
@@ -58,19 +58,19 @@ def cancel_command(connection: Connection, run: ClusterRunArgument) -> None:
     from pipelines.cluster.runs import find_run, has_ended, run_name, run_state
 
     client = ClusterClient(connection)
-    found = find_run(client, run)
-    name = run_name(found)
-    if has_ended(found):
-        raise InputError(f"run {name} has already ended: {run_state(found)}")
+    run = find_run(client, name_or_id)
+    name = run_name(run)
+    if has_ended(run):
+        raise InputError(f"run {name} has already ended: {run_state(run)}")
     # Kubeflow refuses to cancel a run twice.
-    if found.state != "CANCELING":
-        client.terminate_run(found.run_id)
-    say(Console(), f"cancelling run {name}: {client.run_link(found.run_id)}")
+    if run.state != "CANCELING":
+        client.terminate_run(run.run_id)
+    say(Console(), f"cancelling run {name}: {client.run_link(run.run_id)}")
     say(Console(), f"committed stages are kept; continue with: rapid resume {name}{connection.options}")
 
 
 @connected
-def resume_command(connection: Connection, run: ClusterRunArgument, watch: WatchOption = False) -> None:
+def resume_command(connection: Connection, name_or_id: ClusterRunArgument, watch: WatchOption = False) -> None:
     """Continue a failed or cancelled run after its last committed stage.
 
     Starts a new run in Kubeflow with the same name, pipeline version and parameters. Stages skip what is already
@@ -87,6 +87,6 @@ def resume_command(connection: Connection, run: ClusterRunArgument, watch: Watch
     from pipelines.cluster.runs import find_run, resume, run_name
 
     client = ClusterClient(connection)
-    resumed = resume(client, find_run(client, run))
+    resumed = resume(client, find_run(client, name_or_id))
     say(Console(), f"run {run_name(resumed)} resumed: {client.run_link(resumed.run_id)}")
     follow_or_explain(client, resumed, watch)

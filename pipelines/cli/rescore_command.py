@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS = 400
 
 
 def rescore_command(
-    run: RunArgument,
+    name_or_uri: RunArgument,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -48,25 +48,25 @@ def rescore_command(
 
         rapid rescore RUN --iteration 3 "reward=[{name: math, options: {extract: boxed}}]"
     """
-    stored = find_stored_run(run, store)
-    config = _with_graders(stored.config, overrides or [])
-    rounds = _rounds(stored, iteration)
+    run = find_stored_run(name_or_uri, store)
+    config = _with_graders(run.config, overrides or [])
+    rounds = _rounds(run, iteration)
     from components.reward.rescore import rescore
 
     console = Console()
     try:
-        name = rescore(stored, config, rounds)
+        name = rescore(run, config, rounds)
     except KeyboardInterrupt:
         console.print("stopped; graded parts are kept, and the same command continues after them")
         raise typer.Exit(130) from None
-    comparisons = [c for round_ in rounds for c in compare(stored, round_, name, examples)]
+    comparisons = [c for round_ in rounds for c in compare(run, round_, name, examples)]
     for comparison in comparisons:
         for example in comparison.examples:
             console.print(_panel(comparison, example))
     console.print(_table(comparisons))
     was, now = comparisons[-1].grader_version
     graders = "+".join(grader.component for grader in config.reward.graders)
-    where = stored.store.locate(stored.layout.rescored(name, rounds[0], 0)).partition(name)[0] + name
+    where = run.store.locate(run.layout.rescored(name, rounds[0], 0)).partition(name)[0] + name
     say(console, f"graders: {graders}, version {was} -> {now}")
     say(console, f"new rewards: {where}; the run's own are unchanged")
 

@@ -23,7 +23,7 @@ from pipelines.cluster.connection import Connection
 
 @connected
 def status_command(
-    connection: Connection, run: RunArgument, store: StoreOption = DEFAULT_STORE, watch: WatchOption = False
+    connection: Connection, name_or_uri: RunArgument, store: StoreOption = DEFAULT_STORE, watch: WatchOption = False
 ) -> None:
     """Show what a run has committed: a row per policy with its evaluation and the seconds of each stage.
 
@@ -38,20 +38,20 @@ def status_command(
         rapid status small --watch --endpoint https://kubeflow.example.com/pipeline
     """
     if watch:
-        _on_cluster(connection, run, watch=True)
+        _on_cluster(connection, name_or_uri, watch=True)
         return
     try:
-        stored = find_stored_run(run, store)
+        run = find_stored_run(name_or_uri, store)
     except ObjectMissing:
-        if "/" in run or not connection.is_given:
+        if "/" in name_or_uri or not connection.is_given:
             raise
-        _on_cluster(connection, run, watch=False)
+        _on_cluster(connection, name_or_uri, watch=False)
         return
-    results, console = read_run(stored), Console()
-    print_results(stored.config, results, console)
-    iterations = stored.config.loop.iterations
-    state = "finished" if stored.published() else f"{results.policy_version} of {iterations} iterations trained"
-    say(console, f"{state}; {stored.uri}")
+    results, console = read_run(run), Console()
+    print_results(run.config, results, console)
+    iterations = run.config.loop.iterations
+    state = "finished" if run.published() else f"{results.policy_version} of {iterations} iterations trained"
+    say(console, f"{state}; {run.uri}")
 
 
 def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
@@ -70,7 +70,7 @@ def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
 
 
 def report_command(
-    run: RunArgument,
+    name_or_uri: RunArgument,
     store: StoreOption = DEFAULT_STORE,
     output: Annotated[Path | None, typer.Option(help="File to write; RUN.html by default.")] = None,
 ) -> None:
@@ -80,11 +80,11 @@ def report_command(
 
         rapid report small --output small.html
     """
-    stored = find_stored_run(run, store)
+    run = find_stored_run(name_or_uri, store)
     from components.publish.render_report import render_report
 
-    path = output or Path(f"{stored.layout.run}.html")
-    html = render_report(stored)
+    path = output or Path(f"{run.layout.run}.html")
+    html = render_report(run)
     try:
         path.write_text(html, encoding="utf-8")
     except OSError as error:
@@ -93,7 +93,7 @@ def report_command(
 
 
 def trajectories_command(
-    run: RunArgument,
+    name_or_uri: RunArgument,
     iteration: Annotated[int | None, typer.Option(min=1, help="Iteration; the final evaluation by default.")] = None,
     best: Annotated[bool, typer.Option("--best", help="Highest rewards first.")] = False,
     worst: Annotated[bool, typer.Option("--worst", help="Lowest rewards first.")] = False,
@@ -112,13 +112,13 @@ def trajectories_command(
     """
     if best and worst:
         raise InputError("--best and --worst cannot be combined")
-    stored = find_stored_run(run, store)
-    round_ = Round.iteration(iteration) if iteration else stored.final_round()
-    rows = read_completions(stored, round_)
+    run = find_stored_run(name_or_uri, store)
+    round_ = Round.iteration(iteration) if iteration else run.final_round()
+    rows = read_completions(run, round_)
     if split:
         rows = rows.filter(pc.equal(rows["split"], split))
     if not rows.num_rows:
-        raise InputError(f"{round_} of {stored.uri} holds no completions{f' of the {split} split' if split else ''}")
+        raise InputError(f"{round_} of {run.uri} holds no completions{f' of the {split} split' if split else ''}")
     console = Console()
     for row in _pick(rows, best - worst, count, seed):
         console.print(_panel(row))
@@ -153,7 +153,7 @@ def _panel(row: dict[str, object]) -> Panel:
 
 
 def rewards_command(
-    run: RunArgument,
+    name_or_uri: RunArgument,
     iteration: Annotated[
         int | None, typer.Option(min=1, help="Iteration to break down; the newest round by default.")
     ] = None,
@@ -169,20 +169,20 @@ def rewards_command(
 
         rapid rewards small --iteration 3 --by level
     """
-    stored = find_stored_run(run, store)
-    results = read_run(stored)
+    run = find_stored_run(name_or_uri, store)
+    results = read_run(run)
     if not results.rounds:
-        raise InputError(f"{stored.uri} has no rewards yet")
+        raise InputError(f"{run.uri} has no rewards yet")
     console = Console()
     console.print(grading_table(results))
     print_warnings(results, console)
     round_ = Round.iteration(iteration) if iteration else results.rounds[-1].round_
-    rows = read_completions(stored, round_)
+    rows = read_completions(run, round_)
     held_out = rows.filter(pc.equal(rows["split"], "eval"))
     split, rows = ("Held-out", held_out) if held_out.num_rows else ("Training", rows)
     column = by or subject_column(rows)
-    entries = breakdown(rows, stored.config.evaluate, column)
+    entries = breakdown(rows, run.config.evaluate, column)
     if entries:
         console.print()
-        title = f"{split} prompts of {round_}, policy {stored.sampled_policy(round_)}"
+        title = f"{split} prompts of {round_}, policy {run.sampled_policy(round_)}"
         console.print(breakdown_table(title, column, entries))
