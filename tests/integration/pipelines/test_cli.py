@@ -276,7 +276,7 @@ def test_compile_refuses_a_cluster_that_cannot_be(tmp_path: Path) -> None:
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text("rollout: {gpus: 2}", encoding="utf-8")
     assert "cluster.yaml: rollout.gpus is not an option" in refused("compile", "--cluster", cluster)
-    assert "images: must be registry/prefix:tag" in refused("compile", "--images", "rapid")
+    assert "images must be registry/prefix:tag" in refused("compile", "--images", "rapid")
 
 
 def test_compile_makes_no_folder(tmp_path: Path) -> None:
