@@ -114,8 +114,7 @@ def _sample(
     config = run.config
     with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
         with clock.measure("store"):
-            below = "policy" if run.sampled_policy(round_) else ""
-            policy = policy_directory.fetch(Path(scratch), below=below)
+            policy = policy_directory.fetch(Path(scratch), below="policy" if run.sampled_policy(round_) else "")
         total = sum(_specs(config)[group.split].samples for group in groups)
         with StageProgress(run.label("rollout", round_, shard), total, "completions") as progress:
             with clock.measure("load"):

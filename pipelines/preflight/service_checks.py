@@ -60,9 +60,8 @@ def check_layout(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fin
         return [Finding.error("train.nodes", result, fix)]
     findings = []
     if config.loop.iterations > cluster.max_iterations:
-        result = (
-            f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {cluster.max_iterations}"
-        )
+        most = cluster.max_iterations
+        result = f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {most}"
         findings.append(
             Finding.error("loop.iterations", result, "raise max_iterations in the file given with --cluster")
         )
