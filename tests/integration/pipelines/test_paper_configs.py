@@ -140,9 +140,9 @@ def test_the_table_has_what_a_dry_run_prints(task: str, model: str) -> None:
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     _, _, iterations, steps, completions, tokens, engine, training, storage = TABLE["row"](task, model)
     weights, _, sequence = engine.partition(" + ")
-    assert f"an iteration {iterations} iterations" in lines
+    assert f"per iteration {iterations} iterations" in lines
     for beginning in (
-        rf"optimizer steps \S+ {steps} ",
+        rf"updates \S+ {steps} ",
         rf"completions {completions} ",
         rf"completion tokens, at most .* {tokens} ",
         rf"weights {weights} ",
