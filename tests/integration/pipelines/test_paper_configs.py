@@ -147,8 +147,8 @@ def test_the_table_has_what_a_dry_run_prints(task: str, model: str) -> None:
         rf"completion tokens, at most .* {tokens} ",
         rf"weights {weights} ",
         rf"cache, one sequence {sequence} ",
-        rf"in all {training} ",
-        rf"in all .* {storage} ",
+        rf"total {training} ",
+        rf"total .* {storage} ",
     ):
         assert [line for line in lines if re.match(beginning, line)], beginning
 

@@ -119,7 +119,8 @@ def test_stopped_by_ctrl_c(sampled_run, grader_module, tmp_path):
              "--iteration", "1", "reward=trial:grade"]  # fmt: skip
     stopped = subprocess.run(words, capture_output=True, text=True)
     assert stopped.returncode == 130
-    assert stopped.stdout.splitlines()[-1] == "stopped; graded parts are kept, and the same command continues after them"
+    last = stopped.stdout.splitlines()[-1]
+    assert last == "stopped; graded parts are kept, and the same command continues after them"
     assert "Traceback" not in stopped.stderr
     (part,) = [info.key for info in run.store.list(f"{run.layout.root}/rescored")]
     kept = run.store.read(part)
