@@ -250,7 +250,7 @@ def test_ctrl_c_stops_every_process_and_says_how_to_go_on(tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130, output
-    assert "the same command continues from there" in output
+    assert "the same command continues after them" in output
     assert "Traceback" not in output
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive

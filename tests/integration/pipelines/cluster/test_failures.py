@@ -103,7 +103,7 @@ def test_what_was_given_as_options_is_part_of_the_way_back(
 def test_no_way_to_a_cluster(rapid: Rapid) -> None:
     said = rapid("runs")
     assert said.status == 2
-    assert "give --endpoint, set KF_PIPELINES_ENDPOINT" in said.error
+    assert "pass --endpoint, set KF_PIPELINES_ENDPOINT" in said.error
 
 
 @pytest.fixture(scope="session")
