@@ -142,7 +142,8 @@ def _uri(config: RunConfig) -> str:
 def _print_headline(config: RunConfig, console: Console) -> None:
     train = config.train
     loop = (
-        f"{config.loop.iterations} iterations of {config.prompts_per_iteration} prompts x "
+        f"{config.loop.iterations} iteration{'' if config.loop.iterations == 1 else 's'} of "
+        f"{config.prompts_per_iteration} prompts x "
         f"{config.rollout.group_size} completions, {train.updates} updates each ({train.objective.name})"
         f"{', sampled one policy behind' if config.loop.staleness else ''}"
         if config.loop.iterations
