@@ -123,13 +123,13 @@ def make_run(directory: Path, rows: int) -> str:
 
     from components.contract.config import RunConfig
     from components.contract.layout import Round, RunLayout
-    from components.contract.resolve import config_json, validate_config
+    from components.contract.resolve import config_json
     from components.contract.schemas import PROMPTS, TRAJECTORIES, with_metadata
     from components.runtime.clock import Clock
     from components.store import Run, open_store
     from components.store.parts import PartWriter
 
-    config: RunConfig = validate_config(
+    config = RunConfig.parse(
         {
             "run": "bench",
             "store": str(directory),
@@ -137,7 +137,8 @@ def make_run(directory: Path, rows: int) -> str:
             "data": "d",
             "reward": "math",
             "tracking": {"enabled": False},
-        }
+        },
+        "configuration",
     )
     run = Run(open_store(str(directory)), RunLayout("bench"), config)
     run.store.write(run.layout.config, config_json(config).encode())

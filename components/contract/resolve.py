@@ -1,7 +1,7 @@
 """Load a configuration: a YAML file, `key=value` overrides, validation."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,6 @@ def parse_config(text: str, overrides: Iterable[str] = (), what: str = "configur
         require_version(tree.pop("version"), what)
     for word in overrides:
         _apply(tree, word)
-    return validate_config(tree, what)
-
-
-def validate_config(tree: Mapping[str, Any], what: str = "configuration") -> RunConfig:
-    """Validate a mapping; errors as in `load_config`."""
     return RunConfig.parse(tree, what)
 
 

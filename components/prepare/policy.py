@@ -103,7 +103,7 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     Raises:
         InputError: something is missing, or the model cannot be used.
     """
-    config = _json_object(directory / "config.json")
+    config = _read_json_object(directory / "config.json")
     _check_causal(config, directory)
     text_config = sizes_of(config, str(directory / "config.json"))
     vocab_size = text_config.get("vocab_size")
@@ -177,7 +177,7 @@ def _weight_files(directory: Path) -> list[str]:
     if (directory / WEIGHTS).is_file():
         return [WEIGHTS]
     if (directory / INDEX).is_file():
-        weight_map = _json_object(directory / INDEX).get("weight_map")
+        weight_map = _read_json_object(directory / INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise InputError(f"{directory / INDEX} has no weight_map")
         shards = sorted({str(name) for name in weight_map.values()})
@@ -221,13 +221,18 @@ def _matching(directory: Path, patterns: tuple[str, ...]) -> list[str]:
     return [p.relative_to(directory).as_posix() for pattern in patterns for p in directory.glob(pattern) if p.is_file()]
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def _read_json_object(path: Path) -> dict[str, Any]:
     with reading(path):
         data = path.read_bytes()
+    return json_object(data, str(path))
+
+
+def json_object(data: str | bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises InputError where it is none."""
     try:
         value = json.loads(data)
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+        raise InputError(f"{where} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} is not a JSON object")
+        raise InputError(f"{where} is not a JSON object")
     return value

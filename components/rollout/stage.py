@@ -17,7 +17,7 @@ from components.rollout.engine import LOGPROBS_MODE, Completion, Engine, GroupRe
 from components.rollout.groups import Group, held_out_groups, training_groups
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
-from components.store import OutputDirectory, Run, StageOutput, open_run
+from components.store import Run, StageOutput, open_run
 from components.store.parts import PartWriter
 
 
@@ -42,8 +42,7 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     if not 0 <= shard < config.rollout.shards:
         raise InputError(f"shard {shard} is not below rollout.shards = {config.rollout.shards}")
     version = run.sampled_policy(round_)
-    policy_directory = run.directory(run.layout.policy_commit(version))
-    policy = policy_directory.require()
+    policy = run.directory(run.layout.policy_commit(version)).require()
     inputs = {
         "prompts": run.directory(run.layout.prompts).require().digest,
         "policy": str(policy.facts["weights_digest"]),
@@ -65,7 +64,7 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     todo = [group for group in groups if group.group_id not in finished]
     tokens = sum(len(row) for table in resumed for row in table["completion_token_ids"].to_pylist())
     if todo:
-        tokens += _sample(run, clock, round_, shard, policy_directory, tables, todo, writer)
+        tokens += _sample(run, clock, round_, shard, tables, todo, writer)
     compute = clock.seconds("compute")
     facts: Facts = {
         "round": str(round_),
@@ -105,7 +104,6 @@ def _sample(
     clock: Clock,
     round_: Round,
     shard: int,
-    policy_directory: OutputDirectory,
     tables: dict[str, pa.Table],
     groups: Sequence[Group],
     writer: PartWriter,
@@ -114,7 +112,7 @@ def _sample(
     config = run.config
     with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
         with clock.measure("store"):
-            policy = policy_directory.fetch(Path(scratch), below="policy" if run.sampled_policy(round_) else "")
+            policy = run.fetch_policy(run.sampled_policy(round_), Path(scratch))
         total = sum(_specs(config)[group.split].samples for group in groups)
         with StageProgress(run.label("rollout", round_, shard), total, "completions") as progress:
             with clock.measure("load"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
@@ -44,6 +45,10 @@ class Run:
         """
         digest, number = stage_digest(self.config, stage), round_.number if round_ else None
         return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard)
+
+    def fetch_policy(self, version: int, into: Path) -> Path:
+        """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does."""
+        return self.directory(self.layout.policy_commit(version)).fetch(into, "policy" if version else "")
 
     def policy_version(self) -> int:
         """Return the version of the newest committed policy; 0 is the base policy."""

@@ -75,11 +75,10 @@ class _Files:
 
 def _fetch(task: TrainTask, scratch: Path) -> _Files:
     train, later = task.run.config.train, task.iteration > 1
-    policy = task.policy_directory.fetch(scratch / "incoming", POLICY if later else "")
+    policy = task.run.fetch_policy(task.iteration - 1, scratch / "incoming")
     base = None
     if train.lora or train.kl_coefficient:
-        directory = task.run.directory(task.run.layout.policy_commit(0))
-        base = directory.fetch(scratch / "base") if later else policy
+        base = task.run.fetch_policy(0, scratch / "base") if later else policy
     return _Files(
         policy=policy,
         base=base,
@@ -95,9 +94,9 @@ def _check_behaviour_policy(task: TrainTask, scratch: Path, clock: Clock, proces
         InputError: it cannot have sampled them.
     """
     config = task.run.config
-    version = task.run.sampled_policy(Round.iteration(task.iteration))
     with clock.measure("store"):
-        files = task.behaviour_directory.fetch(scratch / "behaviour", POLICY if version else "")
+        version = task.run.sampled_policy(Round.iteration(task.iteration))
+        files = task.run.fetch_policy(version, scratch / "behaviour")
     with clock.measure("load"):
         behaviour = load_frozen(files, config, processes)
     with clock.measure("store"):

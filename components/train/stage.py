@@ -30,23 +30,32 @@ def run_stage(run_uri: str, iteration: int) -> Manifest:
     clock = Clock()
     task = TrainTask.find(run_uri, iteration)
     train = task.run.config.train
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return _run_distributed(task, clock)
-    if manifest := find_finished(task, clock):
-        return manifest
-    if train.nodes > 1:
-        raise InputError(
-            f"train.nodes = {train.nodes}, but this is one process on one machine; start the stage with torchrun on "
-            "each of them, compile the pipeline with a training job, or set train.nodes=1"
-        )
-    if train.processes > 1:
-        spawn(run_uri, iteration, train.processes)
-        return task.output.require()
+    is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not is_distributed:
+        if manifest := find_finished(task, clock):
+            return manifest
+        if train.nodes > 1:
+            raise InputError(
+                f"train.nodes = {train.nodes}, but this is one process on one machine; start the stage with torchrun "
+                "on each of them, compile the pipeline with a training job, or set train.nodes=1"
+            )
+        if train.processes > 1:
+            spawn(run_uri, iteration, train.processes)
+            return task.output.require()
     with clock.measure("load"):
         from components.train.distributed import Processes
         from components.train.iteration import train_iteration
 
-    return train_iteration(task, clock, Processes.init())
+    processes = Processes.init()
+    try:
+        if is_distributed:
+            # The first process decides for all whether anything is left to train.
+            manifest = processes.broadcast(find_finished(task, clock) if processes.is_main else None)
+            if manifest:
+                return manifest
+        return train_iteration(task, clock, processes)
+    finally:
+        processes.destroy()
 
 
 def find_finished(task: TrainTask, clock: Clock) -> Manifest | None:
@@ -69,20 +78,6 @@ def find_finished(task: TrainTask, clock: Clock) -> Manifest | None:
         return manifest
     metrics = TrainMetrics(iteration=task.iteration, outcome="target_reached", policy_version=task.iteration - 1)
     return task.commit(metrics, {}, clock)
-
-
-def _run_distributed(task: TrainTask, clock: Clock) -> Manifest:
-    """Run the stage in one of several processes; the first decides whether anything is left to train."""
-    with clock.measure("load"):
-        from components.train.distributed import Processes
-        from components.train.iteration import train_iteration
-
-    processes = Processes.init()
-    try:
-        finished = processes.broadcast(find_finished(task, clock) if processes.is_main else None)
-        return finished or train_iteration(task, clock, processes)
-    finally:
-        processes.destroy()
 
 
 def _target_reached(run: Run, iteration: int) -> bool:

@@ -1,6 +1,5 @@
 """The check of the base policy, which is neither loaded nor downloaded."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference, is_model_reference
-from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, sizes_of
+from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, json_object, sizes_of
 from components.prepare.policy_source import is_elsewhere
 from components.store.files import is_directory, reading
 from pipelines.estimates.model_shape import ModelShape
@@ -125,13 +124,7 @@ def _read_shape(directory: Path) -> tuple[ModelShape | None, list[Finding]]:
 
 
 def _parse(text: str, where: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{where} is not a JSON object")
-    return sizes_of(value, where)
+    return sizes_of(json_object(text, where), where)
 
 
 def _no_sizes(reason: str) -> Finding:

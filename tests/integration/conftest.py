@@ -1,10 +1,13 @@
-"""Fixtures of tests that use MLflow for real."""
+"""Fixtures that several folders share: MLflow for real, the sandbox of this machine."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
+from components.contract.errors import InputError
+from components.contract.reward_config import SandboxSection
+from components.sandbox import modes
 from components.tracking.server import connect
 
 
@@ -20,3 +23,12 @@ def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def database(mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URI of an MLflow database that the tests of a file share."""
     return f"sqlite:///{shutil.copy(mlflow_tables, tmp_path_factory.mktemp('mlflow'))}"
+
+
+@pytest.fixture
+def mode() -> str:
+    """Return the mode in which this machine can run programs; skip where it has none."""
+    try:
+        return modes.choose_mode(SandboxSection())
+    except InputError as error:
+        pytest.skip(f"no sandbox here: {error}")

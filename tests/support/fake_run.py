@@ -14,7 +14,7 @@ from components.contract.config import RunConfig
 from components.contract.layout import Round, RunLayout
 from components.contract.manifest import Manifest, Timings, policy_digests
 from components.contract.metrics import StepMetrics, TrainMetrics
-from components.contract.resolve import config_json, validate_config
+from components.contract.resolve import config_json
 from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES, with_metadata
 from components.store import Run, open_store
 from components.store.parts import PartWriter
@@ -216,7 +216,7 @@ def make_config(root: Path | str, name: str = "demo", eval_prompts: int = 5, **s
     }
     for section, keys in sections.items():
         tree[section] = {**tree.get(section, {}), **keys}
-    return validate_config(tree)
+    return RunConfig.parse(tree, "configuration")
 
 
 def prepared_run(root: Path | str, name: str = "demo", eval_prompts: int = 5, **sections: dict[str, Any]) -> FakeRun:

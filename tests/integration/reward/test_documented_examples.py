@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from components.contract.config import RunConfig
-from components.contract.resolve import validate_config
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
 from components.reward.score import Outcome
@@ -20,7 +19,7 @@ CONFIGURATIONS = [block for language, block in BLOCKS if language == "yaml"]
 
 def configuration(mentioning: str) -> RunConfig:
     (block,) = [block for block in CONFIGURATIONS if mentioning in block]
-    return validate_config({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)})
+    return RunConfig.parse({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)}, "configuration")
 
 
 def outcomes(config: RunConfig, completions: list[str], answer: str | None = "42") -> list[Outcome]:
@@ -33,7 +32,7 @@ def outcomes(config: RunConfig, completions: list[str], answer: str | None = "42
 
 @pytest.mark.parametrize("block", CONFIGURATIONS)
 def test_every_configuration_is_valid_and_names_existing_graders(block):
-    config = validate_config({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)})
+    config = RunConfig.parse({"run": "r", "model": "m", "data": "d", **yaml.safe_load(block)}, "configuration")
     assert resolve_graders(config.reward.graders)
 
 

@@ -26,14 +26,6 @@ def nothing_here(monkeypatch):
     monkeypatch.setattr(modes, "landlock", lambda: NO_LANDLOCK)
 
 
-@pytest.fixture
-def mode():
-    try:
-        return modes.choose_mode(SandboxSection())
-    except InputError as error:
-        pytest.skip(f"no sandbox here: {error}")
-
-
 @pytest.mark.usefixtures("nothing_here")
 def test_what_is_missing_is_named_with_how_to_fix_it():
     with pytest.raises(InputError) as refusal:

@@ -20,21 +20,6 @@ from components.sandbox.sandbox import Limits, Sandbox, SandboxGone
 
 LIMITS = Limits(seconds=5.0, cpu_seconds=5, memory_mib=256, processes=1, file_mib=4, output_kib=64)
 MISSING = Layer("namespaces", False, "bubblewrap (bwrap) is not installed", "Debian: apt-get install bubblewrap")
-NO_LANDLOCK = Layer("landlock", False, "not in this kernel or switched off", "use a kernel from 5.13")
-
-
-@pytest.fixture
-def nothing_here(monkeypatch):
-    monkeypatch.setattr(modes, "namespaces", lambda: MISSING)
-    monkeypatch.setattr(modes, "landlock", lambda: NO_LANDLOCK)
-
-
-@pytest.fixture
-def mode():
-    try:
-        return modes.choose_mode(SandboxSection())
-    except InputError as error:
-        pytest.skip(f"no sandbox here: {error}")
 
 
 def test_unsafe_changes_nothing_where_there_is_a_sandbox(mode):

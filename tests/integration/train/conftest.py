@@ -55,8 +55,7 @@ class TrainingRun:
         config, layout, round_ = self.run.config, self.run.layout, Round.iteration(iteration)
         version = self.run.sampled_policy(round_)
         policy = self.policy(version)
-        directory = self.run.directory(layout.policy_commit(version))
-        path = directory.fetch(self.scratch.with_name(f"policy-{version}"), "policy" if version else "")
+        path = self.run.fetch_policy(version, self.scratch.with_name(f"policy-{version}"))
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         made: Rows = []
         for number, (prompt, completions) in enumerate(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.resolve import validate_config
 from components.contract.reward_config import GraderSpec
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool, GradingTask
@@ -216,6 +216,6 @@ def test_invalid_settings_are_refused_before_any_request(name, options, message)
 def test_a_credential_in_the_configuration_is_refused_and_not_repeated(options):
     graders = [{"name": "judge", "options": options}]
     with pytest.raises(InputError) as caught:
-        validate_config({"run": "r", "model": "m", "data": "d", "reward": graders})
+        RunConfig.parse({"run": "r", "model": "m", "data": "d", "reward": graders}, "configuration")
     assert "must not contain a credential" in str(caught.value)
     assert KEY not in str(caught.value)
