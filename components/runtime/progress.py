@@ -20,7 +20,9 @@ def emit(kind: str, **fields: object) -> bool:
     """Send an event to the runner that started this process; return False without one."""
     if not os.environ.get(EVENTS_VARIABLE):
         return False
-    print(json.dumps({"rapid": kind, **fields}), flush=True)
+    # One write, which other processes' lines on the same pipe cannot interrupt.
+    sys.stdout.write(json.dumps({"rapid": kind, **fields}) + "\n")
+    sys.stdout.flush()
     return True
 
 

@@ -1,6 +1,5 @@
 """Several training processes on this machine, with the environment that torchrun would give them."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -11,13 +10,11 @@ import time
 from contextlib import suppress
 
 from components.contract.errors import EXIT_BAD_INPUT
+from components.runtime.processes import dies_with
 from components.runtime.progress import EVENTS_VARIABLE
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None)
 
 
 def spawn(run_uri: str, iteration: int, count: int) -> None:
@@ -56,7 +53,7 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
                     env={**os.environ, **environment},
                     stdout=output,
                     stderr=output,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=dies_with(os.getpid()),
                 )
             )
         try:
@@ -75,11 +72,6 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
         if status < 0:
             print(f"training process {rank} ended by {signal.Signals(-status).name}", file=sys.stderr, flush=True)
         raise SystemExit(status if status == EXIT_BAD_INPUT else 1)
-
-
-def _die_with_parent() -> None:
-    """Kill this child with its parent, which would otherwise leave it training beside the next start."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _first_failure(running: "list[subprocess.Popen[bytes]]") -> tuple[int, int] | None:

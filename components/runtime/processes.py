@@ -1,0 +1,129 @@
+"""Child processes that report to their parent and die with it, and what a parent needs to see of them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+PARENT_VARIABLE = "RAPID_PARENT_FD"
+"""Set for a child: the file descriptor of the pipe to its parent."""
+
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that a parent passes on to its children before it ends."""
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command that a parent process keeps running to its end; `name` stands for it in messages."""
+
+    name: str
+    words: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process of a child, and the parent's end of the pipe over which it reports."""
+
+    process: "subprocess.Popen[bytes]"
+    reports: int
+
+
+def start_child(child: Child, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Started:
+    """Start a child, which dies with the thread that calls this."""
+    ours, its = os.pipe()
+    os.set_blocking(ours, False)
+    process = subprocess.Popen(
+        child.words,
+        stdin=stdin,
+        env={**os.environ, **child.environment, PARENT_VARIABLE: str(its)},
+        pass_fds=(its,),
+        preexec_fn=dies_with(os.getpid()),
+    )
+    os.close(its)
+    return Started(process, ours)
+
+
+def dies_with(parent: int) -> Callable[[], None]:
+    """Return what a child does before its program starts, so that the kernel kills it with its parent."""
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before that call
+            os._exit(1)
+
+    return prepare
+
+
+def tell_parent(state: Literal["working", "committed", "waiting"]) -> None:
+    """Report to the parent process: a round begins, is committed, or needs another stage. Nothing without a parent."""
+    if number := os.environ.get(PARENT_VARIABLE):
+        with suppress(OSError):  # it is gone, and this process ends with it
+            os.write(int(number), f"{state}\n".encode())
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what descendants of this process leave behind."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+@contextmanager
+def arriving_signals() -> Iterator[int]:
+    """Yield a file descriptor from which the numbers of arriving signals are read: those passed on, and SIGCHLD."""
+    ours, kernels = os.pipe()
+    for descriptor in (ours, kernels):
+        os.set_blocking(descriptor, False)
+    woken = signal.set_wakeup_fd(kernels, warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _ignore) for number in (*PASSED_ON, signal.SIGCHLD)}
+    try:
+        yield ours
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        os.close(ours)
+        os.close(kernels)
+
+
+def ended_processes() -> Iterator[tuple[int, int]]:
+    """Yield (process, exit status) of every child that has ended, adopted ones too; -9 for one ended by SIGKILL."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def kill_children(spared: set[int]) -> None:
+    """Kill every child of this process but `spared` ones, with all that then becomes its child."""
+    while condemned := set(_children()) - spared:
+        for pid in condemned:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in condemned:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            # The name, in parentheses, may contain anything.
+            state = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(state[1]) == os.getpid():
+                yield int(path.parent.name)
+
+
+def _ignore(*_: object) -> None:
+    return
