@@ -12,8 +12,10 @@ MANIFEST = "manifest.json"
 RUNS = "runs"
 _KINDS = ("iteration", "evaluation")
 _COMMIT = re.compile(
-    r"(?:prompts|policy|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+)?)/" + re.escape(MANIFEST)
+    r"(?:prompts|policy|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+|/policy)?)/"
+    + re.escape(MANIFEST)
 )
+_ATTEMPT = re.compile(r"attempt-(\d{4,})")
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,8 @@ class RunLayout:
         return f"{self.root}/prompts"
 
     def policy(self, version: int) -> str:
-        """Return the directory of a policy in Hugging Face format."""
+        """Return the directory whose manifest commits a policy; `Run.policy_location` is where its files are."""
         return f"{self.root}/policy" if version == 0 else f"{self.train(version)}/policy"
-
-    def policy_commit(self, version: int) -> str:
-        """Return the directory whose manifest commits a policy."""
-        return f"{self.root}/policy" if version == 0 else self.train(version)
 
     def _round(self, round_: Round, below: str = "") -> str:
         folder = "iterations" if round_.kind == "iteration" else "evaluations"
@@ -109,11 +107,16 @@ class RunLayout:
     def reward(self, round_: Round, shard: int) -> str:
         return f"{self._round(round_)}/reward/shard-{shard:03d}"
 
+    def rescored_root(self, name: str) -> str:
+        """Return the directory of a re-scoring, whose rewards no stage reads."""
+        return f"{self.root}/rescored/{name}"
+
     def rescored(self, name: str, round_: Round, shard: int) -> str:
         """Return the directory of rewards by other graders than the run's own, which no stage reads."""
         return f"{self._round(round_, f'rescored/{name}/')}/shard-{shard:03d}"
 
     def train(self, iteration: int) -> str:
+        """Return the directory of an iteration's metrics and optimizer, committed after its policy."""
         return f"{self._round(Round.iteration(iteration))}/train"
 
     def checkpoints(self, iteration: int) -> str:
@@ -123,6 +126,15 @@ class RunLayout:
     def checkpoint(self, iteration: int, mini_batches: int) -> str:
         """Return the directory of the checkpoint after so many mini-batches."""
         return f"{self.checkpoints(iteration)}/{mini_batches:06d}"
+
+    def worker(self, stage: StageName, shard: int | None = None) -> str:
+        """Return the directory of a worker's attempts and heartbeat."""
+        return f"{self.root}/workers/{stage}" + ("" if shard is None else f"-{shard:03d}")
+
+    @property
+    def failure(self) -> str:
+        """Reason of the worker that failed for good, which ends the others."""
+        return f"{self.root}/workers/failure.json"
 
     @property
     def report(self) -> str:
@@ -140,6 +152,23 @@ class RunLayout:
     def tracking(self) -> str:
         """Record of what was sent to the tracking server."""
         return f"{self.root}/tracking.json"
+
+
+def attempt_name(number: int) -> str:
+    """Return the folder of what an attempt writes before it commits."""
+    return f"attempt-{number:04d}"
+
+
+def attempt_number(name: str) -> int | None:
+    """Return the number of an attempt's folder or claim; None for other names."""
+    match = _ATTEMPT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def split_attempt(path: str) -> tuple[str, str]:
+    """Return the attempt's folder, empty where there is none, and the rest of a path in a stage's output."""
+    folder, _, rest = path.partition("/")
+    return (folder, rest) if attempt_number(folder) is not None else ("", path)
 
 
 def part_name(index: int) -> str:

@@ -1,12 +1,13 @@
 """The manifest that commits an output directory of a stage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contract.digests import json_digest
 from components.contract.errors import explain_validation
+from components.contract.layout import split_attempt
 from components.contract.section import StageName
 from components.contract.version import CONTRACT_VERSION, require_version
 
@@ -15,13 +16,18 @@ Facts = dict[str, str | int | float | bool | None]
 
 
 class Output(BaseModel):
-    """One committed file; `path` is relative to the manifest's directory."""
+    """One committed file; `path` is relative to the manifest's directory and begins with the attempt that wrote it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
     size: int = Field(ge=0, description="bytes")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     rows: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path without the attempt's folder."""
+        return split_attempt(self.path)[1]
 
 
 class Timings(BaseModel):
@@ -62,7 +68,7 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Identity of the content: digest over paths and SHA-256 of all outputs, without timings."""
+        """Identity of the content: digest over names and SHA-256 of all outputs, without timings."""
         return outputs_digest(self.outputs)
 
     @property
@@ -101,8 +107,8 @@ class Manifest(BaseModel):
         return f"other inputs ({', '.join(changed)})" if changed else None
 
 
-def outputs_digest(outputs: tuple[Output, ...]) -> str:
-    return json_digest(sorted((o.path, o.sha256) for o in outputs))
+def outputs_digest(outputs: Iterable[Output]) -> str:
+    return json_digest(sorted((o.name, o.sha256) for o in outputs))
 
 
 def now() -> datetime:
@@ -112,10 +118,9 @@ def now() -> datetime:
 _TOKENIZER_PARTS = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "chat_template", "spiece")
 
 
-def policy_digests(outputs: tuple[Output, ...] | list[Output], below: str = "") -> dict[str, str]:
-    """Return `weights_digest` and `tokenizer_digest` of a policy in the sub-directory `below`."""
-    prefix = f"{below}/" if below else ""
-    inside = [o.model_copy(update={"path": o.path.removeprefix(prefix)}) for o in outputs if o.path.startswith(prefix)]
-    weights = tuple(o for o in inside if o.path.endswith(".safetensors"))
-    tokenizer = tuple(o for o in inside if o.path.startswith(_TOKENIZER_PARTS))
+def policy_digests(outputs: Iterable[Output]) -> dict[str, str]:
+    """Return `weights_digest` and `tokenizer_digest` of a policy's files."""
+    files = list(outputs)
+    weights = tuple(o for o in files if o.path.endswith(".safetensors"))
+    tokenizer = tuple(o for o in files if o.name.startswith(_TOKENIZER_PARTS))
     return {"weights_digest": outputs_digest(weights), "tokenizer_digest": outputs_digest(tokenizer)}

@@ -60,6 +60,10 @@ class RolloutSection(Section):
 class EvaluateSection(Section):
     """Sampling of held-out prompts, by the engine that samples training completions."""
 
+    every: Annotated[Count, affects("rollout")] = Field(
+        default=1,
+        description="sample held-out prompts in every n-th iteration, from the first on, and at the end",
+    )
     samples: Annotated[Count, affects("rollout")] = Field(default=8, description="completions per held-out prompt")
     temperature: Annotated[Positive, affects("rollout")] = 1.0
     top_p: Annotated[float, affects("rollout")] = Field(default=1.0, gt=0.0, le=1.0)

@@ -2,7 +2,7 @@
 
 from components.contract.errors import InputError
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 
 
 def require_version(version: object, what: str) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.layout import MANIFEST, RunLayout
+from components.contract.layout import MANIFEST, RunLayout, manifest_key
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
@@ -67,6 +67,8 @@ def run_stage(config: RunConfig) -> PrepareResult:
     if not is_prepared(run, data):
         _prepare(run, sources, data, clock)
     _store_config(run)
+    _withdraw_stop(run)
+    store.delete(run.layout.failure)
     return PrepareResult(run.uri, [str(shard) for shard in range(config.rollout.shards)])
 
 
@@ -74,7 +76,7 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
     from components.prepare.prompt_tables import build_tables, read_data
 
     config = run.config
-    output = run.output("prepare", run.layout.policy_commit(0), {})
+    output = run.output("prepare", run.layout.policy(0), {})
     policy = output.committed()
     with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
         with clock.measure("store"):
@@ -143,9 +145,18 @@ def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[D
     note(f"{facts['train_prompts']} prompts to train on, {facts['eval_prompts']} held out")
 
 
+def _withdraw_stop(run: Run) -> None:
+    """Let a run that has stopped at `loop.target_reward` go on where that option has changed since."""
+    stopped = run.policy_version() + 1
+    manifest = run.policy(stopped).manifest()
+    if manifest and manifest.facts["target_reward"] != run.config.loop.target_reward:
+        for key in (run.layout.train(stopped), run.layout.policy(stopped)):
+            run.store.delete(manifest_key(key))
+
+
 def is_prepared(run: Run, data: dict[str, str]) -> bool:
     """Return whether everything is committed. Raises InputError where the run was made from other data."""
-    policy = run.directory(run.layout.policy_commit(0)).manifest()
+    policy = run.policy(0).manifest()
     if policy is None:
         return False
     return _prompts_output(run, data, policy).committed() is not None

@@ -59,10 +59,16 @@ def render_report(run: Run) -> str:
         lengths=_lengths(rounds, completions),
         samples=list(zip(rounds, picked, strict=True)),
         registration=_registration(run, results.policy_version),
-        policy_uri=run.store.locate(run.layout.policy(results.policy_version)),
-        policy_path=run.store.local_path(run.layout.policy(results.policy_version)),
+        policy_uri=run.policy_location(results.policy_version),
+        policy_path=_policy_path(run, results.policy_version),
         configuration=dump_yaml(run.config.model_dump(mode="json")),
     )
+
+
+def _policy_path(run: Run, version: int) -> Path | None:
+    """Return a policy's directory on this machine; None in a remote store."""
+    location = run.policy_location(version).removeprefix(f"{run.store.uri.removesuffix('/')}/")
+    return run.store.local_path(location)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -74,7 +80,7 @@ def percent(value: float | None) -> str:
 
 
 def _registration(run: Run, version: int) -> Registration | None:
-    policy = run.directory(run.layout.policy_commit(version)).require()
+    policy = run.policy(version).require()
     state = read_state(run)
     registration = state.registration if state else None
     if registration and registration.weights_digest == policy.facts["weights_digest"]:

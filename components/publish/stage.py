@@ -25,7 +25,7 @@ def run_stage(run_uri: str) -> Manifest:
     clock = Clock()
     run = open_run(run_uri)
     version = run.policy_version()
-    policy = run.directory(run.layout.policy_commit(version)).require()
+    policy = run.policy(version).require()
     inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(run)}
     with clock.measure("store"):
         registration = _registration(run, version, inputs["policy"])

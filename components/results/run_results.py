@@ -81,7 +81,7 @@ def run_started(run: Run) -> tuple[datetime, datetime]:
     Raises:
         InputError: prepare has not finished.
     """
-    timings = [run.directory(key).require().timings for key in (run.layout.prompts, run.layout.policy_commit(0))]
+    timings = [run.directory(key).require().timings for key in (run.layout.prompts, run.layout.policy(0))]
     return min(t.started - timedelta(seconds=t.start) for t in timings), max(t.finished for t in timings)
 
 

@@ -16,7 +16,7 @@ from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs
 from components.runtime.clock import Clock
-from components.store import Run
+from components.store import Attempt, Run
 
 
 def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
@@ -30,11 +30,12 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
     graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
+        attempt = Attempt.claim(run.store, run.layout.rescored_root(name))
         run = replace(run, config=config)
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
                 key, inputs = run.layout.rescored(name, round_, shard), shard_inputs(run, round_, shard)
-                output = run.output("reward", key, inputs, round_, shard)
+                output = run.output("reward", key, inputs, round_, shard, attempt)
                 if output.committed() is None:
                     grade_shard(run, round_, shard, output, pool, Clock())
     return name

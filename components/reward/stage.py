@@ -5,6 +5,7 @@ long, makes its grader raise or gets no finite number has reward 0 and the statu
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
@@ -31,6 +32,7 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     output = run.output("reward", run.layout.reward(round_, shard), shard_inputs(run, round_, shard), round_, shard)
     if manifest := output.committed():
         return manifest
+    output = replace(output, attempt=run.claim("reward", shard))
     sandbox = settings.sandbox.model_copy(update={"unsafe": True}) if unsafe else settings.sandbox
     graders = resolve_graders(settings.graders, sandbox, settings.time_limit)
     with ExitStack() as stack:

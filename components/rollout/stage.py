@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,7 +43,7 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     if not 0 <= shard < config.rollout.shards:
         raise InputError(f"shard {shard} is not below rollout.shards = {config.rollout.shards}")
     version = run.sampled_policy(round_)
-    policy = run.directory(run.layout.policy_commit(version)).require()
+    policy = run.policy(version).require()
     inputs = {
         "prompts": run.directory(run.layout.prompts).require().digest,
         "policy": str(policy.facts["weights_digest"]),
@@ -51,11 +52,13 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     output = run.output("rollout", run.layout.rollout(round_, shard), inputs, round_, shard)
     if manifest := output.committed():
         return manifest
+    output = replace(output, attempt=run.claim("rollout", shard))
 
     with clock.measure("store"):
         prompts = read_prompts(run)
         tables = {split: prompts.filter(pc.equal(prompts["split"], split)) for split in SPLITS}
-    groups = _groups(config, round_, shard, {split: table.num_rows for split, table in tables.items()})
+    sizes = {split: table.num_rows for split, table in tables.items()}
+    groups = _groups(config, round_, shard, sizes, run.evaluates(round_))
     schema = with_metadata(TRAJECTORIES, _facts(run, round_, output))
     writer = PartWriter(output, "trajectories", schema)
     with clock.measure("store"):
@@ -77,9 +80,9 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
     return output.commit(clock.timings(), facts)
 
 
-def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int]) -> list[Group]:
+def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int], evaluates: bool) -> list[Group]:
     shards, seed = config.rollout.shards, config.run.seed
-    groups = held_out_groups(prompts["eval"], round_, shard, shards, seed)
+    groups = held_out_groups(prompts["eval"], round_, shard, shards, seed) if evaluates else []
     if round_.trains:
         groups += training_groups(prompts["train"], config.prompts_per_iteration, round_, shard, shards, seed)
     return groups
@@ -187,7 +190,7 @@ def _facts(run: Run, round_: Round, output: StageOutput) -> dict[str, object]:
         "run": run.layout.run,
         "round": str(round_),
         "shard": output.shard,
-        "policy_uri": run.store.locate(run.layout.policy(run.sampled_policy(round_))),
+        "policy_version": run.sampled_policy(round_),
         "prompts_digest": inputs["prompts"],
         "weights_digest": inputs["policy"],
         "tokenizer_digest": inputs["tokenizer"],

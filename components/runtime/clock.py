@@ -17,7 +17,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._started = now()
-        self._start = _process_age()
+        self._start = process_age()
         self._seconds: dict[Kind, float] = {"load": 0.0, "compute": 0.0, "store": 0.0}
 
     @contextmanager
@@ -38,8 +38,8 @@ class Clock:
 _stages_begun = 0
 
 
-def _process_age() -> float:
-    """Seconds since this process started; 0 for a second stage in the same process."""
+def process_age() -> float:
+    """Return the seconds since this process started when called first, later 0: start-up counts once."""
     global _stages_begun
     _stages_begun += 1
     if _stages_begun > 1:

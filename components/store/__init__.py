@@ -1,11 +1,13 @@
 """Object storage behind one small interface, and what is kept in it."""
 
+from components.store.attempts import Attempt, Superseded
 from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
 from components.store.commit import OutputDirectory, StageOutput
 from components.store.run import Run, open_run, run_uri, split_run_uri
 from components.store.schemes import open_store
 
 __all__ = [
+    "Attempt",
     "ObjectExists",
     "ObjectInfo",
     "ObjectMissing",
@@ -13,6 +15,7 @@ __all__ = [
     "Run",
     "StageOutput",
     "Store",
+    "Superseded",
     "open_run",
     "open_store",
     "run_uri",

@@ -1,6 +1,6 @@
 """Output directories committed by a manifest: the reader's and the writer's view."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,10 @@ from pathlib import Path
 from components import CODE_VERSION
 from components.contract.digests import bytes_digest, file_digest
 from components.contract.errors import InputError
-from components.contract.layout import manifest_key
+from components.contract.layout import manifest_key, split_attempt
 from components.contract.manifest import Facts, Manifest, Output, Timings
 from components.contract.section import StageName
+from components.store.attempts import Attempt
 from components.store.base import ObjectExists, ObjectMissing, Store
 from components.store.files import reading
 
@@ -52,26 +53,29 @@ class OutputDirectory:
         return manifest is not None and manifest.holds_policy
 
     def read(self, path: str, manifest: Manifest | None = None) -> bytes:
-        """Return a committed file's bytes. Raises InputError where they differ from what was committed."""
+        """Return a committed file's bytes, of a path with or without the attempt's folder.
+
+        Raises:
+            InputError: they differ from what was committed.
+        """
         output = _find(manifest or self.require(), path, self.uri)
-        with self._named(path):
-            data = self.store.read(f"{self.key}/{path}")
-        _verify(bytes_digest(data), output, f"{self.uri}/{path}")
+        with self._named(output.path):
+            data = self.store.read(f"{self.key}/{output.path}")
+        _verify(bytes_digest(data), output, f"{self.uri}/{output.path}")
         return data
 
     def fetch(self, into: Path, below: str = "") -> Path:
-        """Download the committed files below the sub-directory `below` and verify them.
+        """Download the committed files below the sub-directory `below`, all of one attempt, and verify them.
 
         Returns:
             The directory that holds them: the store's own where it is local (nothing is copied), else `into`.
         """
         prefix = f"{below}/" if below else ""
-        local = self.store.local_path(f"{self.key}/{below}" if below else self.key)
-        for output in self.require().outputs:
-            if not output.path.startswith(prefix):
-                continue
+        files = [output for output in self.require().outputs if output.name.startswith(prefix)]
+        local = self.store.local_path("/".join(filter(None, [self.key, folder_of(files), below])))
+        for output in files:
             key = f"{self.key}/{output.path}"
-            path = (local or into) / output.path.removeprefix(prefix)
+            path = (local or into) / output.name.removeprefix(prefix)
             with self._named(output.path):
                 if local is None:
                     self.store.download(key, path)
@@ -96,15 +100,14 @@ class OutputDirectory:
 class StageOutput(OutputDirectory):
     """A directory as the stage that writes it sees it; `Run.output` makes one.
 
-    Files that are written count once `commit` has named them in the manifest. `upload` and `write` look for a
-    manifest before each file, so a process that comes late leaves a committed directory alone. Stores offer no
-    lock, so what remains is two processes that write at the same time: one may replace a file in the moment between
-    its look and the other's commit. Where their bytes differ, readers then find a digest that is not the manifest's
-    and refuse the file.
+    Files that are written count once `commit` has named them in the manifest. Each attempt writes into a folder of its
+    own, so that two never touch each other's files; the one that commits first decides.
 
     Attributes:
         inputs: name -> digest of what the outputs are made from.
         config_digest: digest of the settings they depend on.
+        attempt: the start of a worker that writes; None for stages that are never started twice at a time (prepare,
+            publish), whose files have no folder. They leave a committed directory alone.
         files: what has been written so far. Where several processes upload, the one that commits extends its own
             list by theirs.
     """
@@ -115,7 +118,12 @@ class StageOutput(OutputDirectory):
     config_digest: str
     iteration: int | None = None
     shard: int | None = None
+    attempt: Attempt | None = None
     files: list[Output] = field(default_factory=list, init=False)
+
+    def path(self, name: str) -> str:
+        """Return the path, relative to the directory, at which this attempt stores a file."""
+        return f"{self.attempt.folder}/{name}" if self.attempt else name
 
     def committed(self) -> Manifest | None:
         """Return the manifest if this output is already committed, else None.
@@ -138,30 +146,37 @@ class StageOutput(OutputDirectory):
         """Store every file of a local directory under the sub-directory `below`.
 
         Raises:
-            InputError: another process has committed the directory meanwhile.
+            InputError: another process has taken over, or committed the directory meanwhile.
         """
         for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-            name = "/".join(filter(None, [below, path.relative_to(directory).as_posix()]))
-            self._refuse_committed()
+            name = self.path("/".join(filter(None, [below, path.relative_to(directory).as_posix()])))
+            self._require_right()
             self.store.upload(path, f"{self.key}/{name}")
             self.files.append(Output(path=name, size=path.stat().st_size, sha256=file_digest(path)))
 
     def write(self, path: str, data: bytes, rows: int | None = None) -> None:
         """Store one file. Raises InputError as `upload` does."""
-        self._refuse_committed()
-        self.store.write(f"{self.key}/{path}", data)
-        self.record(path, data, rows)
+        self._require_right()
+        self.store.write(f"{self.key}/{self.path(path)}", data)
+        self.record(self.path(path), data, rows)
 
     def record(self, path: str, data: bytes, rows: int | None = None) -> None:
-        """Count a file that is stored already."""
+        """Count a file that is stored already, at a path relative to the directory."""
         self.files.append(Output(path=path, size=len(data), sha256=bytes_digest(data), rows=rows))
 
     def commit(self, timings: Timings, facts: Facts | None = None) -> Manifest:
         """Write the manifest of all `files`, create-only.
 
+        Returns:
+            The committed manifest: that of another attempt where it was first. Its digest says whether its content is
+            the same.
+
         Raises:
-            InputError: another process committed something else here meanwhile.
+            Superseded: a later attempt has taken over.
+            InputError: another process committed something here meanwhile that was made from other inputs or settings.
         """
+        if self.attempt:
+            self.attempt.require_newest()
         manifest = Manifest(
             stage=self.stage,
             run=self.run,
@@ -178,26 +193,53 @@ class StageOutput(OutputDirectory):
             self.store.create(manifest_key(self.key), manifest.to_json())
         except ObjectExists:
             other = self.require()
-            if other.digest != manifest.digest:
+            if other.digest != manifest.digest and (self.attempt is None or self.mismatch(other)):
                 raise self._committed_meanwhile() from None
-            return other
+            manifest = other
+        self._clear_other_attempts(manifest)
         return manifest
 
     def retract(self) -> None:
         """Delete the manifest, so that the directory can be written and committed again."""
         self.store.delete(manifest_key(self.key))
 
-    def _refuse_committed(self) -> None:
-        if self.store.exists(manifest_key(self.key)):
+    def discard(self) -> None:
+        """Delete the manifest and every file in the directory, those of other attempts too."""
+        self.retract()
+        for info in self.store.list(self.key):
+            self.store.delete(info.key)
+
+    def _clear_other_attempts(self, manifest: Manifest) -> None:
+        """Delete what attempts left here that the manifest does not name. A first attempt has nothing to look for."""
+        if self.attempt is None or self.attempt.number == 1:
+            return
+        named = {output.path for output in manifest.outputs}
+        for info in self.store.list(self.key):
+            path = info.key.removeprefix(f"{self.key}/")
+            if split_attempt(path)[0] and path not in named:
+                self.store.delete(info.key)
+
+    def _require_right(self) -> None:
+        """Raise InputError where this process must not write here any more."""
+        if self.attempt:
+            self.attempt.require_newest()
+        elif self.store.exists(manifest_key(self.key)):
             raise self._committed_meanwhile()
 
     def _committed_meanwhile(self) -> InputError:
         return InputError(f"{self.uri} was committed meanwhile: {ANOTHER_PROCESS}")
 
 
+def folder_of(files: Sequence[Output]) -> str:
+    """Return the folder of the one attempt that wrote these files; empty where none did."""
+    folders = {split_attempt(output.path)[0] for output in files}
+    assert len(folders) <= 1, f"files of several attempts: {sorted(folders)}"
+    return folders.pop() if folders else ""
+
+
 def _find(manifest: Manifest, path: str, uri: str) -> Output:
     for output in manifest.outputs:
-        if output.path == path:
+        if path in (output.path, output.name):
             return output
     raise InputError(f"the manifest of {uri} names no {path}")
 

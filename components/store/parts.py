@@ -1,12 +1,14 @@
 """Parquet parts of one directory: written one by one, counted when a manifest names them, resumed after a kill."""
 
+from itertools import count
+
 import pyarrow as pa
 
 from components.contract.errors import InputError
-from components.contract.layout import part_index, part_name
+from components.contract.layout import attempt_number, part_index, part_name, split_attempt
 from components.contract.manifest import Manifest
 from components.contract.schemas import validate, validate_columns
-from components.store.base import ObjectExists, ObjectMissing
+from components.store.base import ObjectExists
 from components.store.commit import ANOTHER_PROCESS, OutputDirectory, StageOutput
 from components.store.parquet import ROW_GROUP_ROWS, decode, encode
 
@@ -17,8 +19,8 @@ class PartWriter:
     Args:
         output: where the parts go.
         kind: `trajectories` or `rewards`.
-        schema: the kind's schema with file metadata; parts left by a killed process are kept only if
-            their metadata is the same.
+        schema: the kind's schema with file metadata; parts that earlier attempts left are kept only if their metadata
+            is the same.
         group_rows: about how many rows a Parquet row group holds; it ends where a prompt group ends.
     """
 
@@ -27,74 +29,70 @@ class PartWriter:
         self.kind = kind
         self.schema = schema
         self.group_rows = group_rows
-        self._count = 0
 
     def resume(self) -> list[pa.Table]:
-        """Return the whole parts that a killed process left; delete parts made from other inputs or settings.
+        """Return the whole parts that earlier attempts left, in order; `append` continues after them.
 
-        A part is written atomically and its content is checked, so one that exists and reads is whole.
-
-        Raises:
-            InputError: another process writes or has committed the directory meanwhile.
+        A part is written atomically and its content is checked, so one that exists and reads is whole. Where several
+        attempts wrote a part of the same number, the highest attempt's counts, because it knew what came before; what
+        an earlier attempt wrote after such a part does not fit it.
         """
         tables: list[pa.Table] = []
-        while (table := self._left(len(tables))) is not None:
-            tables.append(table)
-        self._discard_from(len(tables))
-        return tables
+        newest = 0
+        left = self._left()
+        for index in count():
+            for number, key in sorted(left.get(index, ()), reverse=True):
+                if number >= newest and (table := self._read(key)) is not None:
+                    tables.append(table)
+                    newest = number
+                    break
+            else:
+                return tables
+        raise AssertionError
 
     def append(self, table: pa.Table) -> None:
         """Write the next part.
 
         Raises:
-            InputError: another process writes the same directory.
+            InputError: another process has taken over, or writes the same directory.
         """
         table = table.cast(self.schema.remove_metadata()).replace_schema_metadata(self.schema.metadata)
-        name = part_name(self._count)
-        validate(table, self.kind, f"{self.output.uri}/{name}")
+        output = self.output
+        path = output.path(part_name(len(output.files)))
+        validate(table, self.kind, f"{output.uri}/{path}")
         data = encode(table, self.group_rows)
+        if output.attempt:
+            output.attempt.require_newest()
         try:
-            self.output.store.create(f"{self.output.key}/{name}", data)
+            output.store.create(f"{output.key}/{path}", data)
         except ObjectExists:
             raise InputError(
-                f"{self.output.uri}/{name} appeared while this process was about to write it: {ANOTHER_PROCESS}"
+                f"{output.uri}/{path} appeared while this process was about to write it: {ANOTHER_PROCESS}"
             ) from None
-        self._record(data, table.num_rows)
+        output.record(path, data, table.num_rows)
 
-    def _record(self, data: bytes, rows: int) -> None:
-        self.output.record(part_name(self._count), data, rows)
-        self._count += 1
+    def _left(self) -> dict[int, list[tuple[int, str]]]:
+        """Return the parts that are stored: index -> attempt's number (0 without attempts) and key."""
+        found: dict[int, list[tuple[int, str]]] = {}
+        for info in self.output.store.list(self.output.key):
+            folder, name = split_attempt(info.key.removeprefix(f"{self.output.key}/"))
+            if (index := part_index(name)) is not None:
+                found.setdefault(index, []).append((attempt_number(folder) or 0, info.key))
+        return found
 
-    def _left(self, index: int) -> pa.Table | None:
-        """Return the part of that number if it exists, is whole and has this output's metadata."""
-        key = f"{self.output.key}/{part_name(index)}"
+    def _read(self, key: str) -> pa.Table | None:
+        """Return a part if it is whole and has this output's metadata, and count it."""
         where = self.output.store.locate(key)
         try:
             data = self.output.store.read(key)
-        except ObjectMissing:
-            return None
-        try:
             table = decode(data, where)
             validate(table, self.kind, where)
         except InputError:
             return None
         if table.schema.metadata != self.schema.metadata:
             return None
-        self._record(data, table.num_rows)
+        self.output.record(key.removeprefix(f"{self.output.key}/"), data, table.num_rows)
         return table
-
-    def _discard_from(self, first: int) -> None:
-        """Delete the parts from that number on, so that their names are free."""
-        listed = (info.key.rsplit("/", 1)[-1] for info in self.output.store.list(self.output.key))
-        indices = [index for name in listed if (index := part_index(name)) is not None and index >= first]
-        if not indices:
-            return
-        # A part that is ours after all was written since `resume` looked for it.
-        if self.output.manifest() is not None or (first in indices and self._left(first) is not None):
-            raise InputError(f"another process writes {self.output.uri}: {ANOTHER_PROCESS}")
-        # From the end: killed half-way, this leaves no gap behind which parts would be overlooked.
-        for index in sorted(indices, reverse=True):
-            self.output.store.delete(f"{self.output.key}/{part_name(index)}")
 
 
 def read_part(

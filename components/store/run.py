@@ -1,6 +1,6 @@
 """A run: its store, layout and configuration, opened from one URI."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from components.contract.layout import RUNS, Round, RunLayout
 from components.contract.resolve import stored_config
 from components.contract.section import StageName
 from components.contract.stage_digest import stage_digest
+from components.store.attempts import Attempt
 from components.store.base import ObjectMissing, Store
-from components.store.commit import OutputDirectory, StageOutput
+from components.store.commit import OutputDirectory, StageOutput, folder_of
 from components.store.schemes import open_store
 
 
@@ -37,25 +38,49 @@ class Run:
         inputs: Mapping[str, str],
         round_: Round | None = None,
         shard: int | None = None,
+        attempt: Attempt | None = None,
     ) -> StageOutput:
         """Return the directory `key` for a stage to write, with this run's settings for it.
 
         Args:
             inputs: name -> digest of everything the output is made from.
+            attempt: the start of the stage's worker that writes.
         """
         digest, number = stage_digest(self.config, stage), round_.number if round_ else None
-        return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard)
+        return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard, attempt)
+
+    def claim(self, stage: StageName, shard: int | None = None) -> Attempt:
+        """Claim the next attempt of a stage's worker; earlier ones then stop."""
+        return Attempt.claim(self.store, self.layout.worker(stage, shard))
+
+    def policy(self, version: int) -> OutputDirectory:
+        """Return the directory whose manifest commits a policy."""
+        return self.directory(self.layout.policy(version))
+
+    def policy_location(self, version: int) -> str:
+        """Return the URI of a committed policy's directory in Hugging Face format."""
+        policy = self.policy(version)
+        return "/".join(filter(None, [policy.uri, folder_of(policy.require().outputs)]))
 
     def fetch_policy(self, version: int, into: Path) -> Path:
         """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does."""
-        return self.directory(self.layout.policy_commit(version)).fetch(into, "policy" if version else "")
+        return self.policy(version).fetch(into)
 
     def policy_version(self) -> int:
         """Return the version of the newest committed policy; 0 is the base policy."""
-        version = 0
-        while self.directory(self.layout.policy_commit(version + 1)).has_policy():
-            version += 1
-        return version
+        return newest_number(lambda version: self.policy(version).has_policy())
+
+    def trained(self) -> int:
+        """Return the newest iteration whose training is committed as a whole: policy, metrics and optimizer."""
+        return newest_number(lambda iteration: self._outcome(iteration) == "trained")
+
+    def stopped(self) -> bool:
+        """Return whether the iteration after the newest policy has ended the run at `loop.target_reward`."""
+        return self.policy(self.policy_version() + 1).manifest() is not None
+
+    def _outcome(self, iteration: int) -> str | None:
+        manifest = self.directory(self.layout.train(iteration)).manifest()
+        return str(manifest.facts["outcome"]) if manifest else None
 
     def sampled_policy(self, round_: Round) -> int:
         """Return the version of the policy that a round samples."""
@@ -73,15 +98,24 @@ class Run:
     def final_round(self) -> Round:
         """Return the round whose held-out prompts evaluate the newest policy.
 
-        An iteration that has sampled that policy already (it stopped at the target, or the run was shortened)
-        serves; otherwise an evaluation round of its own.
+        The next iteration serves where it has sampled them from that policy already (it stopped at the target, or the
+        run was shortened); otherwise an evaluation round of its own. What was sampled ahead for later iterations does
+        not count: whether it exists depends on which process was faster.
         """
         version = self.policy_version()
+        ahead = Round.iteration(version + 1)
         shards = range(self.config.rollout.shards)
-        for sampled in self.iterations_sampling(version):
-            if all(self.directory(self.layout.rollout(sampled, shard)).manifest() for shard in shards):
-                return sampled
+        if (
+            self.sampled_policy(ahead) == version
+            and self.evaluates(ahead)
+            and all(self.directory(self.layout.rollout(ahead, shard)).manifest() for shard in shards)
+        ):
+            return ahead
         return Round.evaluation(version)
+
+    def evaluates(self, round_: Round) -> bool:
+        """Return whether a round samples held-out prompts."""
+        return not round_.trains or (round_.number - 1) % self.config.evaluate.every == 0
 
     def published(self) -> bool:
         """Return whether every iteration is committed and the report is that of the newest policy."""
@@ -89,8 +123,7 @@ class Run:
         version = self.policy_version()
         if report is None or report.facts["policy_version"] != version:
             return False
-        stopped = self.directory(self.layout.train(version + 1)).manifest() is not None
-        return version >= self.config.loop.iterations or stopped
+        return version >= self.config.loop.iterations or self.stopped()
 
     def label(self, stage: StageName, round_: Round, shard: int) -> str:
         """Return the name of a task for progress lines, such as `iteration 0003 rollout shard 1`."""
@@ -101,6 +134,18 @@ class Run:
     def round(self, text: str) -> Round:
         """Parse a round as pipeline tasks pass it on; `final` stands for `final_round()`."""
         return self.final_round() if text == "final" else Round.parse(text)
+
+
+def newest_number(exists: Callable[[int], bool]) -> int:
+    """Return the largest number for which `exists` holds, 0 if none; it holds for all below. Few calls for many."""
+    known, step = 0, 1
+    while exists(known + step):
+        known, step = known + step, 2 * step
+    while step > 1:
+        step //= 2
+        if exists(known + step):
+            known += step
+    return known
 
 
 def run_uri(store: Store, run: str) -> str:

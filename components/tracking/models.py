@@ -36,7 +36,7 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
     """
     with report_failure(run, f"policy {version}"):
         session = Session(run)
-        policy = run.directory(run.layout.policy_commit(version)).require()
+        policy = run.policy(version).require()
         name = run.config.tracking.model_name or run.config.run.name
         scores = _scores(run, evaluation)
         _ensure_model(session, name)
@@ -84,7 +84,7 @@ def _registered(session: Session, name: str, policy: Manifest) -> "ModelVersion 
 
 def _create(session: Session, name: str, version: int, policy: Manifest, scores: Mapping[str, str]) -> "ModelVersion":
     run = session.run
-    uri = run.store.locate(run.layout.policy(version))
+    uri = run.policy_location(version)
     return session.client.create_model_version(
         name,
         source=_source(session, version, uri),
@@ -105,7 +105,7 @@ def _create(session: Session, name: str, version: int, policy: Manifest, scores:
 
 def _base_version(run: Run) -> dict[str, str]:
     """Return the tag for the model version that the run started from, if it did."""
-    facts = run.directory(run.layout.policy_commit(0)).require().facts
+    facts = run.policy(0).require().facts
     return {"rapid.base_version": str(facts["model_version"])} if "model_version" in facts else {}
 
 
@@ -148,7 +148,7 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
 
 def _champion_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
     """Return the champion's pass@1 by the same measure (or None), and a remark on where it was measured."""
-    base = run.directory(run.layout.policy_commit(0)).require()
+    base = run.policy(0).require()
     if champion.get("rapid.weights_digest") == base.facts["weights_digest"]:
         # Preferred to the stored score, which is the one it won with and so rather too high.
         evaluation = evaluation_of(run, 0)

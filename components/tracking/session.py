@@ -122,9 +122,7 @@ class Session:
             # A run that was deleted and started anew under the same name is another run.
             "rapid.started": self.started.isoformat(),
             "rapid.dataset_digest": run.directory(run.layout.prompts).require().digest,
-            "rapid.base_policy_digest": str(
-                run.directory(run.layout.policy_commit(0)).require().facts["weights_digest"]
-            ),
+            "rapid.base_policy_digest": str(run.policy(0).require().facts["weights_digest"]),
             "rapid.code_version": CODE_VERSION,
         }
 

@@ -24,7 +24,6 @@ from components.train.trainer import (
 )
 from components.train.trajectories import Trajectories, read_trajectories
 
-POLICY = "policy"
 OPTIMIZER = "optimizer"
 ADAPTER = "adapter"
 
@@ -35,8 +34,6 @@ def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Mani
     train = task.run.config.train
     with tempfile.TemporaryDirectory(prefix="rapid-train-") as name:
         scratch = Path(name)
-        if processes.is_main:
-            task.withdraw_target_reached()
         with clock.measure("store"):
             files = _fetch(task, scratch)
         gap = _check_behaviour_policy(task, scratch, clock, processes) if task.stale else None
@@ -46,11 +43,14 @@ def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Mani
         with clock.measure("compute"):
             progress = update_policy(trainer, data, task.iteration, progress, save)
         with clock.measure("store"):
-            _upload(task, trainer, files, progress.step, scratch / "made")
+            _upload_policy(task, trainer, files, scratch / "policy", scratch / "made" / ADAPTER)
+            if processes.is_main:
+                task.commit_policy({"outcome": "trained", **policy_digests(task.policy_output.files)}, clock)
+            _upload_state(task, trainer, progress.step, scratch / "made")
 
         manifest = None
         if processes.is_main:
-            manifest = task.commit(_metrics(task, data, progress), _facts(task, progress), clock)
+            manifest = task.commit(_metrics(task, data, progress), _facts(progress), clock)
             task.clear_checkpoints()
         manifest = processes.broadcast(manifest)
     assert manifest is not None
@@ -75,6 +75,7 @@ class _Files:
 
 def _fetch(task: TrainTask, scratch: Path) -> _Files:
     train, later = task.run.config.train, task.iteration > 1
+    before = task.run.directory(task.run.layout.train(task.iteration - 1))
     policy = task.run.fetch_policy(task.iteration - 1, scratch / "incoming")
     base = None
     if train.lora or train.kl_coefficient:
@@ -82,8 +83,8 @@ def _fetch(task: TrainTask, scratch: Path) -> _Files:
     return _Files(
         policy=policy,
         base=base,
-        optimizer=task.policy_directory.fetch(scratch / "carried", OPTIMIZER) if later else None,
-        adapter=task.policy_directory.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
+        optimizer=before.fetch(scratch / "carried", OPTIMIZER) if later else None,
+        adapter=before.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
     )
 
 
@@ -128,21 +129,25 @@ def _load(
     return trainer, data, progress
 
 
-def _upload(task: TrainTask, trainer: Trainer, files: _Files, step: int, made: Path) -> None:
-    """Upload the next policy and the state to resume from."""
-    config, processes, model = task.run.config, trainer.processes, trainer.policy.model
-    lora = config.train.lora
-    # A float32 policy is its own master copy; adapters are kept beside the policy they are merged into.
-    with_weights = config.model.dtype != "float32" and not lora
-    save_state(made / OPTIMIZER, model, trainer.optimizer, step, with_weights, processes)
-    state = full_state(model)
+def _upload_policy(task: TrainTask, trainer: Trainer, files: _Files, made: Path, adapter: Path) -> None:
+    """Upload the next policy; adapters, merged into it, go to `adapter` on this machine."""
+    config, processes = task.run.config, trainer.processes
+    state = full_state(trainer.policy.model)
     if processes.is_main:
-        if lora:
+        if lora := config.train.lora:
             assert files.base is not None
-            state = export_adapters(state, files.base, lora, config.model.path, made / ADAPTER)
-        below = f"{POLICY}/" if task.iteration > 1 else ""
-        names = [o.path.removeprefix(below) for o in task.policy_manifest.outputs if o.path.startswith(below)]
-        export_policy(state, files.policy, names, made / POLICY, config.model)
+            state = export_adapters(state, files.base, lora, config.model.path, adapter)
+        names = [output.name for output in task.policy_manifest.outputs]
+        export_policy(state, files.policy, names, made, config.model)
+        task.policy_output.upload(made)
+
+
+def _upload_state(task: TrainTask, trainer: Trainer, step: int, made: Path) -> None:
+    """Upload the state to resume from: the optimizer's, and what is already below `made`."""
+    config, processes = task.run.config, trainer.processes
+    # A float32 policy is its own master copy; adapters are kept beside the policy they are merged into.
+    with_weights = config.model.dtype != "float32" and not config.train.lora
+    save_state(made / OPTIMIZER, trainer.policy.model, trainer.optimizer, step, with_weights, processes)
     upload_all(task.output, made, "", processes)
 
 
@@ -166,10 +171,9 @@ def _metrics(task: TrainTask, data: Trajectories, progress: UpdateProgress) -> T
     )
 
 
-def _facts(task: TrainTask, progress: UpdateProgress) -> Facts:
+def _facts(progress: UpdateProgress) -> Facts:
     return {
         "step": progress.step,
         "updates": len(progress.steps),
         "skipped": progress.skipped,
-        **policy_digests(task.output.files, POLICY),
     }

@@ -8,7 +8,7 @@ from components.contract.manifest import Manifest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
-from components.store import Run
+from components.store import Attempt, Run
 from components.train.spawn import spawn
 from components.train.task import TrainTask
 
@@ -53,7 +53,9 @@ def run_stage(run_uri: str, iteration: int) -> Manifest:
             manifest = processes.broadcast(find_finished(task, clock) if processes.is_main else None)
             if manifest:
                 return manifest
-        return train_iteration(task, clock, processes)
+        number = processes.broadcast(task.run.claim("train").number if processes.is_main else 0)
+        attempt = Attempt(task.run.store, task.run.layout.worker("train"), number)
+        return train_iteration(task.claimed(attempt), clock, processes)
     finally:
         processes.destroy()
 
@@ -61,28 +63,25 @@ def run_stage(run_uri: str, iteration: int) -> Manifest:
 def find_finished(task: TrainTask, clock: Clock) -> Manifest | None:
     """Return the iteration's manifest where nothing is left to train: it is committed, or the target is reached.
 
-    That the target is reached holds only while it is: with a higher `loop.target_reward`, or none, the iteration is
-    trained after all.
-
     Raises:
         InputError: something else is committed.
     """
     manifest = task.output.committed()
-    if manifest and manifest.facts["outcome"] == "trained":
+    if manifest:
         task.clear_checkpoints()  # left by a kill after the commit
         return manifest
     with clock.measure("store"):
         if not _target_reached(task.run, task.iteration):
             return None
-    if manifest:
-        return manifest
+    task = task.claimed(task.run.claim("train"))
+    task.commit_policy({"outcome": "target_reached", "target_reward": task.run.config.loop.target_reward}, clock)
     metrics = TrainMetrics(iteration=task.iteration, outcome="target_reached", policy_version=task.iteration - 1)
     return task.commit(metrics, {}, clock)
 
 
 def _target_reached(run: Run, iteration: int) -> bool:
     target = run.config.loop.target_reward
-    if target is None:
+    if target is None or not run.evaluates(Round.iteration(iteration)):
         return False
     from components.results import read_round
 

@@ -1,13 +1,14 @@
 """One iteration's training in the store: its inputs, its outputs, its checkpoints. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, manifest_key
-from components.contract.manifest import Facts, Manifest
+from components.contract.manifest import Facts, Manifest, outputs_digest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
-from components.store import OutputDirectory, Run, StageOutput, open_run
+from components.runtime.progress import note
+from components.store import Attempt, OutputDirectory, Run, StageOutput, open_run
 from components.train.build_objective import objective_inputs
 from components.train.trajectories import shard_directories
 
@@ -22,7 +23,8 @@ class TrainTask:
         policy_directory: directory whose manifest commits the policy to train; `policy_manifest` is that manifest.
         behaviour_directory: directory whose manifest commits the behaviour policy; the same as
             `policy_directory` unless iterations are pipelined. `behaviour_manifest` is that manifest.
-        output: where the next policy goes.
+        policy_output: where the next policy goes, committed first: sampling goes on while the rest is uploaded.
+        output: where metrics and the optimizer's state go.
     """
 
     run: Run
@@ -31,6 +33,7 @@ class TrainTask:
     policy_manifest: Manifest
     behaviour_directory: OutputDirectory
     behaviour_manifest: Manifest
+    policy_output: StageOutput
     output: StageOutput
 
     @classmethod
@@ -43,7 +46,7 @@ class TrainTask:
         run = open_run(run_uri)
         if iteration < 1:
             raise InputError(f"iteration {iteration}: iterations count from 1")
-        policy_directory = run.directory(run.layout.policy_commit(iteration - 1))
+        policy_directory = run.policy(iteration - 1)
         policy = policy_directory.require()
         if not policy.holds_policy:
             raise InputError(
@@ -55,7 +58,8 @@ class TrainTask:
             inputs[f"trajectories/{shard}"] = rollout.require().digest
             inputs[f"rewards/{shard}"] = reward.require().digest
         version = run.sampled_policy(Round.iteration(iteration))
-        behaviour_directory = run.directory(run.layout.policy_commit(version))
+        behaviour_directory = run.policy(version)
+        round_ = Round.iteration(iteration)
         return cls(
             run=run,
             iteration=iteration,
@@ -63,13 +67,46 @@ class TrainTask:
             policy_manifest=policy,
             behaviour_directory=behaviour_directory,
             behaviour_manifest=behaviour_directory.require(),
-            output=run.output("train", run.layout.train(iteration), inputs, Round.iteration(iteration)),
+            policy_output=run.output("train", run.layout.policy(iteration), inputs, round_),
+            output=run.output("train", run.layout.train(iteration), inputs, round_),
+        )
+
+    def claimed(self, attempt: Attempt) -> "TrainTask":
+        """Return this task with outputs that `attempt` writes."""
+        return replace(
+            self,
+            policy_output=replace(self.policy_output, attempt=attempt),
+            output=replace(self.output, attempt=attempt),
         )
 
     @property
     def stale(self) -> bool:
         """True if the policy has moved on since the trajectories were sampled."""
         return self.behaviour_directory.key != self.policy_directory.key
+
+    def commit_policy(self, facts: Facts, clock: Clock) -> None:
+        """Commit the uploaded policy, or one without weights where the run has stopped.
+
+        A killed attempt may have committed the policy and nothing else. If its weights differ from these, it is
+        discarded with everything that was sampled from it: its optimizer state is lost.
+        """
+        facts = {**facts, "policy_version": self.iteration}
+        committed = self.policy_output.manifest()
+        if committed and committed.digest != outputs_digest(self.policy_output.files):
+            note(f"iteration {self.iteration}: another policy replaces that of a killed attempt and what it sampled")
+            self._discard_sampled()
+            self.policy_output.retract()
+        self.policy_output.commit(clock.timings(), facts)
+
+    def _discard_sampled(self) -> None:
+        run, layout = self.run, self.run.layout
+        rounds = [*run.iterations_sampling(self.iteration), Round.evaluation(self.iteration)]
+        for round_ in rounds:
+            for shard in range(run.config.rollout.shards):
+                for key in (layout.reward(round_, shard), layout.rollout(round_, shard)):
+                    run.store.delete(manifest_key(key))
+                    for info in run.store.list(key):
+                        run.store.delete(info.key)
 
     def commit(self, metrics: TrainMetrics, facts: Facts, clock: Clock) -> Manifest:
         """Write metrics and manifest."""
@@ -85,16 +122,10 @@ class TrainTask:
             },
         )
 
-    def withdraw_target_reached(self) -> None:
-        """Remove the manifest that says that the target was reached, where there is one."""
-        manifest = self.output.manifest()
-        if manifest and manifest.facts["outcome"] == "target_reached":
-            self.output.retract()
-
     def checkpoint(self, mini_batches: int) -> StageOutput:
         """Return the directory of the checkpoint after so many mini-batches."""
         key = self.run.layout.checkpoint(self.iteration, mini_batches)
-        return self.run.output("train", key, self.output.inputs, Round.iteration(self.iteration))
+        return replace(self.output, key=key)
 
     def checkpoints(self) -> set[int]:
         """Return the mini-batches behind every checkpoint of which anything is stored, complete or not."""

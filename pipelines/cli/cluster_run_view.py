@@ -64,7 +64,7 @@ def show_results(watcher: Watcher, console: Console) -> None:
     report = f"{run.layout.report}/index.html"
     if run.store.exists(report):
         say(console, f"report:        {run.store.locate(report)}")
-    say(console, f"policy:        {run.store.locate(run.layout.policy(results.policy_version))}")
+    say(console, f"policy:        {run.policy_location(results.policy_version)}")
 
 
 def show_ending(watcher: Watcher, console: Console) -> None:

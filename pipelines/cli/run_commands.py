@@ -178,7 +178,7 @@ def _print_summary(run: Run, command: list[str], console: Console) -> None:
     report = f"{run.layout.report}/index.html"
     lines = [
         f"report:        {run.store.local_path(report) or run.store.locate(report)}",
-        f"policy:        {run.store.locate(run.layout.policy(results.policy_version))}",
+        f"policy:        {run.policy_location(results.policy_version)}",
     ]
     if run.config.tracking.enabled:
         lines.append(f"MLflow:        {_mlflow(run)}")

@@ -197,7 +197,7 @@ def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path
     assert results.policy_version == 3
     assert [iteration.sampled.policy_version for iteration in results.iterations] == [0, 0, 1]
     assert list(results.evaluated) == [0, 1, 3]
-    policies = [run.directory(run.layout.policy_commit(version)).require() for version in (0, 0, 1)]
+    policies = [run.policy(version).require() for version in (0, 0, 1)]
     for iteration, policy in zip(results.iterations, policies, strict=True):
         rollout = run.directory(run.layout.rollout(iteration.sampled.round_, 0)).require()
         assert rollout.inputs["policy"] == policy.facts["weights_digest"]

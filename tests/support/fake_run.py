@@ -68,16 +68,12 @@ class FakeRun:
 
     def policy(self, version: int, timings: Timings | None = None, **facts: str | int) -> Manifest:
         run = self.run
-        key = run.layout.policy_commit(version)
-        output = run.output("train", key, {}, Round.iteration(version)) if version else run.output("prepare", key, {})
-        below = "policy/" if version else ""
+        key, round_ = run.layout.policy(version), Round.iteration(version) if version else None
+        output = run.output("train" if version else "prepare", key, {}, round_)
         weights = self.weights.get(version, f"weights {run.config.run.name} {version}".encode())
-        output.write(f"{below}model.safetensors", weights)
-        output.write(f"{below}tokenizer.json", b"{}")
-        if version:
-            output.write("metrics.json", self._metrics(version, "trained").model_dump_json().encode())
-        digests = policy_digests(output.files, "policy" if version else "")
-        return output.commit(timings or self.spend(1.0), {**facts, **digests})
+        output.write("model.safetensors", weights)
+        output.write("tokenizer.json", b"{}")
+        return output.commit(timings or self.spend(1.0), {**facts, **policy_digests(output.files)})
 
     def round(self, round_: Round, *, pass_rate: float | None = None, status: str = "ok") -> None:
         """Commit a round in which a share `pass_rate` of completions gets reward 1, the rest 0.
@@ -153,13 +149,15 @@ class FakeRun:
     def train(self, iteration: int, outcome: str = "trained") -> None:
         timings = self.spend(15.0, start=2.0, load=3.0, compute=10.0, store=1.0)
         self.now += timedelta(seconds=1)
-        if outcome == "trained":
-            self.policy(iteration, timings, outcome=outcome, policy_version=iteration)
-            return
-        run = self.run
-        output = run.output("train", run.layout.train(iteration), {}, Round.iteration(iteration))
+        run, round_, trained = self.run, Round.iteration(iteration), outcome == "trained"
+        if trained:
+            self.policy(iteration, timings)
+        else:
+            stop = {"target_reward": run.config.loop.target_reward}
+            run.output("train", run.layout.policy(iteration), {}, round_).commit(timings, stop)
+        output = run.output("train", run.layout.train(iteration), {}, round_)
         output.write("metrics.json", self._metrics(iteration, outcome).model_dump_json().encode())
-        output.commit(timings, {"outcome": outcome, "policy_version": iteration - 1})
+        output.commit(timings, {"outcome": outcome, "policy_version": iteration if trained else iteration - 1})
 
     def _metrics(self, iteration: int, outcome: str) -> TrainMetrics:
         if outcome == "target_reached":

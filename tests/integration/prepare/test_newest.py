@@ -75,7 +75,7 @@ def registry(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def crown(registry: Any, run: Run) -> str:
     """Make a run's base policy the newest version and the champion."""
-    facts = run.directory(run.layout.policy_commit(0)).require().facts
+    facts = run.policy(0).require().facts
     uri = run.store.locate(run.layout.policy(0))
     tags = {"rapid.policy_uri": uri, "rapid.weights_digest": str(facts["weights_digest"])}
     version = registry.create_model_version("adder", source=uri, tags=tags, await_creation_for=0).version
@@ -96,7 +96,7 @@ def test_a_run_starts_from_the_champion_and_keeps_it(config, model, data, regist
     crown(registry, first)
     words = ("run.name=nightly-1", "model.path=models:/adder@champion")
     nightly = open_run(prepare(config(*words)).run_uri)
-    facts = nightly.directory(nightly.layout.policy_commit(0)).require().facts
+    facts = nightly.policy(0).require().facts
     assert facts["model_version"] == "adder/1"
     assert facts["policy_uri"] == first.store.locate(first.layout.policy(0))
     assert nightly.config.model.path == "models:/adder@champion"
@@ -107,9 +107,9 @@ def test_a_run_starts_from_the_champion_and_keeps_it(config, model, data, regist
     # Started again, even with its prompts gone, the run stays with the version it began with.
     nightly.store.delete(f"{nightly.layout.prompts}/manifest.json")
     prepare(config(*words))
-    assert nightly.directory(nightly.layout.policy_commit(0)).require().facts == facts
+    assert nightly.policy(0).require().facts == facts
     other = open_run(prepare(config("run.name=nightly-2", *words[1:])).run_uri)
-    assert other.directory(other.layout.policy_commit(0)).require().facts["model_version"] == "adder/2"
+    assert other.policy(0).require().facts["model_version"] == "adder/2"
 
 
 def test_a_champion_whose_weights_were_replaced_is_refused(config, model, data, registry):  # noqa: ARG001
@@ -130,7 +130,7 @@ def test_a_model_and_data_in_a_bucket(config, model, data, moto):
     store.upload(data, "prompts/today.jsonl")
     words = (f"model.path={moto}/assets/model", f"data.train={moto}/assets/prompts/*.jsonl", f"store={moto}/runs")
     run = open_run(prepare(config(*words)).run_uri)
-    outputs = {output.path for output in run.directory(run.layout.policy_commit(0)).require().outputs}
+    outputs = {output.path for output in run.policy(0).require().outputs}
     assert outputs == {path.name for path in model.iterdir()}
     assert len(train_prompts(run)) == 36
 

@@ -19,7 +19,7 @@ from components.train.stage import run_stage as train
 from pipelines.cli.main import app
 from tests.support.fake_run import finished_run
 
-REFUSED = r"demo/config.json was written by another version of RAPID \(format 1, this one reads 2\); start a new run"
+REFUSED = r"demo/config.json was written by another version of RAPID \(format 1, this one reads 3\); start a new run"
 
 
 @pytest.fixture

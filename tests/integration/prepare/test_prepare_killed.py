@@ -55,7 +55,7 @@ def contents(uri: str) -> dict[str, bytes]:
 
 def committed(uri: str) -> list[tuple[str, dict]]:
     run = open_run(uri)
-    manifests = [run.directory(key).require() for key in (run.layout.policy_commit(0), run.layout.prompts)]
+    manifests = [run.directory(key).require() for key in (run.layout.policy(0), run.layout.prompts)]
     return [(manifest.digest, manifest.facts) for manifest in manifests]
 
 

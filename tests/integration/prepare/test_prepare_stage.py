@@ -37,7 +37,7 @@ def test_what_a_prepared_run_holds(config, model, tmp_path):
     assert row["answer"] == "13"
     assert row["prompt_token_ids"] == [2 + ord(c) - 32 for c in "12+1="]
 
-    policy = run.directory(run.layout.policy_commit(0)).require()
+    policy = run.policy(0).require()
     assert {o.path: o.sha256 for o in policy.outputs} == {p.name: file_digest(p) for p in model.iterdir()}
     assert policy.stage == "prepare"
     assert {"weights_digest", "tokenizer_digest"} < policy.facts.keys()
@@ -57,7 +57,7 @@ def test_the_policy_in_the_run_is_the_model(config, model):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run = open_run(prepare(config()).run_uri)
-    directory = run.directory(run.layout.policy_commit(0)).fetch(model.parent / "fetched")
+    directory = run.policy(0).fetch(model.parent / "fetched")
     ids = torch.tensor([prompts_of(run, "train")["prompt_token_ids"][0].as_py()])
     ours, theirs = (AutoModelForCausalLM.from_pretrained(d, dtype="auto")(ids).logits for d in (directory, model))
     assert torch.equal(ours, theirs)
@@ -177,10 +177,10 @@ def test_a_value_binds_once_something_made_with_it_is_committed(config):
 def test_a_deleted_policy_is_made_anew(config):
     run = open_run(prepare(config()).run_uri)
     before = run.directory(run.layout.prompts).require()
-    for info in run.store.list(run.layout.policy_commit(0)):
+    for info in run.store.list(run.layout.policy(0)):
         run.store.delete(info.key)
     prepare(config())
-    assert run.directory(run.layout.policy_commit(0)).has_policy()
+    assert run.policy(0).has_policy()
     assert run.directory(run.layout.prompts).require() == before
 
 
@@ -221,7 +221,7 @@ def test_files_of_another_model_are_removed(config):
 def test_prepared_through_s3(config, moto, tmp_path):
     run = open_run(prepare(config(f"store={moto}")).run_uri)
     assert prompts_of(run, "train").num_rows == 36
-    fetched = run.directory(run.layout.policy_commit(0)).fetch(tmp_path / "fetched")
+    fetched = run.policy(0).fetch(tmp_path / "fetched")
     assert file_digest(fetched / "model.safetensors") == file_digest(tmp_path / "model" / "model.safetensors")
 
 

@@ -73,7 +73,7 @@ def test_groups_do_not_cross_parts_and_facts_name_the_policy(sampled: Run) -> No
     ids = [set(part["group_id"].to_pylist()) for part in parts]
     assert sum(map(len, ids)) == len(set.union(*ids))
     facts = read_facts(parts[0].schema, "part")
-    policy = sampled.directory(sampled.layout.policy_commit(0)).require()
+    policy = sampled.policy(0).require()
     assert facts["weights_digest"] == policy.facts["weights_digest"]
     assert (facts["temperature"], facts["top_p"], facts["logprob_mode"]) == (1.3, 1.0, "processed_logprobs")
 

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +13,9 @@ from components.contract.errors import InputError
 from components.contract.layout import manifest_key
 from components.contract.manifest import Manifest, policy_digests
 from components.runtime.clock import Clock
-from components.store import ObjectMissing, OutputDirectory, Run, StageOutput, Store
+from components.store import Attempt, ObjectMissing, OutputDirectory, Run, StageOutput, Store, Superseded
 from components.store.local import LocalStore
+from components.store.run import newest_number
 
 KEY = "runs/demo/iterations/0001/train"
 
@@ -182,8 +186,8 @@ def test_a_file_that_is_gone_is_named(directory: OutputDirectory, tmp_path: Path
     [
         (b"", "is not a manifest of this program"),
         (b"{", "is not a manifest of this program"),
-        (b'{"version": 2}', r"stage is required"),
-        (b'{"version": 99, "anything": 1}', r"was written by another version of RAPID \(format 99, this one reads 2\)"),
+        (b'{"version": 3}', r"stage is required"),
+        (b'{"version": 99, "anything": 1}', r"was written by another version of RAPID \(format 99, this one reads 3\)"),
         (b"\xff\xfe" * 1_000, "is not a manifest of this program"),
     ],
 )
@@ -213,7 +217,7 @@ def test_upload_keeps_the_tree_and_its_digests(directory: OutputDirectory, tmp_p
     output.write("metrics.json", b"{}")
     manifest = output.commit(Clock().timings())
     assert directory.has_policy()
-    assert policy_digests(manifest.outputs, below="policy") != policy_digests(manifest.outputs)
+    assert policy_digests(manifest.outputs) != policy_digests(manifest.outputs[:1])
 
     fetched = directory.fetch(tmp_path / "into", below="policy")
     assert (fetched / "model.safetensors").read_bytes() == b"weights"
@@ -252,10 +256,74 @@ def test_newest_policy_of_a_run(make_run: Callable[..., Run]) -> None:
     run = make_run()
     assert run.policy_version() == 0
     for version in (1, 2):
-        trained = run.output("train", run.layout.train(version), {})
-        trained.write("policy/model.safetensors", b"w")
+        trained = run.output("train", run.layout.policy(version), {}, attempt=run.claim("train"))
+        trained.write("model.safetensors", b"w")
         trained.commit(Clock().timings())
+        assert run.policy_version() == version
+        assert run.policy_location(version).endswith(f"train/policy/attempt-000{version}")
+    # A stage that found the target reached commits no weights.
+    run.output("train", run.layout.policy(3), {}).commit(Clock().timings(), {"outcome": "target_reached"})
     assert run.policy_version() == 2
-    # A stage that found the target reached commits no policy.
-    run.output("train", run.layout.train(3), {}).commit(Clock().timings(), {"outcome": "target_reached"})
-    assert run.policy_version() == 2
+    assert run.stopped()
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2, 3, 6, 7, 8, 100])
+def test_the_newest_of_many_is_found_with_few_requests(newest: int) -> None:
+    asked: list[int] = []
+
+    def exists(number: int) -> bool:
+        asked.append(number)
+        return number <= newest
+
+    assert newest_number(exists) == newest
+    assert len(asked) <= 2 * (newest + 2).bit_length()
+
+
+def attempted(directory: OutputDirectory, **options: Any) -> StageOutput:
+    """The directory as the next attempt of the train worker writes it."""
+    attempt = Attempt.claim(directory.store, "runs/demo/workers/train")
+    return replace(output_of(directory, **options), attempt=attempt)
+
+
+def test_attempts_never_touch_each_others_files(directory: OutputDirectory) -> None:
+    first, second = attempted(directory), attempted(directory)
+    second.write("a.txt", b"of the second")
+    with pytest.raises(Superseded, match="attempt 1 of worker train stops: attempt 2 has taken over its work"):
+        first.write("a.txt", b"of the first")
+    manifest = second.commit(Clock().timings())
+    assert [file.path for file in manifest.outputs] == ["attempt-0002/a.txt"]
+    assert directory.read("a.txt") == directory.read("attempt-0002/a.txt") == b"of the second"
+    with pytest.raises(Superseded):
+        first.commit(Clock().timings())
+
+
+def test_what_other_attempts_left_is_removed_by_the_commit(directory: OutputDirectory) -> None:
+    killed = attempted(directory)
+    killed.write("a.txt", b"half of it")
+    directory.store.write(f"{KEY}/policy/manifest.json", b"of another directory")
+    second = attempted(directory)
+    second.write("b.txt", b"whole")
+    second.commit(Clock().timings())
+    names = [info.key.removeprefix(f"{KEY}/") for info in directory.store.list(KEY)]
+    assert names == ["attempt-0002/b.txt", "manifest.json", "policy/manifest.json"]
+
+
+def test_the_attempt_that_commits_first_decides(directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, early = attempted(directory), attempted(directory)
+    # The earlier attempt looked for a later one just before that began.
+    monkeypatch.setattr(Attempt, "require_newest", lambda _: None)
+    for output, data in ((early, b"one"), (late, b"other")):
+        output.write("a.txt", data)
+    first = early.commit(Clock().timings())
+    assert late.commit(Clock().timings()) == first
+    assert directory.read("a.txt") == b"one"
+    foreign = attempted(directory, inputs={"policy": "p2"})
+    foreign.write("a.txt", b"from another policy")
+    with pytest.raises(InputError, match=MEANWHILE):
+        foreign.commit(Clock().timings())
+
+
+def test_every_claim_gets_its_own_number(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: Attempt.claim(store, "runs/demo/workers/train").number, range(16)))
+    assert sorted(numbers) == list(range(1, 17))

@@ -9,9 +9,10 @@ import pytest
 
 from components.contract.errors import InputError
 from components.contract.layout import manifest_key, part_name
+from components.contract.manifest import outputs_digest
 from components.contract.schemas import REWARDS, TRAJECTORIES, read_facts, validate, with_metadata
 from components.runtime.clock import Clock
-from components.store import OutputDirectory, StageOutput, Store
+from components.store import Attempt, OutputDirectory, StageOutput, Store, Superseded
 from components.store.parquet import decode, encode
 from components.store.parts import PartWriter, read_parts
 
@@ -26,7 +27,8 @@ def directory(store: Store) -> OutputDirectory:
 
 def writer(directory: OutputDirectory, **facts: object) -> PartWriter:
     """A process of the rollout stage that begins to write the directory."""
-    output = StageOutput(directory.store, directory.key, "rollout", "demo", {}, "c1", iteration=1, shard=0)
+    attempt = Attempt.claim(directory.store, "runs/demo/workers/rollout-000")
+    output = StageOutput(directory.store, directory.key, "rollout", "demo", {}, "c1", 1, 0, attempt)
     return PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {**FACTS, **facts}))
 
 
@@ -54,7 +56,13 @@ def commit(parts: PartWriter) -> None:
 
 
 def names(directory: OutputDirectory) -> list[str]:
-    return [info.key.rsplit("/", 1)[-1] for info in directory.store.list(directory.key)]
+    return [info.key.removeprefix(f"{directory.key}/") for info in directory.store.list(directory.key)]
+
+
+def groups_of(tables: list[pa.Table]) -> list[int]:
+    return [
+        int(group.removeprefix("00001/p")) for table in tables for group in sorted(set(table["group_id"].to_pylist()))
+    ]
 
 
 def test_parts_are_written_and_read_back_in_order(directory: OutputDirectory) -> None:
@@ -63,8 +71,8 @@ def test_parts_are_written_and_read_back_in_order(directory: OutputDirectory) ->
     parts.append(trajectories(1, 2))
     parts.append(trajectories(3))
     assert [(file.path, file.rows) for file in parts.output.files] == [
-        ("part-00000.parquet", 4),
-        ("part-00001.parquet", 2),
+        ("attempt-0001/part-00000.parquet", 4),
+        ("attempt-0001/part-00001.parquet", 2),
     ]
     commit(parts)
     first, second = read_parts(directory, "trajectories")
@@ -86,7 +94,12 @@ def test_a_second_process_goes_on_after_the_last_whole_part(directory: OutputDir
     uninterrupted = writer(OutputDirectory(directory.store, "other"))
     for group in (1, 2, 3):
         uninterrupted.append(trajectories(group))
-    assert second.output.files == uninterrupted.output.files, "a resumed run writes the same bytes"
+    assert [file.path for file in second.output.files] == [
+        "attempt-0001/part-00000.parquet",
+        "attempt-0001/part-00001.parquet",
+        "attempt-0002/part-00002.parquet",
+    ]
+    assert outputs_digest(second.output.files) == outputs_digest(uninterrupted.output.files), "the same bytes"
 
 
 def truncated(data: bytes) -> bytes:
@@ -121,96 +134,72 @@ def test_parts_that_are_not_whole_or_not_ours_are_discarded(
     killed = writer(directory)
     for group in (1, 2, 3):
         killed.append(trajectories(group))
-    key = f"{KEY}/{part_name(1)}"
+    key = f"{KEY}/attempt-0001/{part_name(1)}"
     directory.store.write(key, spoil(directory.store.read(key)))
     directory.store.write(f"{KEY}/notes.txt", b"not a part")
 
     second = writer(directory)
-    assert len(second.resume()) == 1
-    assert names(directory) == ["notes.txt", "part-00000.parquet"]
+    assert groups_of(second.resume()) == [1]
     second.append(trajectories(2))
     second.append(trajectories(3))
-    assert second.output.files == killed.output.files
+    assert outputs_digest(second.output.files) == outputs_digest(killed.output.files)
+    commit(second)
+    assert names(directory) == [
+        "attempt-0001/part-00000.parquet",
+        "attempt-0002/part-00001.parquet",
+        "attempt-0002/part-00002.parquet",
+        "manifest.json",
+        "notes.txt",
+    ]
 
 
-def test_parts_behind_a_gap_are_discarded(directory: OutputDirectory) -> None:
+def test_parts_behind_a_gap_do_not_count(directory: OutputDirectory) -> None:
     killed = writer(directory)
     for group in (1, 2, 3, 4):
         killed.append(trajectories(group))
-    directory.store.delete(f"{KEY}/{part_name(1)}")
-    second = writer(directory)
-    assert len(second.resume()) == 1
-    assert names(directory) == ["part-00000.parquet"]
-    second.append(trajectories(2))
+    directory.store.delete(f"{KEY}/attempt-0001/{part_name(1)}")
+    assert groups_of(writer(directory).resume()) == [1]
 
 
-def test_a_discard_that_is_killed_half_way_is_finished_by_the_next(
-    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    others = writer(directory, seed=8)
-    for group in (1, 2, 3, 4):
-        others.append(trajectories(group))
-    delete, deleted = directory.store.delete, list[str]()
-
-    def die_on_the_third(key: str) -> None:
-        if len(deleted) == 2:
-            raise KeyboardInterrupt
-        deleted.append(key)
-        delete(key)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(directory.store, "delete", die_on_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            writer(directory).resume()
-    assert names(directory) == ["part-00000.parquet", "part-00001.parquet"]
-    assert writer(directory).resume() == []
-    assert names(directory) == []
-
-
-def test_discarding_never_touches_what_a_manifest_names(directory: OutputDirectory) -> None:
-    done = writer(directory)
-    done.append(trajectories(1))
-    done.append(trajectories(2))
-    commit(done)
-    late = writer(directory, seed=8)
-    with pytest.raises(InputError, match=r"another process writes .*: another process is executing the same run"):
-        late.resume()
-    assert names(directory) == ["manifest.json", "part-00000.parquet", "part-00001.parquet"]
-    assert len(read_parts(directory, "trajectories")) == 2
-
-
-def test_two_writers_are_refused(directory: OutputDirectory) -> None:
-    one, two = writer(directory), writer(directory)
-    one.resume()
-    two.resume()
+def test_a_third_attempt_goes_on_after_the_first_two(directory: OutputDirectory) -> None:
+    one = writer(directory)
     one.append(trajectories(1))
-    with pytest.raises(
-        InputError, match=r"part-00000.parquet appeared .*: another process is executing the same run; stop one"
-    ):
-        two.append(trajectories(2))
-    assert decode(directory.store.read(f"{KEY}/{part_name(0)}"), "it")["group_id"][0].as_py() == "00001/p1"
+    one.append(trajectories(2))
+    two = writer(directory)
+    two.resume()
+    two.append(trajectories(3))
+    assert groups_of(writer(directory).resume()) == [1, 2, 3]
 
 
-def test_a_part_that_appears_while_resuming_is_not_discarded(
+def test_what_an_earlier_attempt_wrote_late_is_left_alone(
     directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = writer(directory)
-    list_objects = directory.store.list
+    one = writer(directory)
+    one.append(trajectories(1))
+    two = writer(directory)
+    two.resume()
+    two.append(trajectories(2))
+    # It looked for a later attempt just before that began.
+    monkeypatch.setattr(Attempt, "require_newest", lambda _: None)
+    one.append(trajectories(3))
+    one.append(trajectories(2))
+    assert groups_of(writer(directory).resume()) == [1, 2], "group 2 must not come twice"
 
-    def list_after_the_other_wrote(prefix: str) -> object:
-        other.append(trajectories(1))
-        return list_objects(prefix)
 
-    monkeypatch.setattr(directory.store, "list", list_after_the_other_wrote)
-    with pytest.raises(InputError, match="another process is executing the same run"):
-        writer(directory).resume()
-    assert directory.store.exists(f"{KEY}/{part_name(0)}")
+def test_a_superseded_attempt_writes_no_part(directory: OutputDirectory) -> None:
+    one = writer(directory)
+    writer(directory)
+    with pytest.raises(Superseded, match="attempt 2 has taken over"):
+        one.append(trajectories(1))
+    assert names(directory) == []
 
 
 def test_a_bad_row_is_refused_before_it_is_written(directory: OutputDirectory) -> None:
     table = trajectories(1, 2)
     short = table.set_column(6, TRAJECTORIES.field(6), pa.array([[-1.0] * 3] * 3 + [[-1.0]], pa.list_(pa.float32())))
-    with pytest.raises(InputError, match=r"part-00000.parquet, row 3: behaviour_logprobs and completion_token_ids"):
+    with pytest.raises(
+        InputError, match=r"attempt-0001/part-00000.parquet, row 3: behaviour_logprobs and completion_token_ids"
+    ):
         writer(directory).append(short)
     assert names(directory) == []
 
@@ -219,7 +208,7 @@ def test_a_committed_part_that_changed_is_refused(directory: OutputDirectory) ->
     parts = writer(directory)
     parts.append(trajectories(1))
     commit(parts)
-    directory.store.write(f"{KEY}/{part_name(0)}", foreign(b""))
+    directory.store.write(f"{KEY}/attempt-0001/{part_name(0)}", foreign(b""))
     with pytest.raises(InputError, match=r"part-00000.parquet is corrupted: SHA-256"):
         read_parts(directory, "trajectories")
     assert directory.store.exists(manifest_key(KEY))

@@ -24,7 +24,7 @@ def started(root: Path, model: str, name: str, *, start: Run | None = None, eval
     if start is not None:
         run = fake.run
         weights = start.store.read(f"{start.layout.policy(1)}/model.safetensors")
-        run.store.delete(f"{run.layout.policy_commit(0)}/manifest.json")
+        run.store.delete(f"{run.layout.policy(0)}/manifest.json")
         fake.weights = {0: weights}
         fake.policy(0)
     return fake

@@ -31,7 +31,7 @@ class TrainingRun:
     scratch: Path
 
     def base(self) -> None:
-        output = self.run.output("prepare", self.run.layout.policy_commit(0), {})
+        output = self.run.output("prepare", self.run.layout.policy(0), {})
         save_tiny_policy(self.scratch, dtype=self.run.config.model.dtype)
         output.upload(self.scratch)
         output.commit(Clock().timings(), dict(policy_digests(output.files)))
@@ -109,7 +109,7 @@ class TrainingRun:
             self._parts("reward", layout.reward(round_, shard), scores, mine, REWARDS, {}, inputs)
 
     def policy(self, version: int) -> Manifest:
-        return self.run.directory(self.run.layout.policy_commit(version)).require()
+        return self.run.policy(version).require()
 
     def policy_path(self, version: int) -> Path:
         path = self.run.store.local_path(self.run.layout.policy(version))

@@ -276,7 +276,7 @@ def test_target_reward_needs_held_out_prompts() -> None:
         ("a: " + "[" * 1000, "nested too deeply"),
         ("--- a\n--- b", ", line 2: not valid YAML: expected a single document"),
         ("1: 2\n" + MINIMAL, "1 is not a valid key: keys must be text$"),
-        ("version: 1\n" + MINIMAL, r"was written by another version of RAPID \(format 1, this one reads 2\); start a"),
+        ("version: 1\n" + MINIMAL, r"was written by another version of RAPID \(format 1, this one reads 3\); start a"),
     ],
 )
 def test_texts_that_are_no_configuration(text: str, message: str) -> None:
@@ -295,7 +295,7 @@ def test_a_run_of_an_older_version_is_refused_in_one_line() -> None:
     with pytest.raises(InputError) as refused:
         stored_config(json.dumps(older), "s3://b/config.json")
     assert str(refused.value) == (
-        "s3://b/config.json was written by another version of RAPID (format 1, this one reads 2); "
+        "s3://b/config.json was written by another version of RAPID (format 1, this one reads 3); "
         "start a new run under another run.name"
     )
 

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.contract.errors import InputError
-from components.contract.layout import Round, RunLayout, manifest_key, part_index, part_name
+from components.contract.layout import (
+    Round,
+    RunLayout,
+    attempt_name,
+    attempt_number,
+    manifest_key,
+    part_index,
+    part_name,
+    split_attempt,
+)
 
 
 def test_the_layout_is_the_documented_one() -> None:
@@ -33,14 +42,14 @@ def test_which_stage_an_object_commits() -> None:
     third, last = Round.iteration(3), Round.evaluation(12)
     directories = {
         layout.prompts: "prepare",
-        layout.policy_commit(0): "prepare",
+        layout.policy(0): "prepare",
         layout.rollout(third, 0): "rollout",
         layout.rollout(last, 255): "rollout",
         layout.reward(third, 1): "reward",
         layout.reward(last, 0): "reward",
         layout.train(3): "train",
         layout.report: None,
-        layout.policy(3): None,
+        layout.policy(3): "train",
         RunLayout("other").prompts: None,
     }
     assert {key: layout.committed_stage(manifest_key(key)) for key in directories} == directories
@@ -50,9 +59,16 @@ def test_which_stage_an_object_commits() -> None:
 
 def test_the_base_policy_and_trained_ones() -> None:
     layout = RunLayout("demo")
-    assert (layout.policy(0), layout.policy_commit(0)) == ("runs/demo/policy", "runs/demo/policy")
-    assert layout.policy(2) == "runs/demo/iterations/0002/train/policy"
-    assert layout.policy_commit(2) == "runs/demo/iterations/0002/train"
+    assert layout.policy(0) == "runs/demo/policy"
+    assert layout.policy(2) == f"{layout.train(2)}/policy" == "runs/demo/iterations/0002/train/policy"
+
+
+def test_what_an_attempt_writes_has_a_folder_of_its_own() -> None:
+    assert attempt_name(3) == "attempt-0003"
+    assert split_attempt("attempt-0003/part-00000.parquet") == ("attempt-0003", "part-00000.parquet")
+    assert split_attempt("attempt-12345/optimizer/x") == ("attempt-12345", "optimizer/x")
+    assert split_attempt("policy/attempt-0003") == ("", "policy/attempt-0003")
+    assert attempt_number("heartbeat.json") is None
 
 
 def test_which_policy_a_round_samples() -> None:

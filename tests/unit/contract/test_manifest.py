@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.contract.digests import bytes_digest, derive_seed, file_digest, json_digest
 from components.contract.errors import InputError
-from components.contract.manifest import Manifest, Output, Timings, policy_digests
+from components.contract.manifest import Manifest, Output, Timings, outputs_digest, policy_digests
 
 BEGIN = datetime(2026, 1, 5, 12, tzinfo=UTC)
 TIMINGS = Timings(started=BEGIN, finished=BEGIN + timedelta(seconds=90), start=10, load=20, compute=50, store=5)
@@ -75,18 +75,19 @@ def test_impossible_outputs(change: dict[str, object], message: str) -> None:
 
 def test_weights_and_tokenizer_have_digests_of_their_own() -> None:
     files = [
-        output("policy/model-00001-of-00002.safetensors", "1"),
-        output("policy/model-00002-of-00002.safetensors", "2"),
-        output("policy/tokenizer.json", "t"),
-        output("policy/config.json", "c"),
+        output("attempt-0001/model-00001-of-00002.safetensors", "1"),
+        output("attempt-0001/model-00002-of-00002.safetensors", "2"),
+        output("attempt-0001/tokenizer.json", "t"),
+        output("attempt-0001/config.json", "c"),
     ]
-    digests = policy_digests(files, below="policy")
-    assert digests == policy_digests([file.model_copy(update={"path": file.path[7:]}) for file in files])
-    assert digests == policy_digests([*files, output("optimizer/state.safetensors"), output("metrics.json")], "policy")
-    retrained = policy_digests([output(files[0].path, "9"), *files[1:]], below="policy")
+    digests = policy_digests(files)
+    of_another_attempt = [file.model_copy(update={"path": f"attempt-0012/{file.name}"}) for file in files]
+    assert digests == policy_digests(of_another_attempt), "identity is content"
+    assert outputs_digest(files) == outputs_digest(of_another_attempt)
+    retrained = policy_digests([output(files[0].path, "9"), *files[1:]])
     assert retrained["weights_digest"] != digests["weights_digest"]
     assert retrained["tokenizer_digest"] == digests["tokenizer_digest"]
-    retokenized = policy_digests([*files, output("policy/chat_template.jinja")], below="policy")
+    retokenized = policy_digests([*files, output("attempt-0001/chat_template.jinja")])
     assert retokenized["weights_digest"] == digests["weights_digest"]
     assert retokenized["tokenizer_digest"] != digests["tokenizer_digest"]
 

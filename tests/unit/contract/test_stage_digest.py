@@ -103,6 +103,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.gradient_checkpointing": ("true", ""),
     "train.min_effective_sample_share": ("0.3", "train"),
     "train.max_logprob_gap": ("1", ""),
+    "evaluate.every": ("3", "rollout"),
     "evaluate.samples": ("9", "rollout"),
     "evaluate.temperature": ("0.5", "rollout"),
     "evaluate.top_p": ("0.9", "rollout"),
@@ -124,7 +125,7 @@ AFFECTING: dict[StageName, str] = {
     "rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
     "rollout.stop rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
-    "evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
+    "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
     "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
     "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",
     "train": "run.seed model.dtype rollout.temperature train.objective train.cloning train.kl_coefficient "

@@ -1,0 +1,185 @@
+"""A worker: a process that serves one stage for every iteration of a run.
+
+Workers communicate through the store only.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Literal, Self
+
+from components.contract.errors import InputError
+from components.contract.layout import Round, manifest_key
+from components.contract.section import StageName
+from components.runtime.clock import process_age
+from components.runtime.failure import RunFailed, check_failure, report_failure
+from components.runtime.heartbeat import Heartbeat, Silence
+from components.store import Attempt, Run, Superseded
+
+PARENT_VARIABLE = "RAPID_PARENT_FD"
+"""File descriptor of a pipe on which a worker tells its parent process what it does; unset without one."""
+
+SILENCE_VARIABLE = "RAPID_SILENCE_MINUTES"
+"""Limit of a worker's silence, by default 30: pods wait for nodes."""
+
+_POLL_SECONDS, _FAST_SECONDS, _MOST_SECONDS, _GROWTH = 0.25, 10.0, 2.0, 1.25
+"""A wait looks every 0.25 s for 10 s, then ever more rarely, up to every 2 s."""
+
+_LOOK_SECONDS = 2.0
+_MAKERS: dict[StageName, StageName] = {"rollout": "train", "reward": "rollout", "train": "reward"}
+"""The stage that makes what a stage waits for."""
+
+
+Report = Literal["waiting", "working", "committed"]
+
+
+class Worker:
+    """One start of a worker. A context manager that claims its attempts and ends its heartbeat.
+
+    An InputError that leaves the block ends the whole run: it is left in the run for the other workers, unless it came
+    from there, or a later attempt has taken over.
+
+    Args:
+        shards: the shards that this process serves, one after the other; None for the train stage.
+    """
+
+    def __init__(self, run: Run, stage: StageName, shards: Sequence[int] | None = None) -> None:
+        self.run, self.stage = run, stage
+        self._shards: Sequence[int | None] = [None] if shards is None else shards
+        self._attempts: dict[int | None, Attempt] = {}
+        self._policies = _Policies(run)
+        self._silence_minutes = float(os.environ.get(SILENCE_VARIABLE, "30"))
+
+    def __enter__(self) -> Self:
+        process_age()  # the time until now belongs to no iteration
+        self._attempts = {shard: self.run.claim(self.stage, shard) for shard in self._shards}
+        self._stack = ExitStack()
+        self._heartbeat = self._stack.enter_context(Heartbeat(list(self._attempts.values())))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InputError) and not isinstance(error, Superseded | RunFailed):
+            report_failure(self.run, self.stage, str(error))
+        self._stack.close()
+
+    def attempt(self, shard: int | None = None) -> Attempt:
+        return self._attempts[shard]
+
+    def loaded(self) -> None:
+        """Note that everything that stays loaded is there."""
+        self._heartbeat.loaded()
+
+    def tasks(self) -> Iterator[tuple[Round, int | None]]:
+        """Yield every round and shard to do, each once its inputs are committed.
+
+        Begins at the first iteration that is not trained; ends after the final evaluation, for the train stage after
+        the last iteration. Where the run stops at `loop.target_reward`, what was sampled ahead is left alone.
+
+        Raises:
+            RunFailed: another worker has failed for good, or was silent for too long.
+            Superseded: a later start of this worker has taken over.
+        """
+        run, last = self.run, self.run.config.loop.iterations
+        for number in range(run.trained() + 1, last + 1):
+            for shard in self._shards:
+                if self._await(Round.iteration(number), shard):
+                    yield from self._do(Round.iteration(number), shard)
+            if self._policies.stopped:
+                break
+        if self.stage == "train":
+            return
+        self._wait(run.layout.policy(last), "train", [None], f"policy {last}", may_stop=True)
+        final = run.final_round()
+        for shard in self._shards:
+            if not final.trains and self._await(final, shard):
+                yield from self._do(final, shard)
+
+    def _do(self, round_: Round, shard: int | None) -> Iterator[tuple[Round, int | None]]:
+        self._heartbeat.say("working", self.run.label(self.stage, round_, shard or 0))
+        _tell_parent("working")
+        yield round_, shard
+        _tell_parent("committed")
+
+    def _await(self, round_: Round, shard: int | None) -> bool:
+        """Wait for the inputs of a round; return False where the run has stopped before it."""
+        layout, maker = self.run.layout, _MAKERS[self.stage]
+        if self.stage == "rollout":
+            version = self.run.sampled_policy(round_)
+            return self._wait(layout.policy(version), maker, [None], f"policy {version}", round_.trains)
+        directory = layout.rollout if self.stage == "reward" else layout.reward
+        shards = range(self.run.config.rollout.shards) if shard is None else [shard]
+        return all(
+            self._wait(directory(round_, s), maker, shards, self.run.label(maker, round_, s), round_.trains)
+            for s in shards
+        )
+
+    def _wait(self, directory: str, maker: StageName, shards: Sequence[int | None], what: str, may_stop: bool) -> bool:
+        """Wait until a directory is committed; meanwhile listen to the workers that are to make it.
+
+        Args:
+            maker, shards: the workers.
+            what: says for people what is waited for.
+            may_stop: whether to give up when the run stops at `loop.target_reward`; then the result is False.
+        """
+        silence = Silence(self.run.store, [self.run.layout.worker(maker, shard) for shard in shards])
+        began = looked = time.monotonic()
+        pause, is_waiting = _POLL_SECONDS, False
+        while True:
+            self._policies.look()
+            if may_stop and self._policies.stopped:
+                return False
+            if self.run.store.exists(manifest_key(directory)):
+                return True
+            if not is_waiting:
+                is_waiting = True
+                self._heartbeat.say("waiting", f"for {what}")
+                _tell_parent("waiting")
+            time.sleep(pause)
+            moment = time.monotonic()
+            if moment - began > _FAST_SECONDS:
+                pause = min(_MOST_SECONDS, pause * _GROWTH)
+            if moment - looked >= _LOOK_SECONDS:
+                looked = moment
+                self._check(silence)
+
+    def _check(self, silence: Silence) -> None:
+        check_failure(self.run)
+        for attempt in self._attempts.values():
+            attempt.require_newest()
+        seconds, worker, beat = silence.look()
+        if seconds > 60 * self._silence_minutes:
+            name = worker.rsplit("/", 1)[-1]
+            last = f"; its last words: {beat.state} {beat.detail}".rstrip() if beat else ", and never was"
+            message = f"worker {name} has not been heard of for {seconds / 60:.0f} min{last}"
+            report_failure(self.run, self.stage, message)
+            raise RunFailed(message)
+
+
+class _Policies:
+    """The newest committed policy, followed one by one, and whether the run has stopped at its target."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.newest = 0
+        self.stopped = False
+        self._begun = False
+
+    def look(self) -> None:
+        """Take note of policies that were committed since the last look: one request where there is none."""
+        if not self._begun:
+            self.newest, self._begun = self._run.policy_version(), True
+        while not self.stopped and self._run.store.exists(manifest_key(self._run.layout.policy(self.newest + 1))):
+            if self._run.policy(self.newest + 1).has_policy():
+                self.newest += 1
+            else:
+                self.stopped = True
+
+
+def _tell_parent(report: Report) -> None:
+    if descriptor := os.environ.get(PARENT_VARIABLE):
+        with suppress(OSError):  # a parent that has gone is noticed by other means
+            os.write(int(descriptor), f"{report}\n".encode())
