@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from benchmarks.learning.records import Record
-from benchmarks.learning.resident import Point
+from benchmarks.learning.records import Point, Record
 
 TARGETS = (0.7, 0.75, 0.8, 0.85, 0.9)
 
@@ -20,9 +19,9 @@ def compute_seconds(point: Point) -> float:
     return point.seconds["sampling"] + point.seconds["updating"]
 
 
-def resident_seconds(point: Point) -> float:
-    """Return all seconds but those of evaluations, in one process."""
-    return sum(point.seconds.values())
+def wall_seconds(point: Point) -> float:
+    """Return the seconds since `rapid run` was started."""
+    return point.seconds["wall"]
 
 
 def steps(point: Point) -> float:
@@ -33,20 +32,8 @@ def completions(point: Point) -> float:
     return point.completions
 
 
-@dataclass(frozen=True)
-class PipelineClock:
-    """Seconds of the pipeline beyond computing, measured on runs of `rapid run`.
-
-    Attributes:
-        once: seconds before the first iteration.
-        per_iteration: seconds of process starts, imports, loading, copies and tracking.
-    """
-
-    once: float
-    per_iteration: float
-
-    def seconds(self, point: Point) -> float:
-        return self.once + self.per_iteration * point.iteration + compute_seconds(point)
+CLOCKS: dict[str, Cost] = {"wall": wall_seconds, "compute": compute_seconds}
+"""The clocks of a policy, that of the whole run first."""
 
 
 def reached(record: Record, target: float, cost: Cost) -> float | None:

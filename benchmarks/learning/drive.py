@@ -1,181 +1,116 @@
-"""The runs of a plan, started where they are missing."""
+"""The runs of the two comparisons, started where they are missing."""
 
 import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.learning import pipeline_clock
 from benchmarks.learning.analysis import best_rates
-from benchmarks.learning.base_policies import base_policy, recipe
-from benchmarks.learning.pipeline_clock import PipelineRun
-from benchmarks.learning.records import Job, Record, load
-from benchmarks.learning.tasks import TASKS
-from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, THROUGH_PIPELINE, Variant
+from benchmarks.learning.base_policies import make_base_policy, task_folder
+from benchmarks.learning.jobs import Job, JobFiles, RunFailed, configuration
+from benchmarks.learning.records import Record, record
+from benchmarks.learning.summary import by_variant, task_summary
+from benchmarks.learning.tasks import TASKS, Task
+from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, MAIN
+from components.results import read_run
 
 
-class RunFailed(Exception):
-    """A measuring process failed, or runs that a report needs are missing."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A set of runs.
-
-    Attributes:
-        rates: learning rates to try with every algorithm of the field, on the first seed; None for the task's.
-        seeds: number of seeds at the best learning rate.
-        steps: optimizer steps of a run.
-    """
-
-    tasks: tuple[str, ...]
-    field: tuple[Variant, ...]
-    studies: tuple[Variant, ...]
-    rates: tuple[float, ...] | None
-    seeds: int
-    steps: int
-
-
-QUICK = ("grpo", "pg", "rapid k=4", "rapid k=16", "rapid k=32")
-
-
-def full_plan(tasks: Sequence[str], seeds: int, steps: int) -> Plan:
-    return Plan(tuple(tasks), FIELD, (*ABLATIONS, *BREAKING), None, seeds, steps)
-
-
-def quick_plan(steps: int) -> Plan:
-    """Return the plan of the main comparison on the built-in task, at one learning rate."""
-    return Plan(("addition",), tuple(v for v in FIELD if v.name in QUICK), (), (1e-4,), 1, steps)
-
-
-class Driver:
-    """The runs of a plan, saved below `home`.
+class Runs:
+    """The runs below `home`.
 
     Args:
-        cores: CPU cores to bind the measuring process to; None for all.
+        cores: CPU cores to run on; None for all.
+        start: whether to start what is missing.
     """
 
-    def __init__(self, plan: Plan, home: Path, cores: Sequence[int] | None) -> None:
-        self._plan, self._home, self._cores = plan, home, cores
-        self._recipes = {name: recipe(TASKS[name]()) for name in plan.tasks}
+    def __init__(self, home: Path, cores: Sequence[int] | None, start: bool) -> None:
+        self._home, self._cores, self._start = home.absolute(), cores, start
+        self._tasks: dict[str, tuple[Task, Path]] = {}
+        self._read: dict[str, Record] = {}
 
-    def run_all(self) -> None:
-        """Run what is missing of the plan."""
-        for name in self._plan.tasks:
-            base_policy(TASKS[name](), self._home, partial(_report, name))
-        self._run(self._sweep())
-        swept = self.sweep_kept()
-        self._run(self._seeds(swept))
-        self._run(self._studies(swept))
-        for job, iterations in self._pipelines(swept):
-            if pipeline_clock.kept(job, iterations, self._home) is None:
-                print(f"{job.task} / {job.variant.name}: {iterations} iterations of the pipeline", flush=True)
-                pipeline_clock.measure(job, iterations, self._home, self._cores)
-
-    def sweep_kept(self) -> list[Record]:
-        """Return the first seed of every algorithm with every learning rate.
+    def records(self, jobs: Iterable[Job]) -> list[Record]:
+        """Return the records of jobs, running first what is missing or was stopped.
 
         Raises:
-            RunFailed: some are missing.
+            RunFailed: a run failed, or is not finished and must not be started.
         """
-        return self._kept(self._sweep())
+        return [self._record(job) for job in jobs]
 
-    def seeds_kept(self, swept: Iterable[Record]) -> list[Record]:
-        """Return every algorithm at its best learning rate with all seeds."""
-        return self._kept(self._seeds(swept))
+    def _record(self, job: Job) -> Record:
+        if job.label in self._read:
+            return self._read[job.label]
+        task, folder = self._task(job.task)
+        files, config = JobFiles(job, folder), configuration(job, task, folder)
+        run = files.open(config)
+        if not run.published():
+            if not self._start:
+                raise RunFailed(f"{job.label} is not finished; start again without --report")
+            make_base_policy(task, folder, partial(_report, job.task))
+            print(f"{job.label}: {job.iterations} iterations, {files.log}", flush=True)
+            files.run(config, self._cores)
+        made = self._read[job.label] = record(job, read_run(run), files.starts)
+        print(f"{job.label}: {_outline(made)}", flush=True)
+        return made
 
-    def studies_kept(self, swept: Iterable[Record]) -> list[Record]:
-        """Return the ablations and the runs at the limits of the method."""
-        return self._kept(self._studies(swept))
+    def _task(self, name: str) -> tuple[Task, Path]:
+        if name not in self._tasks:
+            task = TASKS[name]()
+            self._tasks[name] = task, task_folder(task, self._home)
+        return self._tasks[name]
 
-    def pipeline_kept(self, task: str, swept: Iterable[Record]) -> dict[str, PipelineRun]:
-        """Return the runs through the pipeline by variant."""
-        return {
-            job.variant.name: run
-            for job, iterations in self._pipelines(swept)
-            if job.task == task and (run := pipeline_clock.kept(job, iterations, self._home))
-        }
 
-    def _sweep(self) -> list[Job]:
-        plan = self._plan
-        return [
-            Job(task, variant, rate, 0, plan.steps)
-            for task in plan.tasks
-            for variant in self._field(task)
-            for rate in plan.rates or TASKS[task]().rates
-        ]
+def main_comparison(runs: Runs, kept: Path, tasks: Sequence[str], seeds: int, steps: int) -> dict[str, Any]:
+    """Return the figures of GRPO and RAPID by task.
 
-    def _seeds(self, swept: Iterable[Record]) -> list[Job]:
+    Args:
+        kept: results of a full comparison, for the learning rates.
+    """
+    rates = {
+        (task, name): figures["learning_rate"]
+        for task, summary in json.loads(kept.read_text(encoding="utf-8"))["tasks"].items()
+        for name, figures in summary["field"].items()
+    }
+    summaries = {}
+    for task in tasks:
+        records = runs.records(
+            Job(task, variant, rates[task, variant.name], seed, steps) for seed in range(seeds) for variant in MAIN
+        )
+        summaries[task] = _summary(task, [], records, [])
+    return summaries
+
+
+def full_comparison(runs: Runs, tasks: Sequence[str], seeds: int, steps: int) -> dict[str, Any]:
+    """Return the figures of all algorithms, each at its best learning rate, of ablations and limits, by task."""
+    summaries = {}
+    for task in tasks:
+        field = [variant for variant in FIELD if variant.name not in TASKS[task]().without]
+        swept = runs.records(Job(task, v, rate, 0, steps) for v in field for rate in TASKS[task]().rates)
+        best = best_rates(swept)
         # One seed after the other, so that the algorithms share the hours of the day.
-        plan, best = self._plan, best_rates(swept)
-        return [
-            Job(task, variant, best[task, variant.name], seed, plan.steps)
-            for task in plan.tasks
-            for seed in range(plan.seeds)
-            for variant in self._field(task)
-        ]
+        records = runs.records(Job(task, v, best[task, v.name], seed, steps) for seed in range(seeds) for v in field)
+        # At the best learning rate of `rapid` with the largest k of the field.
+        model = max((v for v in field if v.objective["name"] == "rapid"), key=lambda v: v.updates)
+        studies = runs.records(
+            Job(task, v, best[task, model.name], seed, steps) for seed in range(seeds) for v in (*ABLATIONS, *BREAKING)
+        )
+        summaries[task] = _summary(task, swept, records, studies)
+    return summaries
 
-    def _studies(self, swept: Iterable[Record]) -> list[Job]:
-        """Return the studies, at the best learning rate of `rapid` with the largest k of the field."""
-        plan, best = self._plan, best_rates(swept)
-        model = max((v for v in plan.field if v.objective["name"] == "rapid"), key=lambda v: v.updates)
-        return [
-            Job(task, variant, best[task, model.name], seed, plan.steps)
-            for task in plan.tasks
-            for seed in range(plan.seeds)
-            for variant in plan.studies
-        ]
 
-    def _pipelines(self, swept: Iterable[Record]) -> list[tuple[Job, int]]:
-        plan, best = self._plan, best_rates(swept)
-        return [
-            (Job(task, variant, best[task, variant.name], 0, plan.steps), THROUGH_PIPELINE[variant.name])
-            for task in plan.tasks
-            for variant in plan.field
-            if variant.name in THROUGH_PIPELINE
-        ]
+def _summary(task: str, swept: list[Record], field: list[Record], studies: list[Record]) -> dict[str, Any]:
+    return {
+        "description": TASKS[task]().description,
+        **task_summary(swept, by_variant(field), by_variant(studies)),
+    }
 
-    def _field(self, task: str) -> list[Variant]:
-        left_out = TASKS[task]().without
-        return [variant for variant in self._plan.field if variant.name not in left_out]
 
-    def _load(self, job: Job) -> Record | None:
-        return load(job.path(self._home), job.digest(self._recipes[job.task]))
-
-    def _kept(self, jobs: list[Job]) -> list[Record]:
-        records = [self._load(job) for job in jobs]
-        if missing := [job.name for job, record in zip(jobs, records, strict=True) if record is None]:
-            raise RunFailed(f"{len(missing)} runs are missing ({missing[0]}, ...); start again without --report")
-        return [record for record in records if record]
-
-    def _run(self, jobs: list[Job]) -> None:
-        for task in self._plan.tasks:
-            missing = [job for job in jobs if job.task == task and self._load(job) is None]
-            if missing:
-                self._measure(task, missing)
-
-    def _measure(self, task: str, jobs: list[Job]) -> None:
-        asked = {"recipe": self._recipes[task], "jobs": [asdict(job) for job in jobs]}
-        with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "jobs.json"
-            file.write_text(json.dumps(asked), encoding="utf-8")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.learning.side", str(self._home), str(file)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL if not sys.stderr.isatty() else None,
-                text=True,
-                **pipeline_clock.bound_to(self._cores),
-            )
-            assert process.stdout is not None
-            for line in process.stdout:
-                if any(line.startswith(job.name) for job in jobs):
-                    print(line, end="", flush=True)
-            if process.wait():
-                raise RunFailed(f"the process that measures {task} ended with status {process.returncode}")
+def _outline(made: Record) -> str:
+    first, last = made.points[0], made.points[-1]
+    return (
+        f"pass@1 {first.pass_at_1:.3f} to {last.pass_at_1:.3f}, {last.seconds['sampling']:.1f} s sampling, "
+        f"{last.seconds['updating']:.1f} s updating, {last.seconds['wall']:.0f} s in all"
+    )
 
 
 def _report(task: str, step: int, loss: float) -> None:

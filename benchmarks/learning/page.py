@@ -1,11 +1,11 @@
-"""The results page, for readers who know GRPO and not RAPID."""
+"""The page of a full comparison, for readers who know GRPO and not RAPID."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.learning import tables
-from benchmarks.learning.summary import REFERENCE
+from benchmarks.learning.jobs import EVALUATE_EVERY
 from benchmarks.learning.tables import markdown
 from benchmarks.learning.tasks import HELD_OUT
 from benchmarks.learning.variants import ABLATION_UPDATES, GROUP_SIZE, MINI_BATCH_PROMPTS
@@ -20,34 +20,26 @@ since; each is therefore weighted by how much likelier it is now, w = min(pi / m
 baseline of its group. What that saves: one start of engine and trainer for k steps, and sampling in batches large
 enough to keep the engine busy.
 
-Every algorithm ran through the same engine (vLLM), the same grader and the same trainer, on mini-batches of
-{sequences} sequences ({prompts} prompts x {group} completions), with the same prompts in the same order for equal
-seeds, and with learning rates swept for every algorithm alike, each of which is shown at its best: the one with the
-highest mean pass@1 over the run of the first seed. Policies have 1.2 million parameters and were taught their task
-from answers of which half are wrong. They are compared on {held_out} held-out prompts, 8 completions each, every 16
-optimizer steps or at the end of a batch; the time of evaluations is in no clock. "To 0.8" is the time of the first
-evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
+Every algorithm ran through `rapid run`, on mini-batches of {sequences} sequences ({prompts} prompts x {group}
+completions), with the same prompts in the same order for equal seeds, and with learning rates swept for every
+algorithm alike, each of which is shown at its best: the one with the highest mean pass@1 over the run of the first
+seed. Policies have 1.2 million parameters and were taught their task from answers of which half are wrong. They are
+compared on {held_out} held-out prompts, 8 completions each, every {every} optimizer steps or at the end of a batch.
+"To 0.8" is the time of the first evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
 
-Two clocks:
+Two clocks, both read from the manifests of the runs:
 
-- **compute**: seconds of sampling and updating alone, in one process that keeps engine and trainer loaded. It is the
-  best that any way of running an algorithm could do.
-- **pipeline**: with all that the pipeline of containers adds to each iteration: process starts, imports, loading the
-  policy into engine and trainer, copies, manifests, tracking. This overhead was measured on whole runs of `rapid run`
-  of {measured}; the seconds of other runs are their iterations times that overhead, plus their computing.
+- **wall**: all seconds since `rapid run` was started, loading and evaluations included.
+- **compute**: seconds of sampling training completions and of updating. It is the best that any way of running an
+  algorithm could do.
 
-Reproduce with `{command}` ({machine}). `--quick` takes under ten minutes.
+Reproduce with `{command}` ({machine}).
 """
 
 
-def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: Path, findings: str) -> None:
-    """Write the page beside its pictures.
-
-    Args:
-        findings: Markdown, written by hand, to put above the figures.
-    """
+def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: Path) -> None:
+    """Write the page beside its pictures."""
     settings, machine = summary["settings"], summary["machine"]
-    measured = sorted({name for task in summary["tasks"].values() for name in task["pipeline"]})
     lines = [
         _INTRODUCTION.format(
             sequences=GROUP_SIZE * MINI_BATCH_PROMPTS,
@@ -55,12 +47,11 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
             group=GROUP_SIZE,
             held_out=HELD_OUT,
             seeds=settings["seeds"],
-            measured=", ".join(f"`{name}`" for name in measured) or "none of them",
+            every=EVALUATE_EVERY,
             command=command,
             machine=f"{machine['processor']}, one core; Python {machine['python']}, PyTorch {machine['torch']}, "
             f"vLLM {machine['vllm']}",
         ),
-        findings,
         *(f"![{picture.stem}]({picture.name})" for picture in pictures),
     ]
     for name, task in summary["tasks"].items():
@@ -69,19 +60,14 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
 
 
 def _task(name: str, task: Mapping[str, Any]) -> list[str]:
-    clocks = [clock for clock in ("pipeline", "compute") if clock in task["field"][REFERENCE]["to_target"]]
     lines = [f"## {name.capitalize()}", task["description"] + "."]
     for target in tables.targets(task, 3):
-        lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, clocks, target))]
+        lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, target))]
     lines += [
         "pass@1 at equal optimizer steps, completions and computing seconds (mean ± deviation over seeds):",
         markdown(*tables.equal_rows(task)),
         "Milliseconds of an optimizer step:",
         markdown(*tables.cost_rows(task)),
-    ]
-    if task["pipeline"]:
-        lines += ["Seconds of a pipeline's iteration (medians):", markdown(*tables.pipeline_rows(task))]
-    lines += [
         "Distance of `rapid` from the behaviour policy in the last mini-batch of an iteration:",
         markdown(*tables.off_policy_rows(task)),
     ]

@@ -1,59 +1,50 @@
-"""Measured runs, saved in a file each, so that a stopped benchmark can continue."""
+"""The course of a finished run, read from its store."""
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import zip_longest
 
-from benchmarks.learning.resident import Course, Point
-from benchmarks.learning.variants import Variant
-from components.contract.digests import json_digest
+from benchmarks.learning.jobs import Job
+from components.results import IterationResult, RunResults
 
-_STEP_FIGURES = (
-    "reward",
+STEP_FIGURES = (
     "effective_sample_share",
-    "clip_fraction",
     "log_ratio_p50",
     "log_ratio_p95",
     "log_ratio_max",
+    "clip_fraction",
     "kl",
-    "entropy",
-    "gradient_norm",
-    "seconds",
 )
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run: a variant on a task with a learning rate, a seed and a number of optimizer steps."""
+class Point:
+    """A policy that was evaluated, and its cost.
 
-    task: str
-    variant: Variant
-    learning_rate: float
-    seed: int
-    steps: int
+    Attributes:
+        step: optimizer steps until it existed, those that a guard left out included: their completions are used up.
+        completions: training completions until then.
+        seconds: until it existed: `sampling` training completions, `updating`, `grading`, and `wall`, all that passed.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"{self.task} / {self.variant.name} / {self.learning_rate:g} / seed {self.seed}"
-
-    def path(self, home: Path) -> Path:
-        words = self.variant.name.replace(",", "").replace(" ", "-")
-        return home / "runs" / self.task / f"{words}.{self.learning_rate:g}.seed{self.seed}.steps{self.steps}.json"
-
-    def digest(self, recipe: str) -> str:
-        """Return the digest of all that the run depends on; `recipe` is the digest of task and base policy."""
-        return json_digest([recipe, asdict(self)])
+    step: int
+    iteration: int
+    completions: int
+    pass_at_1: float
+    pass_at_8: float
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run as it is saved.
+    """A finished run.
 
     Attributes:
+        points: the evaluated policies; the first is the base policy.
         figures: values per optimizer step, by name.
         updates: number of optimizer steps of every iteration.
-        seconds: wall-clock seconds of the run without evaluations.
+        ended_early: iterations that a guard ended early, with the reason.
     """
 
     job: Job
@@ -61,34 +52,72 @@ class Record:
     figures: dict[str, list[float]]
     updates: list[int]
     ended_early: list[str]
-    seconds: float
 
 
-def save(path: Path, digest: str, job: Job, course: Course, seconds: float) -> None:
-    figures = {name: [round(getattr(step, name), 5) for step in course.steps] for name in _STEP_FIGURES}
-    kept = {
-        "digest": digest,
-        "job": asdict(job),
-        "points": [asdict(point) for point in course.points],
-        "figures": figures,
-        "updates": course.updates,
-        "ended_early": course.ended_early,
-        "seconds": seconds,
+def record(job: Job, results: RunResults, starts: Sequence[datetime]) -> Record:
+    """Return the record of a run.
+
+    Args:
+        starts: when `rapid run` was started.
+    """
+    trained = [(i.number, i.train) for i in results.iterations if i.train]
+    steps = [step for _, train in trained for step in train.steps]
+    return Record(
+        job=job,
+        points=_points(job, results, starts),
+        figures={name: [getattr(step, name) for step in steps] for name in STEP_FIGURES},
+        updates=[len(train.steps) for _, train in trained],
+        ended_early=[f"iteration {number}: {train.ended_early}" for number, train in trained if train.ended_early],
+    )
+
+
+def _points(job: Job, results: RunResults, starts: Sequence[datetime]) -> list[Point]:
+    rounds = [i.finished for i in results.iterations if i.finished] + [r.finished for r in results.rounds]
+    commits = sorted([results.prepared, *rounds])
+    existed = {0: results.prepared, **{i.number: i.finished for i in results.iterations if i.finished}}
+    return [
+        Point(
+            step=version * job.variant.updates,
+            iteration=version,
+            completions=sum(i.sampled.train.completions for i in results.iterations[:version] if i.sampled.train),
+            pass_at_1=evaluated.pass_at_k[1],
+            pass_at_8=evaluated.pass_at_k[8],
+            seconds={
+                **_computing(results.iterations[:version]),
+                "wall": seconds_worked(existed[version], starts, commits),
+            },
+        )
+        for version, evaluated in results.evaluated.items()
+    ]
+
+
+def _computing(iterations: Sequence[IterationResult]) -> dict[str, float]:
+    times = [(i.time, _training_share(i)) for i in iterations if i.time]
+    return {
+        "sampling": sum(time.rollout.compute * share for time, share in times),
+        "updating": sum(time.train.compute for time, _ in times),
+        "grading": sum(time.reward.compute * share for time, share in times),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-    fresh.replace(path)
 
 
-def load(path: Path, digest: str) -> Record | None:
-    """Return the saved run, or None if there is none with this digest."""
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if kept["digest"] != digest:
-        return None
-    job = Job(**{**kept["job"], "variant": Variant(**kept["job"]["variant"])})
-    points = [Point(**point) for point in kept["points"]]
-    return Record(job, points, kept["figures"], kept["updates"], kept["ended_early"], kept["seconds"])
+def _training_share(iteration: IterationResult) -> float:
+    """Return the training prompts' share of the tokens that an iteration sampled.
+
+    Held-out prompts are sampled in between, in the same calls of the engine; their seconds belong to no algorithm.
+    """
+    train = iteration.sampled.train
+    assert train is not None
+    return train.length * train.completions / iteration.sampled.tokens
+
+
+def seconds_worked(moment: datetime, starts: Sequence[datetime], commits: Sequence[datetime]) -> float:
+    """Return the seconds until a commit in which `rapid run` was running, starting up included.
+
+    A run that was stopped counts up to its last commit, and again from when it was started anew.
+    """
+    total = 0.0
+    for start, following in zip_longest(starts, starts[1:]):
+        until = [c for c in commits if start <= c <= moment and (following is None or c < following)]
+        if until:
+            total += (max(until) - start).total_seconds()
+    return total

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning.analysis import (
+    CLOCKS,
     TARGETS,
     Cost,
-    PipelineClock,
     Spread,
     area,
     at_cost,
@@ -21,16 +21,12 @@ from benchmarks.learning.analysis import (
     mean_and_deviation,
     over_an_iteration,
     reached,
-    resident_seconds,
     steps,
 )
-from benchmarks.learning.pipeline_clock import PipelineRun
-from benchmarks.learning.records import Record
+from benchmarks.learning.records import STEP_FIGURES, Record
 
 REFERENCE = "grpo"
 """The algorithm that times are compared with: on-policy GRPO at its best learning rate."""
-
-ITERATION_FIGURES = ("effective_sample_share", "log_ratio_p50", "log_ratio_p95", "log_ratio_max", "clip_fraction", "kl")
 
 Runs = dict[str, list[Record]]
 """The runs of each variant at one learning rate, one for each seed."""
@@ -57,24 +53,9 @@ def by_variant(records: Iterable[Record]) -> Runs:
     return found
 
 
-def task_summary(
-    swept: Iterable[Record], field: Runs, studies: Runs, pipeline: Mapping[str, PipelineRun]
-) -> dict[str, Any]:
-    """Return all figures of one task.
-
-    Args:
-        pipeline: runs through the pipeline by variant; variants of the same k share their overhead.
-    """
-    clocks = _clocks(field, pipeline)
-    costs: dict[str, Mapping[str, Cost]] = {
-        name: {
-            "compute": compute_seconds,
-            "resident": resident_seconds,
-            **({"pipeline": clocks[name].seconds} if name in clocks else {}),
-        }
-        for name in field
-    }
-    summary = {name: _variant(runs, costs[name]) for name, runs in field.items()}
+def task_summary(swept: Iterable[Record], field: Runs, studies: Runs) -> dict[str, Any]:
+    """Return all figures of one task."""
+    summary = {name: _variant(runs) for name, runs in field.items()}
     _compare(summary)
     limits = _equal_limits(field)
     for name, runs in field.items():
@@ -85,12 +66,11 @@ def task_summary(
     return {
         "sweep": _sweep(swept),
         "field": summary,
-        "studies": {name: _variant(runs, {"compute": compute_seconds}) for name, runs in studies.items()},
-        "pipeline": {name: {**asdict(run), "overhead": run.overhead} for name, run in pipeline.items()},
+        "studies": {name: _variant(runs) for name, runs in studies.items()},
     }
 
 
-def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _variant(runs: Sequence[Record]) -> dict[str, Any]:
     job = runs[0].job
     ends = [record.points[-1] for record in runs]
     return {
@@ -108,7 +88,7 @@ def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any
         },
         "to_target": {
             clock: {f"{target:g}": asdict(Spread.of([reached(r, target, cost) for r in runs])) for target in TARGETS}
-            for clock, cost in {**costs, "steps": steps, "completions": completions}.items()
+            for clock, cost in {**CLOCKS, "steps": steps, "completions": completions}.items()
         },
         "curves": [
             [
@@ -117,7 +97,7 @@ def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any
                     "completions": point.completions,
                     "pass_at_1": round(point.pass_at_1, 4),
                     "pass_at_8": round(point.pass_at_8, 4),
-                    **{clock: round(cost(point), 2) for clock, cost in costs.items()},
+                    **{clock: round(cost(point), 2) for clock, cost in CLOCKS.items()},
                 }
                 for point in record.points
             ]
@@ -125,7 +105,7 @@ def _variant(runs: Sequence[Record], costs: Mapping[str, Cost]) -> dict[str, Any
         ],
         "over_an_iteration": {
             figure: [round(value, 4) for value in _mean_columns([over_an_iteration(record, figure) for record in runs])]
-            for figure in ITERATION_FIGURES
+            for figure in STEP_FIGURES
         },
     }
 
@@ -182,16 +162,3 @@ def _sweep(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
             "pass_at_1": round(record.points[-1].pass_at_1, 4),
         }
     return found
-
-
-def _clocks(field: Runs, pipeline: Mapping[str, PipelineRun]) -> dict[str, PipelineClock]:
-    """Return the pipeline clock of each variant, from the measured run with the nearest k, hence batch size."""
-    if not pipeline:
-        return {}
-    measured = {field[name][0].job.variant.updates: run for name, run in pipeline.items() if name in field}
-    clocks = {}
-    for name, runs in field.items():
-        k = runs[0].job.variant.updates
-        run = measured[min(measured, key=lambda other: abs(other - k))]
-        clocks[name] = PipelineClock(run.prepared, run.overhead)
-    return clocks

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.learning.analysis import TARGETS
+from benchmarks.learning.analysis import CLOCKS, TARGETS
 from benchmarks.learning.summary import REFERENCE
 
 Rows = list[list[str]]
@@ -15,15 +15,15 @@ def markdown(head: list[str], rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def main_rows(task: Mapping[str, Any], clocks: Sequence[str], target: str) -> tuple[list[str], Rows]:
+def main_rows(task: Mapping[str, Any], target: str) -> tuple[list[str], Rows]:
     """Return accuracy at the end and time to one target on each clock, sorted by the first clock."""
     head = ["algorithm", "rate", "pass@1 at the end", "pass@8"]
-    for clock in clocks:
+    for clock in CLOCKS:
         head += [f"{clock} s to {target}", "x grpo"]
     rows = []
-    for name, figures in sorted(task["field"].items(), key=lambda item: _order(item[1], clocks[0], target)):
+    for name, figures in sorted(task["field"].items(), key=lambda item: _order(item[1], target)):
         row = [name, f"{figures['learning_rate']:g}", _mean(figures["pass_at_1"]), _mean(figures["pass_at_8"])]
-        for clock in clocks:
+        for clock in CLOCKS:
             row += [
                 spread(figures["to_target"][clock][target]),
                 ratio(figures["over_reference"][clock][target]),
@@ -107,35 +107,12 @@ def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 
 def cost_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
     """Return the milliseconds of an optimizer step by activity."""
-    head = ["algorithm", "sampling", "updating", "grading", "weights to the engine"]
-    rows = [
-        [
-            name,
-            *(
-                f"{1000 * figures['seconds_per_step'][kind]:.0f}"
-                for kind in ("sampling", "updating", "grading", "hand_over")
-            ),
-        ]
-        for name, figures in task["field"].items()
-    ]
-    return head, rows
-
-
-def pipeline_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Return the seconds of the pipeline's iterations by part."""
-    runs = task["pipeline"]
-    parts = list(next(iter(runs.values()))["parts"]) if runs else []
-    head = ["run", "iterations", *parts, "beyond computing"]
-    rows = [
-        [
-            name,
-            str(len(run["iterations"])),
-            *(f"{run['parts'][part]:.1f}" for part in parts),
-            f"{run['overhead']:.1f}",
-        ]
-        for name, run in runs.items()
-    ]
-    return head, rows
+    rows = []
+    for name, figures in task["field"].items():
+        spent = figures["seconds_per_step"]
+        parts = [spent[kind] for kind in ("sampling", "updating", "grading")]
+        rows.append([name, *(f"{1000 * seconds:.0f}" for seconds in (*parts, spent["wall"] - sum(parts)))])
+    return ["algorithm", "sampling", "updating", "grading", "all else"], rows
 
 
 def spread(values: Mapping[str, Any]) -> str:
@@ -162,6 +139,6 @@ def _mean(pair: Sequence[float]) -> str:
     return f"{mean:.3f} ± {deviation:.3f}"
 
 
-def _order(figures: Mapping[str, Any], clock: str, target: str) -> float:
-    median = figures["to_target"][clock][target]["median"]
+def _order(figures: Mapping[str, Any], target: str) -> float:
+    median = figures["to_target"][next(iter(CLOCKS))][target]["median"]
     return float("inf") if median is None else median

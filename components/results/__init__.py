@@ -17,7 +17,7 @@ from components.results.round_results import (
 from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
 from components.results.tables import read_completions, read_prompts, read_shard, require_rewards, round_manifests
 from components.results.values import evaluation_values, iteration_values
-from components.results.wallclock import IterationTime, StageTime
+from components.results.wallclock import IterationTime, StageTime, compute_after
 from components.results.warnings import evaluation_warnings, run_warnings
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "StageTime",
     "breakdown",
     "compare",
+    "compute_after",
     "evaluation_digest",
     "evaluation_of",
     "evaluation_values",

@@ -99,6 +99,11 @@ def iteration_time(
     )
 
 
+def compute_after(moment: datetime, stages: Iterable[Timings]) -> float:
+    """Return the seconds that stages computed after a moment; of one then at work at most what was left of it."""
+    return sum(min(t.compute, max(0.0, (t.finished - max(t.started, moment)).total_seconds())) for t in stages)
+
+
 def _span(timings: Timings) -> float:
     return (timings.finished - timings.started).total_seconds()
 

@@ -2,14 +2,14 @@
 
 import json
 import random
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from benchmarks.learning import page, plots, tables
+from benchmarks.learning import drive, page, plots, tables
 from benchmarks.learning.analysis import (
-    PipelineClock,
     Spread,
     area,
     at_cost,
@@ -18,74 +18,65 @@ from benchmarks.learning.analysis import (
     over_an_iteration,
     reached,
     steps,
+    wall_seconds,
 )
-from benchmarks.learning.pipeline_clock import PipelineRun
-from benchmarks.learning.records import Job, Record, load, save
-from benchmarks.learning.resident import Course, Point
-from benchmarks.learning.side import configuration
+from benchmarks.learning.jobs import Job, JobFiles, RunFailed, configuration
+from benchmarks.learning.records import STEP_FIGURES, Point, Record, seconds_worked
 from benchmarks.learning.summary import by_variant, machine, task_summary
 from benchmarks.learning.tasks import TASKS, Task
 from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, Variant
+from components.contract.config import RunConfig
+from components.contract.layout import Round
+from components.results import read_run
+from components.store import Run
+from tests.support import fake_run
+from tests.support.fake_run import START, FakeRun
 
 GRPO, RAPID = Variant("grpo", {"name": "grpo"}), Variant("rapid k=4", {"name": "rapid"}, 4)
 
 
 def point(step: int, score: float, sampling: float, updates: int = 1) -> Point:
-    seconds = {"sampling": sampling, "updating": float(step), "grading": 0.5, "hand_over": 0.25}
-    return Point(step, step // updates, 32 * step, 100 * step, score, min(1.0, score + 0.1), seconds)
+    seconds = {"sampling": sampling, "updating": float(step), "grading": 0.5, "wall": 20.0 + 5.0 * step}
+    return Point(step, step // updates, 32 * step, score, min(1.0, score + 0.1), seconds)
 
 
-def record(
+def made(
     variant: Variant, scores: list[float], seed: int = 0, rate: float = 1e-4, sampling_per_step: float = 1.0
 ) -> Record:
     """Evaluated every four steps."""
     points = [point(4 * i, score, 4 * i * sampling_per_step, variant.updates) for i, score in enumerate(scores)]
     last = points[-1].step
-    figures = {
-        name: [1.0 - 0.1 * (i % variant.updates) for i in range(last)]
-        for name in (
-            "effective_sample_share",
-            "log_ratio_p50",
-            "log_ratio_p95",
-            "log_ratio_max",
-            "clip_fraction",
-            "kl",
-        )
-    }
+    figures = {name: [1.0 - 0.1 * (i % variant.updates) for i in range(last)] for name in STEP_FIGURES}
     updates = [variant.updates] * (last // variant.updates)
-    return Record(Job("addition", variant, rate, seed, last), points, figures, updates, [], 12.0)
+    return Record(Job("addition", variant, rate, seed, last), points, figures, updates, [])
 
 
 def test_a_target_is_reached_by_the_first_policy_that_is_there() -> None:
-    run = record(GRPO, [0.5, 0.7, 0.65, 0.9])
+    run = made(GRPO, [0.5, 0.7, 0.65, 0.9])
     assert reached(run, 0.7, steps) == 4
     assert reached(run, 0.71, steps) == 12
     assert reached(run, 0.71, compute_seconds) == 24.0
+    assert reached(run, 0.71, wall_seconds) == 80.0
     assert reached(run, 0.95, steps) is None
 
 
 def test_at_equal_cost_the_last_policy_within_it_counts() -> None:
-    run = record(GRPO, [0.5, 0.7, 0.65, 0.9])
+    run = made(GRPO, [0.5, 0.7, 0.65, 0.9])
     assert at_cost(run, 11, steps).step == 8
     assert at_cost(run, 24.0, compute_seconds).step == 12
 
 
 def test_the_area_is_the_mean_between_evaluations() -> None:
-    assert area(record(GRPO, [0.5, 0.7, 0.9])) == pytest.approx(0.7)
+    assert area(made(GRPO, [0.5, 0.7, 0.9])) == pytest.approx(0.7)
 
 
 def test_the_best_rate_is_that_of_the_largest_area_of_the_first_seed() -> None:
     runs = [
-        record(GRPO, [0.5, 0.6, 0.7], rate=1e-4),
-        record(GRPO, [0.5, 0.8, 0.7], rate=2e-4),
-        record(GRPO, [0.5, 0.9, 0.9], rate=4e-4, seed=1),
+        made(GRPO, [0.5, 0.6, 0.7], rate=1e-4),
+        made(GRPO, [0.5, 0.8, 0.7], rate=2e-4),
+        made(GRPO, [0.5, 0.9, 0.9], rate=4e-4, seed=1),
     ]
     assert best_rates(runs) == {("addition", "grpo"): 2e-4}
-
-
-def test_the_pipeline_adds_its_overhead_to_every_iteration() -> None:
-    clock = PipelineClock(once=10.0, per_iteration=20.0)
-    assert clock.seconds(point(8, 0.5, sampling=4.0, updates=4)) == 10.0 + 2 * 20.0 + 4.0 + 8.0
 
 
 @pytest.mark.parametrize(
@@ -107,20 +98,81 @@ def test_seeds_that_never_got_there_count_as_last(
 
 
 def test_figures_of_an_iteration_are_aligned_where_some_ended_early() -> None:
-    run = record(RAPID, [0.5, 0.6])
-    cut = Record(run.job, run.points, {"kl": [1.0, 2.0, 3.0, 5.0, 4.0]}, [2, 3], ["iteration 1: too far"], 1.0)
+    run = made(RAPID, [0.5, 0.6])
+    cut = Record(run.job, run.points, {"kl": [1.0, 2.0, 3.0, 5.0, 4.0]}, [2, 3], ["iteration 1: too far"])
     assert over_an_iteration(cut, "kl") == [2.0, 3.5, 4.0]
 
 
-def test_a_run_of_another_recipe_is_not_taken(tmp_path: Path) -> None:
-    job = Job("addition", RAPID, 1e-4, 0, 4)
-    course = Course([point(0, 0.5, 0.0), point(4, 0.6, 4.0)], [], [4], ["iteration 1: too far"])
-    save(job.path(tmp_path), job.digest("one"), job, course, 3.0)
-    kept = load(job.path(tmp_path), job.digest("one"))
-    assert kept is not None
-    assert (kept.job, kept.points, kept.updates, kept.seconds) == (job, course.points, [4], 3.0)
-    assert load(job.path(tmp_path), job.digest("other")) is None
-    assert load(job.path(tmp_path / "elsewhere"), job.digest("one")) is None
+def test_a_stopped_run_counts_until_its_last_commit_and_from_its_next_start() -> None:
+    at = [START + timedelta(seconds=seconds) for seconds in (0, 10, 30, 1000, 1025, 2000)]
+    start, first, second, again, third, _ = at
+    commits = [first, second, third]
+    assert seconds_worked(first, [start], commits) == 10
+    assert seconds_worked(third, [start], commits) == 1025
+    assert seconds_worked(second, [start, again], commits) == 30
+    assert seconds_worked(third, [start, again], commits) == 30 + 25
+    # A start that committed nothing costs nothing.
+    assert seconds_worked(third, [start, again - timedelta(seconds=60), again], commits) == 30 + 25
+
+
+@pytest.fixture
+def eight_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_run, "SAMPLES", 8)
+
+
+def finish(run: Run, iterations: int) -> None:
+    """Give a run synthetic outputs up to its report."""
+    fake = FakeRun(run)
+    fake.prepare(run.config.data.eval_prompts)
+    for number in range(1, iterations + 1):
+        fake.iteration(number)
+    fake.round(Round.evaluation(iterations))
+    report = run.output("publish", run.layout.report, {})
+    report.write("index.html", b"")
+    report.commit(fake.spend(1.0), {"policy_version": iterations})
+
+
+@pytest.mark.usefixtures("eight_samples")
+def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("addition", RAPID, 1e-4, 0, 8)
+    with pytest.raises(RunFailed, match=r"addition / rapid k=4 / 0\.0001 / seed 0 is not finished"):
+        drive.Runs(tmp_path, None, start=False).records([job])
+
+    def run(files: JobFiles, config: RunConfig, _: object) -> None:
+        started.append(files)
+        finish(files.open(config), config.loop.iterations)
+
+    started: list[JobFiles] = []
+    monkeypatch.setattr(drive, "make_base_policy", lambda *_: None)
+    monkeypatch.setattr(JobFiles, "run", run)
+    monkeypatch.setattr(JobFiles, "starts", [START])
+    for start in (True, True, False):
+        (read,) = drive.Runs(tmp_path, None, start).records([job])
+    assert len(started) == 1
+    results = read_run(started[0].open(configuration(job, TASKS["addition"](), started[0].folder)))
+
+    assert [(p.iteration, p.step, p.completions) for p in read.points] == [(0, 0, 0), (1, 4, 48), (2, 8, 96)]
+    assert [p.pass_at_1 for p in read.points] == [r.pass_at_k[1] for r in results.evaluated.values()]
+    base, middle, last = (p.seconds for p in read.points)
+    assert base == {"sampling": 0, "updating": 0, "grading": 0, "wall": 11.0}
+    # 12 s of sampling, of which 6 of 102 prompts are training prompts.
+    assert middle["sampling"] == pytest.approx(12 * 6 / 102, rel=0.3)
+    assert (middle["updating"], last["updating"]) == (10.0, 20.0)
+    assert results.iterations[0].finished
+    assert middle["wall"] == (results.iterations[0].finished - START).total_seconds()
+    assert read.updates == [4, 4]
+    assert len(read.figures["kl"]) == 8
+
+
+def test_a_failed_run_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "false")
+    job = Job("addition", RAPID, 1e-4, 0, 8)
+    files = JobFiles(job, tmp_path)
+    config = configuration(job, TASKS["addition"](), tmp_path)
+    for _ in range(2):
+        with pytest.raises(RunFailed, match=r"status 1; its output is in .*rapid-k4\.0\.0001\.seed0\.log"):
+            files.run(config, None)
+    assert len(files.starts) == 2
 
 
 @pytest.fixture(scope="module")
@@ -174,27 +226,24 @@ def test_every_variant_is_a_configuration_and_none_is_named_twice() -> None:
     task = TASKS["addition"]()
     variants = (*FIELD, *ABLATIONS, *BREAKING)
     for variant in variants:
-        config = configuration(Job("addition", variant, 1e-4, 0, 8), task, Path("policy"))
+        config = configuration(Job("addition", variant, 1e-4, 0, 48), task, Path("folder"))
         assert config.train.updates == variant.updates
+        assert 48 <= config.loop.iterations * variant.updates < 48 + variant.updates
     assert len({variant.name for variant in variants}) == len(variants)
 
 
 def test_every_figure_finds_its_place_in_tables_pictures_and_page(tmp_path: Path) -> None:
     field = by_variant(
-        record(variant, [0.5, 0.7, 0.85, 0.95], seed, sampling_per_step=cost)
+        made(variant, [0.5, 0.7, 0.85, 0.95], seed, sampling_per_step=cost)
         for seed in range(2)
         for variant, cost in ((GRPO, 1.0), (RAPID, 0.5))
     )
-    studies = by_variant([record(ABLATIONS[0], [0.5] * 17)])
-    parts = {"sampling": 1.0, "updating": 2.0, "start": 3.0}
-    pipeline = {name: PipelineRun("addition", name, 5.0, [8.0, 9.0], [2.0, 3.0], parts) for name in field}
-    swept = [record for runs in field.values() for record in runs]
-    task = {"description": "sums", **task_summary(swept, field, studies, pipeline)}
-    # 8 steps to 0.8: GRPO 8 x (1 + 1) s; RAPID 8 x (0.5 + 1) s, in 2 iterations instead of 8.
+    studies = by_variant([made(ABLATIONS[0], [0.5] * 17)])
+    swept = [run for runs in field.values() for run in runs]
+    task = {"description": "sums", **task_summary(swept, field, studies)}
+    # 8 steps to 0.8: GRPO 8 x (1 + 1) s; RAPID 8 x (0.5 + 1) s.
     assert task["field"]["rapid k=4"]["over_reference"]["compute"]["0.8"] == pytest.approx(12 / 16)
-    assert task["field"]["rapid k=4"]["over_reference"]["pipeline"]["0.8"] == pytest.approx(
-        (5 + 12 + 12) / (5 + 48 + 16)
-    )
+    assert task["field"]["rapid k=4"]["to_target"]["wall"]["0.8"]["median"] == 60.0
     summary = {
         "machine": machine(),
         "settings": {"seeds": 2, "steps": 12},
@@ -202,8 +251,8 @@ def test_every_figure_finds_its_place_in_tables_pictures_and_page(tmp_path: Path
     }
     pictures = plots.draw(summary, tmp_path)
     assert all(picture.stat().st_size > 10_000 for picture in pictures)
-    page.write(summary, "the command", pictures, tmp_path / "README.md", "What it says.")
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    page.write(summary, "the command", pictures, tmp_path / "figures.md")
+    text = (tmp_path / "figures.md").read_text(encoding="utf-8")
     assert "the command" in text
     assert "| rapid k=4 | 0.0001 |" in text
     assert all(f"({picture.name})" in text for picture in pictures)

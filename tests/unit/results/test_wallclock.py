@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from components.contract.manifest import Timings
-from components.results.wallclock import StageTime, iteration_time
+from components.results.wallclock import StageTime, compute_after, iteration_time
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,6 +34,11 @@ def test_everything_but_sampling_and_updating_counts_against_the_compute_share()
     assert time.parts == pytest.approx(
         {"sampling": 13, "updating": 12, "reward": 3, "load": 9, "store": 1, "start": 6, "other": 6}
     )
+
+
+def test_what_a_stage_computed_before_a_moment_does_not_count() -> None:
+    stages = [timings(0, 10, compute=8), timings(12, 20, compute=5)]
+    assert [compute_after(T0 + timedelta(seconds=s), stages) for s in (0, 1, 5, 11, 17, 30)] == [13, 13, 10, 5, 3, 0]
 
 
 def test_a_process_started_ahead_of_its_turn_does_not_make_parts_exceed_the_wall_clock() -> None:
