@@ -82,7 +82,7 @@ def test_an_alias_and_a_number_lead_to_the_policy(model: str, first: FakeRun) ->
         found = find_policy(run, reference)
         assert (found.name, found.version) == (model, "1")
         assert found.uri == run.store.locate(run.layout.policy(1))
-        assert found.weights_digest == run.directory(run.layout.train(1)).require().facts["weights_digest"]
+        assert found.weights_digest == run.policy(1).require().facts["weights_digest"]
 
 
 @pytest.mark.parametrize("reference", ["models:/nobody@champion", "models:/{model}@runner-up", "models:/{model}/7"])

@@ -39,7 +39,7 @@ def test_a_version_names_the_policy_where_it_lies(client: Any, model: str, tmp_p
     registration = registered(run)
     version = client.get_model_version(model, registration.version)
     assert version.source == run.store.locate(run.layout.policy(1))
-    assert version.tags["rapid.weights_digest"] == run.directory(run.layout.train(1)).require().facts["weights_digest"]
+    assert version.tags["rapid.weights_digest"] == run.policy(1).require().facts["weights_digest"]
     assert version.tags["rapid.base_model"] == "base-model"
     state = read_state(run)
     assert state is not None
