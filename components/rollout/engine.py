@@ -162,8 +162,13 @@ def engine_version() -> str:
     raise InputError("vLLM is not installed; install rapid-rl[rollout], or rapid-rl[rollout-cpu] without a GPU")
 
 
-def _configure_environment(settings: EngineSection) -> None:
-    """Set what vLLM reads from the environment when it is imported or built."""
+def configure_import() -> None:
+    """Set what vLLM reads from the environment when it is imported."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+
+def _configure_environment(settings: EngineSection) -> None:
+    """Set what vLLM reads from the environment when it is imported or built."""
+    configure_import()
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)

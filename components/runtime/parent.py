@@ -13,6 +13,7 @@ from pydantic import Field
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.section import Section, StageName
+from components.runtime.failure import report_failure
 from components.runtime.processes import (
     PASSED_ON,
     Child,
@@ -24,9 +25,8 @@ from components.runtime.processes import (
     start_child,
 )
 from components.runtime.progress import note
-
-SILENCE_VARIABLE = "RAPID_SILENCE_MINUTES"
-"""Set for a stage's worker: how long another worker may be silent before it gives up."""
+from components.runtime.worker import SILENCE_VARIABLE
+from components.store import open_run
 
 _GRACE_SECONDS = 5.0
 
@@ -63,13 +63,20 @@ def follow_stage(run_uri: str, stage: StageName, shards: Sequence[int], limits: 
     Raises:
         SystemExit: as `run_children` does.
     """
-    run_children([stage_child(run_uri, stage, shards, limits)], limits)
+    child = stage_child(run_uri, stage, limits, shards)
+
+    def failed(_: str, reason: str) -> None:
+        report_failure(open_run(run_uri), stage, f"{child.name} {reason}".removeprefix(f"{stage} "))
+
+    run_children([child], limits, failed=failed)
 
 
-def stage_child(run_uri: str, stage: StageName, shards: Sequence[int], limits: Limits) -> Child:
+def stage_child(
+    run_uri: str, stage: StageName, limits: Limits, shards: Sequence[int] = (), options: Sequence[str] = ()
+) -> Child:
     """Return the worker of a stage."""
     name = f"{stage} shard {shards[0]}" if len(shards) == 1 else stage
-    words = [word for shard in shards for word in ("--shard", str(shard))]
+    words = [*(word for shard in shards for word in ("--shard", str(shard))), *options]
     return Child(
         name,
         [sys.executable, "-m", f"components.{stage}", run_uri, "--follow", *words],
@@ -81,7 +88,7 @@ def run_children(
     children: Sequence[Child],
     limits: Limits,
     started: Mapping[str, Started] | None = None,
-    failed: Callable[[str], None] | None = None,
+    failed: Callable[[str, str], None] | None = None,
 ) -> None:
     """Run children side by side until all have ended well.
 
@@ -90,7 +97,7 @@ def run_children(
 
     Args:
         started: processes of children that run already, by name.
-        failed: receives the reason when a child has crashed for good, once the others have ended.
+        failed: receives the name of a child that has crashed for good and how it ended, once the others have ended.
 
     Raises:
         SystemExit: 2 if a child refused its input, 1 if one crashed for good, 128 + its number after a signal.
@@ -110,17 +117,21 @@ def run_children(
                 for member, status in _ended(members):
                     member.ended(status)
         except _Failed as error:
-            note(f"{error}; it is not started again")
+            note(f"{error.name} {error.how}; it is not started again")
             _end(members, ending, arrived)
             if failed:
-                failed(str(error))
+                failed(error.name, error.how)
             raise SystemExit(1) from None
         finally:
             _end(members, ending, arrived)
 
 
 class _Failed(Exception):
-    """A child has crashed for good."""
+    """A child has crashed for good: its name, and how it ended."""
+
+    def __init__(self, name: str, how: str) -> None:
+        super().__init__(f"{name} {how}")
+        self.name, self.how = name, how
 
 
 class _Member:
@@ -206,7 +217,8 @@ class _Member:
             how = f"worked for {self._limits.timeout_minutes:.3g} min without a commit and was killed"
             self._overdue = False
         if self._retries == self._limits.retries:
-            raise _Failed(f"{self._child.name} {how}")
+            starts = self._retries + 1
+            raise _Failed(self._child.name, how + (f", after {starts} starts without a commit" if starts > 1 else ""))
         self._retries += 1
         delay = self._limits.delay(self._retries)
         self._start_at = time.monotonic() + delay

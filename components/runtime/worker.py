@@ -6,9 +6,9 @@ Workers communicate through the store only.
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, manifest_key
@@ -16,10 +16,8 @@ from components.contract.section import StageName
 from components.runtime.clock import process_age
 from components.runtime.failure import RunFailed, check_failure, report_failure
 from components.runtime.heartbeat import Heartbeat, Silence
+from components.runtime.processes import tell_parent
 from components.store import Attempt, Run, Superseded
-
-PARENT_VARIABLE = "RAPID_PARENT_FD"
-"""File descriptor of a pipe on which a worker tells its parent process what it does; unset without one."""
 
 SILENCE_VARIABLE = "RAPID_SILENCE_MINUTES"
 """Limit of a worker's silence, by default 30: pods wait for nodes."""
@@ -30,9 +28,6 @@ _POLL_SECONDS, _FAST_SECONDS, _MOST_SECONDS, _GROWTH = 0.25, 10.0, 2.0, 1.25
 _LOOK_SECONDS = 2.0
 _MAKERS: dict[StageName, StageName] = {"rollout": "train", "reward": "rollout", "train": "reward"}
 """The stage that makes what a stage waits for."""
-
-
-Report = Literal["waiting", "working", "committed"]
 
 
 class Worker:
@@ -100,9 +95,9 @@ class Worker:
 
     def _do(self, round_: Round, shard: int | None) -> Iterator[tuple[Round, int | None]]:
         self._heartbeat.say("working", self.run.label(self.stage, round_, shard or 0))
-        _tell_parent("working")
+        tell_parent("working")
         yield round_, shard
-        _tell_parent("committed")
+        tell_parent("committed")
 
     def _await(self, round_: Round, shard: int | None) -> bool:
         """Wait for the inputs of a round; return False where the run has stopped before it."""
@@ -137,7 +132,7 @@ class Worker:
             if not is_waiting:
                 is_waiting = True
                 self._heartbeat.say("waiting", f"for {what}")
-                _tell_parent("waiting")
+                tell_parent("waiting")
             time.sleep(pause)
             moment = time.monotonic()
             if moment - began > _FAST_SECONDS:
@@ -177,9 +172,3 @@ class _Policies:
                 self.newest += 1
             else:
                 self.stopped = True
-
-
-def _tell_parent(report: Report) -> None:
-    if descriptor := os.environ.get(PARENT_VARIABLE):
-        with suppress(OSError):  # a parent that has gone is noticed by other means
-            os.write(int(descriptor), f"{report}\n".encode())

@@ -1,5 +1,6 @@
 """Output of the commands: lines, moments, and the display of a run in progress."""
 
+import re
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -8,6 +9,8 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_ROUND = re.compile(r"^(iteration|evaluation) \d+ ")
 
 
 def say(console: Console, line: str) -> None:
@@ -56,12 +59,22 @@ class LiveView:
         self._progress.stop()
 
     def progress(self, event: dict[str, Any]) -> None:
-        """Show a progress event of a stage; the bar of a finished stage disappears when the next one starts."""
+        """Show a progress event of a stage.
+
+        Several may be at work at the same time. The bar of a finished one disappears when something else begins, that
+        of an unfinished one when the same stage goes on to another round.
+        """
         label = event["label"]
         if label not in self._bars:
-            for known, task in list(self._bars.items()):
-                if self._progress.tasks[self._progress.task_ids.index(task)].finished:
-                    self._progress.remove_task(task)
+            tasks = {task.id: task for task in self._progress.tasks}
+            for known, bar in list(self._bars.items()):
+                if tasks[bar].finished or _stage_of(known) == _stage_of(label):
+                    self._progress.remove_task(bar)
                     del self._bars[known]
             self._bars[label] = self._progress.add_task(label, total=event["total"], stats=event["unit"])
         self._progress.update(self._bars[label], completed=event["done"], stats=event["stats"] or event["unit"])
+
+
+def _stage_of(label: str) -> str:
+    """Return the label of a stage's progress without its round."""
+    return _ROUND.sub("", label)

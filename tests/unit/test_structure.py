@@ -29,6 +29,8 @@ MAY_IMPORT = {
     # Another way to start the train stage, not a stage of its own.
     "trainjob": SHARED | {"train"},
     "publish": SHARED,
+    # Starts other stages by their command lines.
+    "pod": SHARED,
 }
 HEAVY = {
     "torch": {"train", "demo"},
@@ -44,6 +46,7 @@ ENTRIES = (
     "pipelines.cli.main",
     "components.trainjob.launcher",
     *(f"components.{name}.stage" for name in ("prepare", "rollout", "reward", "train", "trainjob", "publish")),
+    "components.pod.supervisor",
 )
 
 

@@ -20,7 +20,7 @@ from components.runtime.processes import Child
 
 parent._GRACE_SECONDS = 1.0
 children = [Child(name, [sys.executable, "-c", code]) for name, code in json.loads(sys.argv[1]).items()]
-run_children(children, Limits(**json.loads(sys.argv[2])), failed=lambda reason: print("failed:", reason))
+run_children(children, Limits(**json.loads(sys.argv[2])), failed=lambda name, how: print(f"failed: {name}, {how}"))
 print("all ended well")
 """
 # `start` is the number of this start of the child, from 1.
@@ -114,8 +114,8 @@ def test_bad_input_is_not_tried_again_and_ends_the_others(tmp_path: Path) -> Non
 def test_a_child_that_crashes_for_good_ends_the_others_and_is_reported(tmp_path: Path) -> None:
     parent = Parent(tmp_path, {"retries": 1}, rollout="time.sleep(60)", train="sys.exit(9)")
     status, output, notes = parent.end()
-    assert (status, output) == (1, "failed: train ended with exit status 9\n")
-    assert notes[-1] == "train ended with exit status 9; it is not started again"
+    assert (status, output) == (1, "failed: train, ended with exit status 9, after 2 starts without a commit\n")
+    assert notes[-1] == "train ended with exit status 9, after 2 starts without a commit; it is not started again"
     assert parent.starts("train") == 2
 
 
@@ -198,8 +198,8 @@ def test_limits_come_as_text_and_name_what_is_wrong() -> None:
 
 
 def test_a_stages_worker_has_its_command_line() -> None:
-    child = stage_child("/store/runs/r", "rollout", [2], Limits(silence_minutes=5))
+    child = stage_child("/store/runs/r", "rollout", Limits(silence_minutes=5), [2], ["--share-gpu"])
     assert child.name == "rollout shard 2"
-    assert child.words[1:] == ["-m", "components.rollout", "/store/runs/r", "--follow", "--shard", "2"]
+    assert child.words[1:] == ["-m", "components.rollout", "/store/runs/r", "--follow", "--shard", "2", "--share-gpu"]
     assert dict(child.environment) == {"RAPID_SILENCE_MINUTES": "5.0"}
-    assert stage_child("/store/runs/r", "train", [], Limits()).name == "train"
+    assert stage_child("/store/runs/r", "train", Limits()).name == "train"

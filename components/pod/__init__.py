@@ -1,0 +1,1 @@
+"""Layout pod: the stages of the loop as processes under one supervisor."""
