@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.store import Run
+from components.tracking.database import SQLITE, ensure_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,6 +64,7 @@ def connect(uri: str) -> "MlflowClient":
         from mlflow.store.db import utils
 
         utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS  # ten attempts with doubling pauses are minutes
+        ensure_database(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -72,6 +74,6 @@ def is_http(uri: str) -> bool:
 
 def artifact_location(uri: str) -> str | None:
     """Return where a new experiment keeps its artifacts: beside an SQLite file, None to leave it to the server."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         return None
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / ARTIFACTS).as_uri()
+    return (Path(uri.removeprefix(SQLITE)).absolute().parent / ARTIFACTS).as_uri()

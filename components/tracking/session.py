@@ -171,7 +171,7 @@ def report_failure(run: Run, what: str) -> Iterator[None]:
         note(f"tracking: {reason(error)}; install the `tracking` extra, or set tracking.enabled=false")
     except Exception as error:
         where = without_credentials(tracking_uri(run))
-        note(f"tracking: {what} not sent to {where} ({reason(error)}); the next stage sends it")
+        note(f"tracking: {what} not sent to {where} ({reason(error)}); every later stage tries again")
 
 
 def _flatten(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
