@@ -21,7 +21,7 @@ _NAME = "heartbeat.json"
 
 
 class Beat(BaseModel):
-    """What a worker says of itself.
+    """A worker's words about itself.
 
     Attributes:
         count: grows with every write. Readers time its changes on their own clock, because clocks differ.
@@ -104,7 +104,7 @@ def read_beat(store: Store, worker: str) -> Beat | None:
 
 
 class Silence:
-    """How long workers have been silent, on this process's clock."""
+    """The seconds for which workers have been silent, on this process's clock."""
 
     def __init__(self, store: Store, workers: Sequence[str]) -> None:
         self._store, self._workers = store, workers

@@ -26,7 +26,7 @@ def half_made(path: Path) -> None:
 
 
 def whole(path: Path) -> None:
-    """What counts as a whole file, without fifty migrations."""
+    """A file that counts as whole, without fifty migrations."""
     with closing(sqlite3.connect(path)) as made, made:
         made.execute("CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT)")
         made.execute("INSERT INTO experiments (name) VALUES ('Default')")
