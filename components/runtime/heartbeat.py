@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,11 +46,13 @@ class Heartbeat:
 
     Args:
         attempts: the worker's attempts, one for each shard that it serves.
+        age: seconds since the worker's process began.
     """
 
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
+    def __init__(self, attempts: Sequence[Attempt], age: float = 0.0) -> None:
         self._attempts = attempts
-        self._beat = Beat(attempt=attempts[0].number, count=0, state="starting", detail="", started=now())
+        started = now() - timedelta(seconds=age)
+        self._beat = Beat(attempt=attempts[0].number, count=0, state="starting", detail="", started=started)
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -112,16 +114,13 @@ class Silence:
         self._heard: dict[str, tuple[tuple[int, int] | None, float]] = dict.fromkeys(workers, (None, moment))
 
     def look(self) -> tuple[float, str, Beat | None]:
-        """Return the seconds of silence of the worker that has been silent longest, its directory and last beat.
-
-        A worker that has ended is not silent: it has done its part.
-        """
+        """Return the seconds of silence of the worker that has been silent longest, its directory and last beat."""
         longest: tuple[float, str, Beat | None] = (0.0, "", None)
         for worker in self._workers:
             beat = read_beat(self._store, worker)
             mark = (beat.attempt, beat.count) if beat else None
             before, since = self._heard[worker]
-            if mark != before or (beat and beat.state == "ended"):
+            if mark != before:
                 since = time.monotonic()
                 self._heard[worker] = (mark, since)
             longest = max(longest, (time.monotonic() - since, worker, beat), key=lambda item: item[0])

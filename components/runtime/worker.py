@@ -48,10 +48,10 @@ class Worker:
         self._silence_minutes = float(os.environ.get(SILENCE_VARIABLE, "30"))
 
     def __enter__(self) -> Self:
-        process_age()  # the time until now belongs to no iteration
+        age = process_age()  # belongs to no iteration
         self._attempts = {shard: self.run.claim(self.stage, shard) for shard in self._shards}
         self._stack = ExitStack()
-        self._heartbeat = self._stack.enter_context(Heartbeat(list(self._attempts.values())))
+        self._heartbeat = self._stack.enter_context(Heartbeat(list(self._attempts.values()), age))
         return self
 
     def __exit__(
