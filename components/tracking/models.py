@@ -1,6 +1,7 @@
 """Policies as versions of a registered model, the best of which is the champion."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from components.contract.manifest import Manifest
@@ -40,7 +41,11 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
         name = run.config.tracking.model_name or run.config.run.name
         scores = _scores(run, evaluation)
         _ensure_model(session, name)
-        registered = _registered(session, name, policy) or _create(session, name, version, policy, scores)
+        registered = _registered(session, name, policy)
+        if registered is None:
+            _create(session, name, version, policy, scores)
+            registered = _registered(session, name, policy)
+            assert registered is not None
         champion, comparison = _promote(session, name, str(registered.version), scores)
         registration = Registration(
             name=name,
@@ -76,16 +81,28 @@ def _ensure_model(session: Session, name: str) -> None:
 
 
 def _registered(session: Session, name: str, policy: Manifest) -> "ModelVersion | None":
+    """Return the version of a policy of this run, None if there is none.
+
+    MLflow cannot create a version only if there is none, so two publishers at once may each make one. The first stays,
+    and every publisher looks after it has made its own: the others are deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
     found = session.client.search_model_versions(
         f"name = '{name}' and tags.`rapid.weights_digest` = '{policy.facts['weights_digest']}'"
     )
-    return next((v for v in found if v.tags.get("rapid.run_uri") == session.run.uri), None)
+    of_this_run = [v for v in found if v.tags.get("rapid.run_uri") == session.run.uri]
+    of_this_run.sort(key=lambda v: int(v.version))
+    for other in of_this_run[1:]:
+        with suppress(MlflowException):  # the other publisher deletes it too
+            session.client.delete_model_version(name, str(other.version))
+    return of_this_run[0] if of_this_run else None
 
 
-def _create(session: Session, name: str, version: int, policy: Manifest, scores: Mapping[str, str]) -> "ModelVersion":
+def _create(session: Session, name: str, version: int, policy: Manifest, scores: Mapping[str, str]) -> None:
     run = session.run
     uri = run.policy_location(version)
-    return session.client.create_model_version(
+    session.client.create_model_version(
         name,
         source=_source(session, version, uri),
         run_id=session.state.run_id,

@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,7 @@ import pytest
 from components.contract.layout import Round
 from components.results import evaluation_of
 from components.store import Run
-from components.tracking import Registration, read_state, register, sync
+from components.tracking import Registration, models, read_state, register, sync
 from tests.support.fake_run import prepared_run
 
 
@@ -52,6 +54,24 @@ def test_a_policy_is_registered_once(client: Any, model: str, tmp_path: Path) ->
     assert sync(run)
     assert [registered(run).version, registered(run).version] == ["1", "1"]
     assert len(client.search_model_versions(f"name = '{model}'")) == 1
+
+
+def test_two_publishers_at_once_make_one_version(
+    client: Any, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained_run(tmp_path, model, 0.5)
+    assert sync(run)
+    create, both = models._create, threading.Barrier(2)
+
+    def create_at_once(*args: Any) -> None:
+        both.wait(30)
+        create(*args)
+
+    monkeypatch.setattr(models, "_create", create_at_once)
+    with ThreadPoolExecutor(2) as pool:
+        registrations = list(pool.map(lambda _: registered(run), range(2)))
+    (version,) = client.search_model_versions(f"name = '{model}'")
+    assert {registration.version for registration in registrations} == {str(version.version)}
 
 
 def test_the_first_evaluated_policy_becomes_champion(client: Any, model: str, tmp_path: Path) -> None:
