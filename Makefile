@@ -48,7 +48,7 @@ test-containers: $(READY) ## the tests that need a Docker daemon: images, and th
 
 # docs/kubernetes/images.md lists further variables: base images, package sources, certificates, the builder.
 images: ## build the images of a GPU cluster: make images PREFIX=registry/team TAG=1
-	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build base rollout reward train
+	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build base rollout reward train pod
 
 image-cpu: ## build the one image that runs every stage without a GPU
 	PREFIX='$(PREFIX)' TAG='$(TAG)' docker/build cpu

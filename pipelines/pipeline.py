@@ -1,9 +1,11 @@
 """The definition of the pipeline, for clusters and for one machine.
 
-KFP has no loop with state, so the loop is a chain of nested If blocks: block k runs iteration k if iterations remain
-and contains block k + 1. No value can leave an If block, so the tasks after the chain read the run's manifests.
+In the layouts `workers` and `pod` it has the same few tasks for any number of iterations: after prepare each stage, for
+each shard, works for the whole run, or one pod does the work of all; publish follows.
 
-In a pipelined loop block k trains on what was sampled before it and samples iteration k + 1 at the same time.
+In layout `tasks` every stage of every iteration is a task. KFP has no loop with state, so the loop is a chain of nested
+If blocks: block k runs iteration k if iterations remain and contains block k + 1. No value can leave an If block, so
+the tasks after the chain read the run's manifests.
 """
 
 import inspect
@@ -16,13 +18,17 @@ from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
 from components.contract.layout import Round
-from components.contract.section import StageName
+from components.pod.component import pod
 from components.prepare.component import prepare
 from components.publish.component import publish
 from components.reward.component import reward
+from components.reward.follow_component import reward as follow_reward
 from components.rollout.component import rollout
+from components.rollout.follow_component import rollout as follow_rollout
 from components.train.component import train
-from pipelines.cluster.cluster_config import STAGES, ClusterConfig
+from components.train.follow_component import train as follow_train
+from pipelines.cluster.cluster_config import PODS, ClusterConfig
+from pipelines.cluster.cluster_sections import PodName
 from pipelines.cluster.placement import Channels, launch_train_job, place
 
 NAME = "rapid"
@@ -50,13 +56,12 @@ _RUN_PARAMETERS = (
     PipelineParameter("data", str, "", "replaces data.train unless empty."),
     PipelineParameter("iterations", int, -1, "replaces loop.iterations unless negative; 0 evaluates only."),
 )
-_SAMPLING: tuple[StageName, ...] = ("rollout", "reward")
+_SAMPLING: tuple[PodName, ...] = ("rollout", "reward")
 
 
 def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
-    """Return the pipeline for up to `cluster.max_iterations` iterations; a run sets its own number."""
-    loop = _pipelined_loop(cluster) if cluster.pipelined else _loop(cluster)
-    evaluation = _evaluation(cluster)
+    """Return the pipeline of the layout that the settings name; a run sets its own number of iterations."""
+    body = {"workers": _workers, "pod": _pod, "tasks": _tasks}[cluster.layout](cluster)
 
     def rapid(config: Any, run: Any, model: Any, data: Any, iterations: Any, **channels: Any) -> None:
         prepared = prepare(
@@ -65,21 +70,63 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
             model=model,
             data=data,
             iterations=iterations,
-            max_iterations=cluster.max_iterations,
-            pipelined=cluster.pipelined,
+            layout=cluster.layout,
+            max_iterations=cluster.max_iterations if cluster.layout == "tasks" else 0,
             train_job=cluster.train_job is not None,
+            limits=cluster.limits("prepare"),
         )
-        _task(prepared, "prepare", cluster, channels)
-        run_uri, shards = prepared.outputs["run_uri"], prepared.outputs["shards"]
-        iterated = _nested(
-            loop, "iterations", channels, run_uri=run_uri, shards=shards, remaining=prepared.outputs["remaining"]
-        )
-        evaluated = _nested(evaluation, "evaluate and publish", channels, run_uri=run_uri, shards=shards)
-        evaluated.after(iterated)
+        body(_task(prepared, "prepare", cluster, channels), channels)
 
-    pipeline = _with_parameters(rapid, [*_RUN_PARAMETERS, *_cluster_parameters(cluster, STAGES)], "Fine-tune a policy.")
+    parameters = [*_RUN_PARAMETERS, *_cluster_parameters(cluster, PODS[cluster.layout])]
+    pipeline = _with_parameters(rapid, parameters, "Fine-tune a policy.")
     describe = dsl.pipeline(name=NAME, description="RAPID: large batches of rollouts, many importance-weighted updates")
     return describe(pipeline)
+
+
+Body = Callable[[PipelineTask, Channels], None]
+
+
+def _workers(cluster: ClusterConfig) -> Body:
+    """Build a task for each stage and shard, all side by side, and publish after them."""
+
+    def workers(prepared: PipelineTask, channels: Channels) -> None:
+        run_uri = prepared.outputs["run_uri"]
+        with dsl.ParallelFor(prepared.outputs["shards"], name="shards") as shard:
+            sampling = follow_rollout(run_uri=run_uri, shard=shard, limits=cluster.limits("rollout"))
+            _task(sampling, "rollout", cluster, channels)
+            grading = follow_reward(run_uri=run_uri, shard=shard, limits=cluster.limits("reward"))
+            _task(grading, "reward", cluster, channels)
+        if cluster.train_job:
+            trained = _display(launch_train_job(run_uri, None, None, cluster, channels), "train")
+        else:
+            training = follow_train(run_uri=run_uri, limits=cluster.limits("train"))
+            trained = _task(training, "train", cluster, channels)
+        _publish(run_uri, dsl.Collected(grading.outputs["Output"]), cluster, channels).after(trained)
+
+    return workers
+
+
+def _pod(cluster: ClusterConfig) -> Body:
+    """Build one task that does the work of all stages between prepare and publish."""
+
+    def one_pod(prepared: PipelineTask, channels: Channels) -> None:
+        run_uri = prepared.outputs["run_uri"]
+        worked = _task(pod(run_uri=run_uri, limits=cluster.limits("pod")), "pod", cluster, channels)
+        _publish(run_uri, [], cluster, channels).after(worked)
+
+    return one_pod
+
+
+def _tasks(cluster: ClusterConfig) -> Body:
+    """Build the chain of iterations, and the evaluation of what comes out of it."""
+    loop, evaluation = _loop(cluster), _evaluation(cluster)
+
+    def tasks(prepared: PipelineTask, channels: Channels) -> None:
+        run = {name: prepared.outputs[name] for name in ("run_uri", "shards")}
+        iterated = _nested(loop, "iterations", channels, **run, remaining=prepared.outputs["remaining"])
+        _nested(evaluation, "evaluate and publish", channels, **run).after(iterated)
+
+    return tasks
 
 
 def _loop(cluster: ClusterConfig) -> BaseComponent:
@@ -108,47 +155,12 @@ def _iteration(cluster: ClusterConfig) -> BaseComponent:
     return _pipeline(iteration, [_RUN_URI, _SHARDS, _ROUND, _NUMBER], cluster, (*_SAMPLING, "train"), returns=int)
 
 
-def _pipelined_loop(cluster: ClusterConfig) -> BaseComponent:
-    sampling = _sampling(cluster)
-
-    def sample(k: int, iterations: Any, channels: Channels, **run: Any) -> PipelineTask:
-        round_ = str(Round.iteration(k))
-        return _nested(sampling, f"sample {k}", channels, **run, round=round_, number=k, iterations=iterations)
-
-    def chain(
-        k: int, ready: PipelineTask, remaining: Any, iterations: Any, channels: Channels, run_uri: Any, shards: Any
-    ) -> None:
-        with dsl.If(remaining > 0, name=f"from iteration {k} on"):
-            # The block waits for `ready`, so that two iterations are never sampled at the same time.
-            trained = _train(run_uri, k, [], cluster, channels).after(ready).set_display_name(f"train {k}")
-            if k < cluster.max_iterations:
-                ahead = sample(k + 1, iterations, channels, run_uri=run_uri, shards=shards)
-                chain(k + 1, ahead, trained.outputs["Output"], iterations, channels, run_uri, shards)
-
-    def loop(run_uri: Any, shards: Any, remaining: Any, **channels: Any) -> None:
-        first = sample(1, remaining, channels, run_uri=run_uri, shards=shards)
-        chain(1, first, remaining, remaining, channels, run_uri, shards)
-
-    return _pipeline(loop, [_RUN_URI, _SHARDS, _REMAINING], cluster, (*_SAMPLING, "train"))
-
-
-def _sampling(cluster: ClusterConfig) -> BaseComponent:
-    """Build the rollout and reward of an iteration, which is skipped if the run has fewer iterations."""
-
-    def sampling(run_uri: Any, shards: Any, round: Any, number: Any, iterations: Any, **channels: Any) -> None:
-        with dsl.If(number <= iterations, name="if the run has it"):
-            _sample(run_uri, round, shards, cluster, channels)
-
-    own = [_RUN_URI, _SHARDS, _ROUND, _NUMBER, PipelineParameter("iterations", int)]
-    return _pipeline(sampling, own, cluster, _SAMPLING)
-
-
 def _evaluation(cluster: ClusterConfig) -> BaseComponent:
     """Build the final evaluation: sample and score the held-out prompts with the newest policy, then publish it."""
 
     def evaluation(run_uri: Any, shards: Any, **channels: Any) -> None:
         rewards = _sample(run_uri, "final", shards, cluster, channels)
-        _task(publish(run_uri=run_uri, rewards=rewards), "publish", cluster, channels)
+        _publish(run_uri, rewards, cluster, channels)
 
     return _pipeline(evaluation, [_RUN_URI, _SHARDS], cluster, (*_SAMPLING, "publish"))
 
@@ -156,21 +168,29 @@ def _evaluation(cluster: ClusterConfig) -> BaseComponent:
 def _sample(run_uri: Any, round: Any, shards: Any, cluster: ClusterConfig, channels: Channels) -> dsl.Collected:
     """Add the rollout and reward of every shard; return the outputs of the reward stages."""
     with dsl.ParallelFor(shards, name="rollout shards", parallelism=cluster.parallel_shards) as shard:
-        trajectories = _task(rollout(run_uri=run_uri, round=round, shard=shard), "rollout", cluster, channels)
-        scored = reward(run_uri=run_uri, round=round, shard=shard, trajectories=trajectories.outputs["Output"])
-        rewards = _task(scored, "reward", cluster, channels)
-    return dsl.Collected(rewards.outputs["Output"])
+        sampling = rollout(run_uri=run_uri, round=round, shard=shard, limits=cluster.limits("rollout"))
+        trajectories = _task(sampling, "rollout", cluster, channels).outputs["Output"]
+        grading = reward(
+            run_uri=run_uri, round=round, shard=shard, trajectories=trajectories, limits=cluster.limits("reward")
+        )
+        _task(grading, "reward", cluster, channels)
+    return dsl.Collected(grading.outputs["Output"])
 
 
 def _train(run_uri: Any, number: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
     if cluster.train_job:
         return _display(launch_train_job(run_uri, number, rewards, cluster, channels), "train")
-    task = train(run_uri=run_uri, iteration=number, rewards=rewards)
+    task = train(run_uri=run_uri, iteration=number, rewards=rewards, limits=cluster.limits("train"))
     return _task(task, "train", cluster, channels)
 
 
-def _task(task: PipelineTask, stage: StageName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
-    return _display(place(task, stage, cluster, channels), stage)
+def _publish(run_uri: Any, rewards: Any, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    task = publish(run_uri=run_uri, rewards=rewards, limits=cluster.limits("publish"))
+    return _task(task, "publish", cluster, channels)
+
+
+def _task(task: PipelineTask, pod_name: PodName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+    return _display(place(task, pod_name, cluster, channels), pod_name)
 
 
 def _display(task: PipelineTask, name: str) -> PipelineTask:
@@ -188,18 +208,18 @@ def _pipeline(
     body: Callable[..., Any],
     own: Sequence[PipelineParameter],
     cluster: ClusterConfig,
-    stages: tuple[StageName, ...],
+    pods: tuple[PodName, ...],
     returns: type | None = None,
 ) -> BaseComponent:
-    """Return a nested pipeline with its own parameters and the cluster's parameters that its stages need."""
-    function = _with_parameters(body, [*own, *_cluster_parameters(cluster, stages, defaults=False)], "", returns)
+    """Return a nested pipeline with its own parameters and the cluster's parameters that its pods need."""
+    function = _with_parameters(body, [*own, *_cluster_parameters(cluster, pods, defaults=False)], "", returns)
     return dsl.pipeline(name=body.__name__)(function)
 
 
 def _cluster_parameters(
-    cluster: ClusterConfig, stages: tuple[StageName, ...], defaults: bool = True
+    cluster: ClusterConfig, pods: tuple[PodName, ...], defaults: bool = True
 ) -> list[PipelineParameter]:
-    given = cluster.parameters_of(stages)
+    given = cluster.parameters_of(pods)
     if not defaults:
         return [PipelineParameter(p.name, type(p.default)) for p in given]
     return [PipelineParameter(p.name, type(p.default), p.default, p.description) for p in given]

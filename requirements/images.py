@@ -23,12 +23,13 @@ EXTRAS = {
     "reward": ("reward", "reasoning-gym"),
     "rollout": ("rollout",),
     "train": ("train", "tracking"),
+    "pod": ("rollout", "reward", "reasoning-gym", "train", "tracking"),
     "cpu": ("prepare", "rollout-cpu", "reward", "reasoning-gym", "train", "trainjob", "publish", "tracking"),
 }
 # Provided by the official base images for their CUDA: neither installed nor followed.
-IN_BASE_IMAGE = {"rollout": {"vllm", "torch"}, "train": {"torch"}}
+IN_BASE_IMAGE = {"rollout": {"vllm", "torch"}, "train": {"torch"}, "pod": {"vllm", "torch"}}
 # These images reach a tracking server over HTTP and need neither MLflow's server nor its databases.
-REPLACED = {image: {"mlflow": "mlflow-skinny"} for image in ("base", "train")}
+REPLACED = {image: {"mlflow": "mlflow-skinny"} for image in ("base", "train", "pod")}
 # The CUDA images have Python 3.12.
 PYTHONS = ("3.11", "3.12")
 

@@ -120,7 +120,7 @@ class TrackingSection(Section):
 class LoopSection(Section):
     """Iterations of rollout, reward and train."""
 
-    iterations: Annotated[int, affects()] = Field(default=4, ge=0, le=48, description="0: evaluate only")
+    iterations: Annotated[int, affects()] = Field(default=4, ge=0, description="0: evaluate only")
     target_reward: Annotated[float | None, affects()] = Field(
         default=None, description="stop when the mean reward on held-out prompts reaches this"
     )

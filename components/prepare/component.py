@@ -12,9 +12,10 @@ def prepare(
     model: str,
     data: str,
     iterations: int,
+    layout: str,
     max_iterations: int,
-    pipelined: bool,
     train_job: bool,
+    limits: str,
 ) -> NamedTuple("Prepared", [("run_uri", str), ("shards", list), ("remaining", int)]):
     """Resolve the configuration, bring prompts and base policy into the run.
 
@@ -24,40 +25,28 @@ def prepare(
         model: replaces model.path unless empty.
         data: replaces data.train unless empty.
         iterations: replaces loop.iterations unless negative.
-        max_iterations: how many iterations the pipeline was compiled for.
-        pipelined: whether it was compiled to sample for the next iteration while one trains.
+        layout: of the pipeline: workers, pod or tasks.
+        max_iterations: how many iterations a pipeline of layout tasks was compiled for.
         train_job: whether it was compiled to train as a job on other nodes.
+        limits: of the process that starts the stage, as JSON.
     """
     from typing import NamedTuple
 
-    from components.contract.errors import InputError
     from components.contract.resolve import parameter_overrides, parse_config
-    from components.prepare.stage import run_stage
+    from components.prepare.run_process import prepare_in_process, refuse_other_layout
     from components.runtime.guard import exit_on_bad_input
+    from components.runtime.parent import Limits
 
     with exit_on_bad_input():
         overrides = parameter_overrides(run, model, data, iterations)
         resolved = parse_config(config, overrides, what="pipeline parameters")
-        if resolved.loop.iterations > max_iterations:
-            raise InputError(
-                f"loop.iterations = {resolved.loop.iterations}, but this pipeline was compiled for at most "
-                f"{max_iterations}; compile it with a larger --max-iterations"
-            )
-        if resolved.loop.staleness != int(pipelined):
-            raise InputError(
-                f"loop.staleness = {resolved.loop.staleness}, but this pipeline was compiled "
-                f"{'with' if pipelined else 'without'} --pipelined; loop.staleness=1 goes with --pipelined"
-            )
-        if resolved.train.nodes > 1 and not train_job:
-            raise InputError(
-                f"train.nodes = {resolved.train.nodes}, but this pipeline was compiled to train in one pod; compile it "
-                "with --train-job"
-            )
-        prepared = run_stage(resolved)
+        refuse_other_layout(resolved, layout, max_iterations, train_job)
+        run_uri = prepare_in_process(resolved, Limits.from_json(limits))
 
     class Prepared(NamedTuple):
         run_uri: str
         shards: list
         remaining: int
 
-    return Prepared(prepared.run_uri, prepared.shards, resolved.loop.iterations)
+    shards = [str(shard) for shard in range(resolved.rollout.shards)]
+    return Prepared(run_uri, shards, resolved.loop.iterations)

@@ -4,16 +4,26 @@ from kfp import dsl
 
 
 @dsl.component(base_image="rapid-rl/base:0.1.0", install_kfp_package=False)
-def publish(run_uri: str, rewards: list, report: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics]) -> None:
-    """Register the newest policy, move the champion alias if it is better, write the report."""
-    from components.publish.stage import run_stage
+def publish(
+    run_uri: str, rewards: list, limits: str, report: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics]
+) -> None:
+    """Register the newest policy, move the champion alias if it is better, write the report.
+
+    Args:
+        rewards: the reward stages' outputs; they order the tasks and name the inputs in the KFP graph.
+        limits: of the process that starts the stage, as JSON.
+    """
     from components.runtime.guard import exit_on_bad_input
+    from components.runtime.parent import Limits
+    from components.runtime.task import run_task
     from components.store import open_run
 
     with exit_on_bad_input():
-        for key, value in run_stage(run_uri).numbers.items():
-            metrics.log_metric(key, value)
+        run_task("publish", [run_uri], Limits.from_json(limits))
         run = open_run(run_uri)
-        html = run.directory(run.layout.report).read("index.html")
+        written = run.directory(run.layout.report)
+        for key, value in written.require().numbers.items():
+            metrics.log_metric(key, value)
+        html = written.read("index.html")
     with open(report.path, "wb") as stream:
         stream.write(html)

@@ -16,7 +16,7 @@ from components.results.round_results import (
 )
 from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
 from components.results.tables import read_completions, read_prompts, read_shard, require_rewards, round_manifests
-from components.results.values import evaluation_values, iteration_values
+from components.results.values import evaluation_values, iteration_numbers, iteration_values
 from components.results.wallclock import IterationTime, StageTime, compute_after
 from components.results.warnings import evaluation_warnings, run_warnings
 
@@ -36,6 +36,7 @@ __all__ = [
     "evaluation_of",
     "evaluation_values",
     "evaluation_warnings",
+    "iteration_numbers",
     "iteration_values",
     "majority_at_k",
     "pass_at_k",

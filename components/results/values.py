@@ -1,7 +1,8 @@
 """Results of a run as named numbers, for charts and for the tasks of a pipeline."""
 
 from components.results.round_results import RoundResult
-from components.results.run_results import IterationResult
+from components.results.run_results import IterationResult, read_iteration
+from components.store import Run
 
 
 def iteration_values(iteration: IterationResult) -> dict[str, float]:
@@ -32,6 +33,14 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
         values["effective_sample_share"] = sum(shares) / len(shares)
         values["effective_sample_share_min"] = min(shares)
     return {key: value for key, value in values.items() if value is not None}
+
+
+def iteration_numbers(run: Run, number: int) -> dict[str, float]:
+    """Return everything that an iteration that has trained has numbers for."""
+    result = read_iteration(run, number)
+    assert result is not None
+    numbers = run.directory(run.layout.train(number)).require().numbers
+    return {**numbers, **iteration_values(result), **evaluation_values(result.sampled)}
 
 
 def evaluation_values(result: RoundResult) -> dict[str, float]:

@@ -1,21 +1,28 @@
-"""The KFP component of the reward stage."""
+"""KFP component of the reward stage, for one round."""
 
 from kfp import dsl
 
 
 @dsl.component(base_image="rapid-rl/reward:0.1.0", install_kfp_package=False)
-def reward(run_uri: str, round: str, shard: str, trajectories: str, metrics: dsl.Output[dsl.Metrics]) -> str:
+def reward(
+    run_uri: str, round: str, shard: str, trajectories: str, limits: str, metrics: dsl.Output[dsl.Metrics]
+) -> str:
     """Grade one shard of a round; return the URI of its rewards.
 
-    `trajectories` is the rollout's result; it orders the two tasks and names the input in the KFP graph.
+    Args:
+        trajectories: the rollout's result; it orders the two tasks and names the input in the KFP graph.
+        limits: of the process that starts the stage, as JSON.
     """
-    from components.reward.stage import run_stage
     from components.runtime.guard import exit_on_bad_input
+    from components.runtime.parent import Limits
+    from components.runtime.task import run_task
     from components.store import open_run
 
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
-        for key, value in run_stage(run_uri, round_, int(shard)).numbers.items():
+        run_task("reward", [run_uri, "--round", str(round_), "--shard", shard], Limits.from_json(limits))
+        output = run.directory(run.layout.reward(round_, int(shard)))
+        for key, value in output.require().numbers.items():
             metrics.log_metric(key, value)
-        return run.directory(run.layout.reward(round_, int(shard))).uri
+        return output.uri

@@ -12,15 +12,22 @@ class RunFailed(InputError):
 
 
 class Failure(BaseModel):
+    """The reason why a run has ended.
+
+    Attributes:
+        lost: a worker fell silent, as one does whose pod was killed or evicted; no stage has failed.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True)
     stage: StageName
     message: str
+    lost: bool = False
 
 
-def report_failure(run: Run, stage: StageName, message: str) -> None:
+def report_failure(run: Run, stage: StageName, message: str, lost: bool = False) -> None:
     """Leave the reason in the run; the first that fails is the one whose message counts."""
     try:
-        data = Failure(stage=stage, message=" ".join(message.split())).model_dump_json()
+        data = Failure(stage=stage, message=" ".join(message.split()), lost=lost).model_dump_json()
         run.store.create(run.layout.failure, data.encode())
     except (ObjectExists, InputError):
         return  # the process ends with its message all the same

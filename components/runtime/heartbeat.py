@@ -115,7 +115,11 @@ class Silence:
 
     def look(self) -> tuple[float, str, Beat | None]:
         """Return the seconds of silence of the worker that has been silent longest, its directory and last beat."""
-        longest: tuple[float, str, Beat | None] = (0.0, "", None)
+        return max(self.each(), key=lambda item: item[0])
+
+    def each(self) -> list[tuple[float, str, Beat | None]]:
+        """Return the same for every worker."""
+        found: list[tuple[float, str, Beat | None]] = []
         for worker in self._workers:
             beat = read_beat(self._store, worker)
             mark = (beat.attempt, beat.count) if beat else None
@@ -123,5 +127,5 @@ class Silence:
             if mark != before:
                 since = time.monotonic()
                 self._heard[worker] = (mark, since)
-            longest = max(longest, (time.monotonic() - since, worker, beat), key=lambda item: item[0])
-        return longest
+            found.append((time.monotonic() - since, worker, beat))
+        return found

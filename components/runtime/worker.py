@@ -150,7 +150,7 @@ class Worker:
             name = worker.rsplit("/", 1)[-1]
             last = f"; its last words: {beat.state} {beat.detail}".rstrip() if beat else ", and never was"
             message = f"worker {name} has not been heard of for {seconds / 60:.0f} min{last}"
-            report_failure(self.run, self.stage, message)
+            report_failure(self.run, self.stage, message, lost=True)
             raise RunFailed(message)
 
 

@@ -2,23 +2,28 @@
 
 from kfp import dsl
 
-from components.contract.manifest import Manifest
-from components.results import evaluation_values, iteration_values, read_iteration
+from components.results import iteration_numbers
 from components.runtime.progress import emit
 from components.store import open_run
 from components.tracking import sync
 
 
-def log_iteration(run_uri: str, iteration: int, manifest: Manifest, metrics: dsl.Metrics) -> int:
+def log_iteration(run_uri: str, iteration: int, metrics: dsl.Metrics) -> int:
     """Show and track a trained iteration; return how many remain, 0 once the target is reached."""
     run = open_run(run_uri)
-    result = read_iteration(run, iteration)
-    assert result is not None
-    values = {**manifest.numbers, **iteration_values(result), **evaluation_values(result.sampled)}
-    for key, value in values.items():
+    for key, value in iteration_numbers(run, iteration).items():
         metrics.log_metric(key, value)
     sync(run)
     emit("iteration", number=iteration)
-    if manifest.facts["outcome"] == "target_reached":
+    if run.directory(run.layout.train(iteration)).require().facts["outcome"] == "target_reached":
         return 0
     return run.config.loop.iterations - iteration
+
+
+def log_last_iteration(run_uri: str, metrics: dsl.Metrics) -> str:
+    """Show the last trained iteration; return the URI of the newest policy."""
+    run = open_run(run_uri)
+    if last := run.trained():
+        for key, value in iteration_numbers(run, last).items():
+            metrics.log_metric(key, value)
+    return run.policy_location(run.policy_version())

@@ -1,4 +1,4 @@
-"""KFP component of the train stage, done by a training job."""
+"""KFP component of the train stage, done by a training job, for one iteration."""
 
 from kfp import dsl
 
@@ -20,6 +20,7 @@ def train_job(
     runtime: str,
     queue: str,
     deadline_minutes: int,
+    limits: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> int:
     """Take one iteration's updates on other nodes; return how many iterations remain, 0 once the target is reached.
@@ -38,11 +39,13 @@ def train_job(
         runtime: TrainingRuntime in this namespace.
         queue: Kueue's local queue; empty for none.
         deadline_minutes: the job fails after so long.
+        limits: of the process that starts the launcher, as JSON.
     """
     from components.runtime.guard import exit_on_bad_input
+    from components.runtime.parent import Limits
     from components.train.iteration_metrics import log_iteration
     from components.trainjob.job_settings import JobSettings
-    from components.trainjob.stage import run_stage
+    from components.trainjob.run_process import launch_in_process
 
     with exit_on_bad_input():
         wanted = {"cpu": cpu, "memory": memory, **resources}
@@ -58,5 +61,6 @@ def train_job(
             "queue": queue,
             "deadline_seconds": 60 * deadline_minutes,
         }
-        manifest = run_stage(run_uri, iteration, JobSettings.parse(asked, "pipeline parameters"))
-        return log_iteration(run_uri, iteration, manifest, metrics)
+        settings = JobSettings.parse(asked, "pipeline parameters")
+        launch_in_process([run_uri, "--iteration", str(iteration)], settings, Limits.from_json(limits))
+        return log_iteration(run_uri, iteration, metrics)

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from components.contract.digests import bytes_digest, json_digest
+from components.contract.digests import bytes_digest
 from components.contract.section import Section
 from components.contract.yaml_text import read_yaml
-from components.train.task import TrainTask
 
 # JobSet extends it to `<job>-node-0-<index>-<5 letters>`, a DNS label of at most 63 characters.
 _RUN_LETTERS = 20
@@ -31,7 +30,7 @@ class JobSettings(Section):
         default="", description="ReadWriteMany volume claim for compile caches, mounted at /cache; empty: none"
     )
     queue: str = Field(default="", description="Kueue's local queue; empty: without Kueue")
-    deadline_seconds: int = Field(default=0, ge=0, description="time limit of the job; 0: none")
+    deadline_seconds: int = Field(default=0, ge=0, description="time limit of an iteration; 0: none")
 
 
 def load_settings(path: Path) -> JobSettings:
@@ -43,20 +42,17 @@ def load_settings(path: Path) -> JobSettings:
     return JobSettings.parse(read_yaml(path), str(path))
 
 
-def job_name(run_uri: str, iteration: int) -> str:
+def job_name(run_uri: str, iteration: int | None) -> str:
     """Return a DNS label of at most 40 characters, the same for the same run in the same store.
+
+    Args:
+        iteration: None for a job that trains every iteration.
 
     The run's name is for people; the digest distinguishes runs of similar names and of other stores.
     """
     run = re.sub(r"[^a-z0-9]+", "-", run_uri.rpartition("/")[2].lower()).strip("-")
-    return f"rapid-{run[:_RUN_LETTERS].rstrip('-')}-{iteration:04d}-{bytes_digest(run_uri.encode())[:8]}"
-
-
-def task_digest(task: TrainTask, settings: JobSettings) -> str:
-    """Return the digest of a training and its settings, 16 hexadecimal digits, for a label."""
-    train = task.run.config.train
-    asked = settings.model_dump(mode="json")
-    return json_digest([dict(task.output.inputs), task.output.config_digest, train.nodes, train.processes, asked])[:16]
+    which = "train" if iteration is None else f"{iteration:04d}"
+    return f"rapid-{run[:_RUN_LETTERS].rstrip('-')}-{which}-{bytes_digest(run_uri.encode())[:8]}"
 
 
 def label_value(run: str) -> str:

@@ -1,5 +1,7 @@
 """Creation of a TrainJob with the kubeflow SDK."""
 
+import os
+
 from kubeflow.common.types import KubernetesBackendConfig
 from kubeflow.trainer import CustomTrainerContainer
 from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
@@ -19,9 +21,10 @@ from kubeflow.trainer.options.kubernetes import (
 from kubernetes.client import ApiException
 
 from components.runtime.guard import TERMINATION_VARIABLE
-from components.train.task import TrainTask
+from components.runtime.worker import SILENCE_VARIABLE
 from components.trainjob.job_settings import JobSettings, label_value
 from components.trainjob.kubernetes_api import CONFLICT, MISSING, TASK_LABEL, Cluster, kubernetes_errors, root_cause
+from components.trainjob.training import Training
 
 _PART = {"app.kubernetes.io/part-of": "rapid", "app.kubernetes.io/component": "train"}
 _CACHE = "/cache"
@@ -40,16 +43,13 @@ class _Backend(KubernetesBackend):
         """Do nothing: the SDK would read a config map of another namespace, which the launcher may not."""
 
 
-def submit(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings, digest: str) -> bool:
+def submit(cluster: Cluster, training: Training) -> bool:
     """Create the job; return False where another launcher was faster.
-
-    Args:
-        digest: `task_digest`, with which the job is labelled.
 
     Raises:
         InputError: the runtime does not exist, or Kubernetes refuses the job.
     """
-    backend = _Backend(cluster)
+    backend, settings, name = _Backend(cluster), training.settings, training.name
     with kubernetes_errors(
         f"cannot use TrainingRuntime {settings.runtime!r} in namespace {cluster.namespace!r}",
         {
@@ -58,23 +58,25 @@ def submit(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings, 
         },
     ):
         runtime = backend.get_runtime(settings.runtime)
-    train = task.run.config.train
-    labels = {**_PART, "rapid-rl/run": label_value(task.run.layout.run), TASK_LABEL: digest}
+    train = training.run.config.train
+    labels = {**_PART, "rapid-rl/run": label_value(training.run.layout.run), TASK_LABEL: training.digest}
     if settings.queue:
         labels["kueue.x-k8s.io/queue-name"] = settings.queue
     # torchrun reads the nodes from PET_* variables. Without a number of processes here, the Trainer would count CPUs
     # where there is no GPU.
-    arguments = [f"--nproc-per-node={train.processes}", "-m", "components.train", task.run.uri]
+    arguments = [f"--nproc-per-node={train.processes}", "-m", "components.train", *training.arguments]
     options = [
         Name(name),
         Labels(labels),
         TrainerCommand(["torchrun"]),
-        TrainerArgs([*arguments, "--iteration", str(task.iteration)]),
-        RuntimePatch(training_runtime_spec=_patch(settings)),
+        TrainerArgs(arguments),
+        RuntimePatch(training_runtime_spec=_patch(settings, "tasks" if training.task else "workers")),
     ]
-    if settings.deadline_seconds:
+    if settings.deadline_seconds and training.task:
         options.append(ActiveDeadlineSeconds(settings.deadline_seconds))
     environment = {TERMINATION_VARIABLE: "/dev/termination-log"}
+    if silence := os.environ.get(SILENCE_VARIABLE):
+        environment[SILENCE_VARIABLE] = silence
     if settings.cache_claim:
         environment |= {"TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor", "TRITON_CACHE_DIR": f"{_CACHE}/triton"}
     trainer = CustomTrainerContainer(
@@ -91,11 +93,11 @@ def submit(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings, 
     return True
 
 
-def _patch(settings: JobSettings) -> TrainingRuntimeSpecPatch:
+def _patch(settings: JobSettings, layout: str) -> TrainingRuntimeSpecPatch:
     spec = PodSpecPatch(node_selector=settings.node_selector or None, tolerations=list(settings.tolerations) or None)
     if settings.cache_claim:
         spec.volumes = [{"name": "cache", "persistentVolumeClaim": {"claimName": settings.cache_claim}}]
         spec.containers = [ContainerPatch(name=NODE, volume_mounts=[{"name": "cache", "mountPath": _CACHE}])]
-    pod = PodTemplatePatch(metadata={"labels": dict(_PART)}, spec=spec)
+    pod = PodTemplatePatch(metadata={"labels": {**_PART, "rapid-rl/layout": layout}}, spec=spec)
     job = ReplicatedJobPatch(name=NODE, template=JobTemplatePatch(spec=JobSpecPatch(template=pod)))
     return TrainingRuntimeSpecPatch(template=JobSetTemplatePatch(spec=JobSetSpecPatch(replicated_jobs=[job])))

@@ -1,4 +1,4 @@
-"""One iteration's training as a TrainJob: launched or found again, followed, and its end reported.
+"""Training as a TrainJob: launched or found again, followed, and its end reported.
 
 SIGTERM comes when the run is cancelled, and when the pod is moved from its node: drained, preempted, short of memory.
 In the second case Kubernetes first marks the pod with the condition `DisruptionTarget`. A launcher with that mark
@@ -13,16 +13,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from components.contract.errors import InputError
+from components.runtime.failure import check_failure
+from components.runtime.processes import tell_parent
 from components.runtime.progress import note
-from components.train.task import TrainTask
 from components.trainjob.job_progress import first_failure, follow, nodes_of
-from components.trainjob.job_settings import JobSettings, job_name, task_digest
 from components.trainjob.job_submission import submit
 from components.trainjob.kubernetes_api import Cluster, Job
+from components.trainjob.run_watch import RunWatch
+from components.trainjob.training import Training
 
 _GONE_SECONDS = 300.0
 _LOOK_SECONDS = 2.0
@@ -33,7 +35,7 @@ class _Terminated(SystemExit):
     """SIGTERM, raised in the main thread."""
 
 
-def launch(task: TrainTask, settings: JobSettings) -> None:
+def launch(training: Training) -> None:
     """Train on the cluster; return once the job has succeeded.
 
     A running job is followed, unless it has other inputs or settings: then a killed launcher has left it behind, and it
@@ -44,12 +46,14 @@ def launch(task: TrainTask, settings: JobSettings) -> None:
         InputError: Kubernetes refuses or cannot be reached, or the stage has found bad input.
         SystemExit: 1 when the job failed or was deleted; 143 when this process received SIGTERM.
     """
-    cluster = Cluster()
-    name = job_name(task.run.uri, task.iteration)
+    cluster, name = Cluster(), training.name
+    # Nobody knows how long a job waits in a queue, so its own deadline bounds it, not the parent process.
+    tell_parent("waiting")
+    watch = nullcontext() if training.task else RunWatch(training.run, name, training.settings.deadline_seconds)
     try:
-        with _sigterm_raises():
-            _ensure(cluster, name, task, settings)
-            _report(cluster, name, follow(cluster, name), task)
+        with _sigterm_raises(), watch:
+            _ensure(cluster, training)
+            _report(cluster, training, follow(cluster, name))
     except _Terminated:
         _delete_unless_disrupted(name)
         raise
@@ -74,15 +78,15 @@ def _sigterm_raises() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings) -> None:
-    """Make sure that a job of that name, with this task and these settings, is running."""
-    digest = task_digest(task, settings)
+def _ensure(cluster: Cluster, training: Training) -> None:
+    """Make sure that a job with this training and these settings is running."""
+    name, digest = training.name, training.digest
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
         job = cluster.job(name)
         if job is None:
-            if submit(cluster, name, task, settings, digest):
-                train = task.run.config.train
+            if submit(cluster, training):
+                train = training.run.config.train
                 note(f"TrainJob {name} is launched: {train.nodes} nodes of {train.processes} processes")
                 return
         elif job.deleting:
@@ -100,14 +104,15 @@ def _ensure(cluster: Cluster, name: str, task: TrainTask, settings: JobSettings)
             return
 
 
-def _report(cluster: Cluster, name: str, ended: Job | None, task: TrainTask) -> None:
-    manifest = task.output.manifest()
-    committed = manifest is not None and manifest.facts["outcome"] == "trained"
+def _report(cluster: Cluster, training: Training, ended: Job | None) -> None:
+    name, committed = training.name, training.has_trained()
+    if training.task is None:
+        check_failure(training.run)
     if ended is None:
         if not committed:
             _fail(f"TrainJob {name} was deleted before its policy was committed")
     elif ended.end == "Complete":
-        if manifest is not None:
+        if training.has_ended():
             try:
                 cluster.delete(ended)
             except InputError as error:

@@ -2,9 +2,11 @@
 
 from components.contract.manifest import Manifest
 from components.runtime.clock import Clock
+from components.store import open_run
 from components.train.stage import find_finished
 from components.train.task import TrainTask
 from components.trainjob.job_settings import JobSettings
+from components.trainjob.training import Training
 
 
 def run_stage(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:
@@ -20,5 +22,20 @@ def run_stage(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:
     # The SDK takes a second to import.
     from components.trainjob.launcher import launch
 
-    launch(task, settings)
+    launch(Training(task.run, settings, task))
     return task.output.require()
+
+
+def follow_run(run_uri: str, settings: JobSettings) -> int:
+    """Train every iteration of a run with one training job; return the number of trained iterations.
+
+    Raises:
+        InputError, SystemExit: as `run_stage`; or another worker of the run has failed.
+    """
+    run = open_run(run_uri)
+    training = Training(run, settings, None)
+    if not training.has_ended():
+        from components.trainjob.launcher import launch
+
+        launch(training)
+    return run.trained()

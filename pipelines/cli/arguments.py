@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from components.contract.config import StoreSection
+from components.contract.errors import InputError
 from components.contract.layout import RUNS
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cli.output import say
@@ -33,6 +34,16 @@ ClusterRunArgument = Annotated[
 StoreOption = Annotated[str, typer.Option(help="Store in which to look for a run's name.")]
 WatchOption = Annotated[
     bool, typer.Option("--watch", help="Follow the run until it ends. Ctrl-C stops following, not the run.")
+]
+ResumesOption = Annotated[
+    int,
+    typer.Option(
+        "--resume",
+        metavar="N",
+        min=0,
+        help="With --watch: continue the run by itself, up to N times, when it failed because a pod was killed, "
+        "evicted or out of memory.",
+    ),
 ]
 DEFAULT_STORE = StoreSection().uri
 
@@ -68,6 +79,12 @@ _CONNECTION_OPTIONS = {
         ),
     ],
 }
+
+
+def require_watch(resumes: int, watch: bool) -> None:
+    """Refuse `--resume` without `--watch`. Raises InputError."""
+    if resumes and not watch:
+        raise InputError("--resume goes with --watch: only who watches a run can continue it")
 
 
 def find_stored_run(run: str, store: str) -> Run:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contract.errors import InputError
-from pipelines.cli.arguments import ClusterRunArgument, WatchOption, connected
+from pipelines.cli.arguments import ClusterRunArgument, ResumesOption, WatchOption, connected, require_watch
 from pipelines.cli.output import moment_text, say
 from pipelines.cluster.connection import Connection
 
@@ -70,7 +70,12 @@ def cancel_command(connection: Connection, name_or_id: ClusterRunArgument) -> No
 
 
 @connected
-def resume_command(connection: Connection, name_or_id: ClusterRunArgument, watch: WatchOption = False) -> None:
+def resume_command(
+    connection: Connection,
+    name_or_id: ClusterRunArgument,
+    watch: WatchOption = False,
+    resumes: ResumesOption = 0,
+) -> None:
     """Continue a failed or cancelled run after its last committed stage.
 
     Starts a new run in Kubeflow with the same name, pipeline version and parameters. Stages skip what is already
@@ -86,7 +91,8 @@ def resume_command(connection: Connection, name_or_id: ClusterRunArgument, watch
     from pipelines.cluster.client import ClusterClient
     from pipelines.cluster.runs import find_run, resume, run_name
 
+    require_watch(resumes, watch)
     client = ClusterClient(connection)
     resumed = resume(client, find_run(client, name_or_id))
     say(Console(), f"run {run_name(resumed)} resumed: {client.run_link(resumed.run_id)}")
-    follow_or_explain(client, resumed, watch)
+    follow_or_explain(client, resumed, watch, resumes)

@@ -11,23 +11,30 @@ from pipelines.cli.output import say
 from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
-from pipelines.cluster.runs import has_ended, run_name, run_state
+from pipelines.cluster.runs import has_ended, resume, run_name, run_state, was_cancelled
 from pipelines.cluster.task_details import TaskDetails, failure_message
 from pipelines.cluster.watcher import Watcher
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 3, 130
 
 
-def follow_or_explain(client: ClusterClient, run: kfp.V2beta1Run, watch: bool) -> None:
-    """Follow a run that has just started, or print the commands that follow and cancel it."""
+def follow_or_explain(client: ClusterClient, run: kfp.V2beta1Run, watch: bool, resumes: int = 0) -> None:
+    """Follow a run that has just started, or print the commands that follow and cancel it.
+
+    Args:
+        resumes: as for `follow`.
+    """
     if watch:
-        follow(Watcher(client, run))
+        follow(Watcher(client, run), resumes)
     else:
         say(Console(), f"follow it with: {_commands(client, run_name(run))}")
 
 
-def follow(watcher: Watcher) -> None:
+def follow(watcher: Watcher, resumes: int = 0) -> None:
     """Print what happens until the run has ended, then how it ended.
+
+    Args:
+        resumes: how often a run that failed because a pod was lost is continued.
 
     Raises:
         typer.Exit: 1 if the run failed, 3 if it was cancelled, 130 after Ctrl-C, which leaves it running.
@@ -36,8 +43,15 @@ def follow(watcher: Watcher) -> None:
     name = run_name(watcher.run)
     continues = f"run {name} continues; follow it with: {_commands(watcher.client, name)}"
     try:
-        for news in watcher.news():
-            say(console, iteration_line(news) if isinstance(news, IterationResult) else news)
+        for count in range(resumes + 1):
+            for news in watcher.news():
+                say(console, iteration_line(news) if isinstance(news, IterationResult) else news)
+            if count == resumes or not watcher.lost_a_pod():
+                break
+            run = resume(watcher.client, watcher.run)
+            watcher = watcher.resumed(run)
+            link = watcher.client.run_link(run.run_id)
+            say(console, f"a pod was lost; run {name} resumed, {count + 1} of {resumes} times: {link}")
     except KeyboardInterrupt:
         say(console, continues)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -70,28 +84,30 @@ def show_results(watcher: Watcher, console: Console) -> None:
 def show_ending(watcher: Watcher, console: Console) -> None:
     """Print how a run ended and how to continue it. Raises typer.Exit if it did not succeed."""
     run = watcher.run
-    resume = f"rapid resume {run_name(run)}{watcher.client.connection.options}"
+    command = f"rapid resume {run_name(run)}{watcher.client.connection.options}"
     say(console, f"{run_state(run)}: {watcher.client.run_link(run.run_id)}")
     if not has_ended(run) or run.state == "SUCCEEDED":
         return
-    if run.state == "CANCELED":
-        say(console, f"committed stages are kept; continue with: {resume}")
+    if was_cancelled(run):
+        say(console, f"committed stages are kept; continue with: {command}")
         raise typer.Exit(EXIT_CANCELLED)
     error_console = Console(stderr=True)
-    for line in _failure_lines(watcher.client, run):
+    for line in _failure_lines(watcher):
         say(error_console, line)
-    say(error_console, f"committed stages are kept; once the cause is fixed, continue with: {resume}")
+    say(error_console, f"committed stages are kept; once the cause is fixed, continue with: {command}")
     raise typer.Exit(EXIT_FAILED)
 
 
-def _failure_lines(client: ClusterClient, run: kfp.V2beta1Run) -> list[str]:
-    """Return, for each task that failed, Kubeflow's message and the command that shows its log."""
-    lines = []
-    for task in TaskDetails(run).failed():
-        lines.append(f"error: {task.name} failed: {task.message or 'see its log for the reason'}")
-        if task.pod:
-            lines.append(f"its log: kubectl logs -n {client.namespace or kfp_namespace()} {task.pod} -c main")
-    return lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]
+def _failure_lines(watcher: Watcher) -> list[str]:
+    """Return the reason that a stage has left, else the tasks that failed; and the command that finds the pods."""
+    run = watcher.run
+    if failure := watcher.failure():
+        lines = [f"error: {failure.stage}: {failure.message}"]
+    else:
+        lines = [f"error: {name} failed without leaving a reason" for name in TaskDetails(run).failed()]
+    namespace = watcher.client.namespace or kfp_namespace()
+    pods = f"its pods, for an hour or so: kubectl get pods -n {namespace} -l pipeline/runid={run.run_id}"
+    return [*(lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]), pods]
 
 
 def _commands(client: ClusterClient, name: str) -> str:

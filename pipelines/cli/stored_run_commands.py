@@ -19,6 +19,7 @@ from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, Wat
 from pipelines.cli.output import say
 from pipelines.cli.run_tables import breakdown_table, grading_table, print_results, print_warnings
 from pipelines.cluster.connection import Connection
+from pipelines.cluster.silent_workers import unfinished_lines
 
 
 @connected
@@ -50,8 +51,12 @@ def status_command(
     results, console = read_run(run), Console()
     print_results(run.config, results, console)
     iterations = run.config.loop.iterations
-    state = "finished" if run.published() else f"{results.policy_version} of {iterations} iterations trained"
-    say(console, f"{state}; {run.uri}")
+    if run.published():
+        say(console, f"finished; {run.uri}")
+        return
+    say(console, f"{results.policy_version} of {iterations} iterations trained; {run.uri}")
+    for line in unfinished_lines(run):
+        say(console, line)
 
 
 def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:

@@ -8,8 +8,16 @@ from rich.console import Console
 
 from components.contract.config import RunConfig
 from components.contract.resolve import load_config
-from pipelines.cli.arguments import ConfigArgument, OverridesArgument, WatchOption, connected
+from pipelines.cli.arguments import (
+    ConfigArgument,
+    OverridesArgument,
+    ResumesOption,
+    WatchOption,
+    connected,
+    require_watch,
+)
 from pipelines.cli.output import say
+from pipelines.cluster.cluster_sections import Layout
 from pipelines.cluster.connection import Connection
 from pipelines.text import size
 
@@ -44,12 +52,12 @@ CpuOption = Annotated[
         "--cpu", help="For a cluster without GPUs: run every stage in the image PREFIX/cpu:TAG, on few cores."
     ),
 ]
-PipelinedOption = Annotated[
-    bool | None,
+LayoutOption = Annotated[
+    Layout | None,
     typer.Option(
-        "--pipelined",
-        help="Sample the next iteration while the current one trains; for runs with loop.staleness=1 and at least "
-        "two GPUs.",
+        "--layout",
+        help="workers: a pod for each stage and shard, for the whole run (default). pod: one pod for all stages, on "
+        "one GPU. tasks: a pod for each stage and shard of each iteration.",
         show_default=False,
     ),
 ]
@@ -65,8 +73,7 @@ MaxIterationsOption = Annotated[
     typer.Option(
         "--max-iterations",
         min=1,
-        max=48,
-        help="Most iterations that a run of this pipeline can have, 16 by default; each run sets its own number.",
+        help="With --layout tasks: most iterations of a run, 16 by default; each run sets its own number.",
         show_default=False,
     ),
 ]
@@ -77,7 +84,7 @@ def compile_command(
     cluster: ClusterOption = None,
     images: ImagesOption = None,
     cpu: CpuOption = False,
-    pipelined: PipelinedOption = None,
+    layout: LayoutOption = None,
     train_job: TrainJobOption = False,
     max_iterations: MaxIterationsOption = None,
 ) -> None:
@@ -91,27 +98,29 @@ def compile_command(
 
         rapid compile --images ghcr.io/me/rapid:1.0
 
-        rapid compile --images ghcr.io/me/rapid:1.0 --cluster cluster.yaml --max-iterations 32 -o nightly.yaml
+        rapid compile --images ghcr.io/me/rapid:1.0 --layout tasks --max-iterations 8 -o nightly.yaml
 
-        rapid compile --images localhost:5001/rapid:dev --cpu
+        rapid compile --images localhost:5001/rapid:dev --cpu --layout pod
 
         rapid compile --images ghcr.io/me/rapid:1.0 --train-job -o rapid-nodes.yaml
     """
     from pipelines.cluster.cluster_config import load_cluster
     from pipelines.cluster.cluster_sections import TrainJob
+    from pipelines.cluster.workflow_size import refuse_too_large
     from pipelines.compilation import compile_pipeline
 
     settings = load_cluster(
         cluster,
         images=images,
         device="cpu" if cpu else None,
-        pipelined=pipelined,
+        layout=layout,
         max_iterations=max_iterations,
     )
     if train_job and settings.train_job is None:
         settings = settings.model_copy(update={"train_job": TrainJob()})
     compile_pipeline(output, settings)
-    typer.echo(f"{output} ({size(output.stat().st_size)}, up to {settings.max_iterations} iterations)")
+    refuse_too_large(output, settings)
+    typer.echo(f"{output} ({size(output.stat().st_size)}, {settings.describe()})")
 
 
 @connected
@@ -122,6 +131,7 @@ def submit_command(
     cluster: ClusterOption = None,
     service_account: ServiceAccountOption = None,
     watch: WatchOption = False,
+    resumes: ResumesOption = 0,
 ) -> None:
     """Start a fine-tune in Kubeflow Pipelines and print its link.
 
@@ -134,7 +144,7 @@ def submit_command(
 
         rapid submit my.yaml store=s3://bucket/fine-tunes --endpoint https://kubeflow.example.com/pipeline
 
-        rapid submit my.yaml --cluster cluster.yaml --watch
+        rapid submit my.yaml --cluster cluster.yaml --watch --resume 3
 
         rapid submit my.yaml run.name=hot rollout.temperature=1.2
     """
@@ -142,13 +152,14 @@ def submit_command(
     from pipelines.cluster.client import ClusterClient
     from pipelines.cluster.submit import submit
 
+    require_watch(resumes, watch)
     resolved = load_config(config, overrides or ())
     settings = checked_cluster(resolved, cluster, service_account)
     client = ClusterClient(connection)
     run, version = submit(client, resolved, settings)
     say(Console(), version_line(version))
     say(Console(), f"run {resolved.run.name} started: {client.run_link(run.run_id)}")
-    follow_or_explain(client, run, watch)
+    follow_or_explain(client, run, watch, resumes)
 
 
 def checked_cluster(config: RunConfig, file: Path | None, service_account: str | None) -> "ClusterConfig":

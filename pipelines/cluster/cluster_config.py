@@ -4,45 +4,52 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from components.contract.config import LoopSection, RunConfig
 from components.contract.errors import InputError
-from components.contract.section import Section, StageName
+from components.contract.section import Count, Section, StageName
 from components.contract.yaml_text import read_yaml
+from components.runtime.parent import Limits
 from pipelines.cluster.cluster_sections import (
     PRESETS,
     Backoff,
     Cache,
     Device,
+    Layout,
     ObjectName,
+    PodName,
     Secrets,
     StagePlacement,
     TrainJob,
 )
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
-# The stages that receive each secret or volume.
-USES_MLFLOW: tuple[StageName, ...] = ("prepare", "train", "publish")
-USES_HUB: tuple[StageName, ...] = ("prepare",)
-USES_CACHE: tuple[StageName, ...] = ("prepare", "rollout", "train")
+PODS: dict[Layout, tuple[PodName, ...]] = {"workers": STAGES, "pod": ("prepare", "pod", "publish"), "tasks": STAGES}
+"""The kinds of pods that a run has."""
+# The pods that receive each secret or volume.
+USES_MLFLOW: tuple[PodName, ...] = ("prepare", "train", "pod", "publish")
+USES_HUB: tuple[PodName, ...] = ("prepare",)
+USES_CACHE: tuple[PodName, ...] = ("prepare", "rollout", "train", "pod")
 
 ParameterValue = str | dict[str, str] | list[dict[str, Any]]
 _IMAGES = re.compile(r"(?P<prefix>[^\s@]+):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
+_MOST_NESTED = 48
+_EVERY_POD: tuple[PodName, ...] = (*STAGES, "pod")
 # prepare and publish share a light image.
-_IMAGE_OF: dict[StageName, str] = {"prepare": "base", "publish": "base"}
+_IMAGE_OF: dict[PodName, str] = {"prepare": "base", "publish": "base"}
 
 
 @dataclass(frozen=True)
 class ClusterParameter:
-    """A parameter of the compiled pipeline, and the stages that need it."""
+    """A parameter of the compiled pipeline, and the pods that need it."""
 
     name: str
     default: ParameterValue
     description: str
-    stages: tuple[StageName, ...]
+    pods: tuple[PodName, ...]
 
 
 class ClusterConfig(Section):
@@ -52,17 +59,21 @@ class ClusterConfig(Section):
     the default of a parameter of the compiled pipeline (`parameters`); the others are compiled into it.
     """
 
+    layout: Layout = Field(
+        default="workers",
+        description="workers: a pod for each stage and shard, for the whole run; pod: one pod for all of them; tasks: "
+        "a pod for each stage and shard of each iteration",
+    )
     device: Device = Field(default="gpu", description="cpu: every stage in the cpu image, without accelerators")
     images: str = Field(default="rapid-rl:0.1.0", description="registry/prefix:tag of the stages' images")
     image_parameters: bool = Field(
         default=True, description="false: images are compiled in, as kfp.local's DockerRunner needs"
     )
     max_iterations: int = Field(
-        default=16, ge=1, le=48, description="most iterations a run of the compiled pipeline can have"
+        default=16, ge=1, description="most iterations of a run in layout tasks; the others have no limit"
     )
-    parallel_shards: int = Field(default=0, ge=0, description="most rollout shards at a time; 0: no limit")
-    pipelined: bool = Field(
-        default=False, description="sample the next iteration while one trains; for runs with loop.staleness=1"
+    parallel_shards: int = Field(
+        default=0, ge=0, description="most rollout shards at a time in layout tasks; 0: no limit"
     )
     train_job: TrainJob | None = Field(
         default=None, description="train in a Kubeflow Trainer job, for runs with train.nodes > 1; null: in one pod"
@@ -76,12 +87,19 @@ class ClusterConfig(Section):
     )
     secrets: Secrets = Secrets()
     cache: Cache | None = Field(default=Cache(), description="null: every pod downloads and compiles its model")
+    pod_retries: int = Field(
+        default=50, ge=0, le=1000, description="pods that KFP starts again because they vanished: evicted, node lost"
+    )
+    silence_minutes: Count = Field(
+        default=30, description="a worker that is not heard of for longer ends the run; pods wait for nodes"
+    )
     backoff: Backoff = Backoff()
     prepare: StagePlacement = StagePlacement()
     rollout: StagePlacement = StagePlacement()
     reward: StagePlacement = StagePlacement()
     train: StagePlacement = StagePlacement()
     publish: StagePlacement = StagePlacement()
+    pod: StagePlacement = StagePlacement()
 
     @model_validator(mode="before")
     @classmethod
@@ -105,47 +123,79 @@ class ClusterConfig(Section):
             raise ValueError("must be registry/prefix:tag, for example ghcr.io/me/rapid:1.0")
         return value
 
-    def stage(self, stage: StageName) -> StagePlacement:
-        placement = getattr(self, stage)
+    @model_validator(mode="after")
+    def _layout_has_them(self) -> Self:
+        if self.layout == "workers" and (self.queue or (self.train_job and self.train_job.queue)):
+            raise ValueError(
+                "a Kueue queue does not go with layout: workers: Kueue admits pods one by one, so two runs could wait "
+                "for each other for ever, each with half of its workers; use layout: pod, one pod a run, or tasks"
+            )
+        if self.layout == "pod" and self.train_job:
+            raise ValueError("train_job does not go with layout: pod, which trains in its one pod; use layout: workers")
+        if self.layout != "tasks" and self.parallel_shards:
+            raise ValueError(
+                f"parallel_shards is for layout: tasks: in layout: {self.layout} the shards of a run work side by side"
+            )
+        return self
+
+    def placement(self, pod: PodName) -> StagePlacement:
+        placement = getattr(self, pod)
         assert isinstance(placement, StagePlacement)
         return placement
 
-    def image(self, stage: StageName) -> str:
-        """Return the default image of a stage."""
+    def image(self, pod: PodName) -> str:
+        """Return the default image of a stage, or of the pod with all of them."""
         match = _IMAGES.fullmatch(self.images)
         assert match is not None
-        name = "cpu" if self.device == "cpu" else _IMAGE_OF.get(stage, stage)
-        return self.stage(stage).image or f"{match['prefix']}/{name}:{match['tag']}"
+        name = "cpu" if self.device == "cpu" else _IMAGE_OF.get(pod, pod)
+        return self.placement(pod).image or f"{match['prefix']}/{name}:{match['tag']}"
+
+    def limits(self, pod: PodName) -> str:
+        """Return the limits of a pod's parent process, in the form that its task takes."""
+        placement, backoff = self.placement(pod), self.backoff
+        return Limits(
+            retries=placement.retries,
+            backoff_seconds=backoff.seconds,
+            backoff_factor=backoff.factor,
+            max_backoff_seconds=backoff.max_seconds,
+            timeout_minutes=placement.timeout_minutes,
+            silence_minutes=self.silence_minutes,
+        ).model_dump_json()
+
+    def describe(self) -> str:
+        """Return the layout and, where it has one, its limit, for people."""
+        limit = f", up to {self.max_iterations} iterations" if self.layout == "tasks" else ""
+        return f"layout {self.layout}{limit}"
 
     def fitting(self, config: RunConfig) -> "ClusterConfig":
-        """Return these settings, with a training job if the run trains on several nodes."""
-        if config.train.nodes == 1 or self.train_job:
+        """Return these settings, with a training job if the run trains on several nodes and the layout can have one."""
+        if config.train.nodes == 1 or self.train_job or self.layout == "pod":
             return self
         return self.model_copy(update={"train_job": TrainJob()})
 
     @property
     def parameters(self) -> dict[str, ParameterValue]:
         """Parameters of the pipeline besides those of the fine-tune itself, with their defaults."""
-        return {parameter.name: parameter.default for parameter in self.parameters_of(STAGES)}
+        return {parameter.name: parameter.default for parameter in self.parameters_of(PODS[self.layout])}
 
-    def parameters_of(self, stages: Iterable[StageName]) -> list[ClusterParameter]:
-        """Return the parameters that the given stages need, in a fixed order."""
-        of_stages = [
+    def parameters_of(self, pods: Iterable[PodName]) -> list[ClusterParameter]:
+        """Return the parameters that the given pods need, in a fixed order."""
+        own = [
             parameter
-            for stage in STAGES
-            for parameter in _stage_parameters(
-                stage, self.stage(stage), self.image(stage) if self.image_parameters else None
+            for pod in PODS[self.layout]
+            for parameter in _own_parameters(
+                pod, self.placement(pod), self.image(pod) if self.image_parameters else None
             )
         ]
         shared = _shared_parameters(self.environment, self.secrets, self.cache)
         launcher = self.image("prepare") if self.image_parameters else None
-        job = _job_parameters(self.train_job, launcher) if self.train_job else []
-        wanted = set(stages)
-        return [parameter for parameter in of_stages + job + shared if wanted.intersection(parameter.stages)]
+        job = _job_parameters(self.train_job, launcher, queued=self.layout == "tasks") if self.train_job else []
+        wanted = set(pods)
+        return [parameter for parameter in own + job + shared if wanted.intersection(parameter.pods)]
 
 
-def _stage_parameters(stage: StageName, placement: StagePlacement, image: str | None) -> list[ClusterParameter]:
-    """Return the parameters of one stage. `image` is None if it is compiled into the pipeline.
+def _own_parameters(pod: PodName, placement: StagePlacement, image: str | None) -> list[ClusterParameter]:
+    """Return the parameters of one kind of pod. `image` is None if it is compiled into the pipeline.
 
     Numbers are passed as strings: KFP's backend reads resource requests as strings and a number as an empty string.
     """
@@ -166,11 +216,17 @@ def _stage_parameters(stage: StageName, placement: StagePlacement, image: str | 
     ]
     if image is not None:
         values.append(("image", image, "container image"))
-    return [ClusterParameter(f"{stage}_{name}", value, f"{stage}, {text}.", (stage,)) for name, value, text in values]
+    return [ClusterParameter(f"{pod}_{name}", value, f"{pod}, {text}.", (pod,)) for name, value, text in values]
 
 
-def _job_parameters(job: TrainJob, image: str | None) -> list[ClusterParameter]:
-    """Return the parameters of a training job besides those of the train stage. `image` is that of the launcher."""
+def _job_parameters(job: TrainJob, image: str | None, queued: bool) -> list[ClusterParameter]:
+    """Return the parameters of a training job besides those of the train stage.
+
+    Args:
+        image: of the launcher; None if it is compiled into the pipeline.
+        queued: whether a run may name a queue.
+    """
+    queue = {"train_queue": job.queue} if queued else {}
     images = {"train_launcher_image": image} if image is not None else {}
     return [
         *(ClusterParameter(name, value, "image of the launcher.", ("train",)) for name, value in images.items()),
@@ -178,15 +234,18 @@ def _job_parameters(job: TrainJob, image: str | None) -> list[ClusterParameter]:
         ClusterParameter(
             "train_resources", dict(job.resources), "further resources of a node, a JSON object.", ("train",)
         ),
-        ClusterParameter("train_queue", job.queue, "Kueue local queue for training; empty for none.", ("train",)),
+        *(
+            ClusterParameter(n, v, "Kueue local queue for training; empty for none.", ("train",))
+            for n, v in queue.items()
+        ),
     ]
 
 
 def _shared_parameters(environment: str, secrets: Secrets, cache: Cache | None) -> list[ClusterParameter]:
     """Return the parameters that several stages share: names of objects in the cluster."""
     shared = [
-        ClusterParameter("environment", environment, "config map with endpoints.", STAGES),
-        ClusterParameter("s3_secret", secrets.s3.name, "secret with the keys of the object storage.", STAGES),
+        ClusterParameter("environment", environment, "config map with endpoints.", _EVERY_POD),
+        ClusterParameter("s3_secret", secrets.s3.name, "secret with the keys of the object storage.", _EVERY_POD),
         ClusterParameter("hub_secret", secrets.hub.name, "secret with the token of the model hub.", USES_HUB),
         ClusterParameter("mlflow_secret", secrets.mlflow.name, "secret with MLflow's credentials.", USES_MLFLOW),
     ]
@@ -213,17 +272,27 @@ def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
     return ClusterConfig.parse({**tree, **given}, str(path or "cluster settings"))
 
 
-def local_cluster(loop: LoopSection) -> ClusterConfig:
-    """Return the settings for a run on this machine, without pods: no cache volume and no image parameters."""
+def local_cluster(loop: LoopSection, layout: Layout = "tasks") -> ClusterConfig:
+    """Return the settings for a run on this machine, without pods: no cache volume and no image parameters.
+
+    Raises:
+        InputError: more iterations than KFP compiles into nested blocks in reasonable time.
+    """
+    if layout == "tasks" and loop.iterations > _MOST_NESTED:
+        raise InputError(
+            f"loop.iterations = {loop.iterations}, but layout tasks has at most {_MOST_NESTED} on one machine; "
+            "layout pod has no limit"
+        )
     return ClusterConfig.model_validate(
         {
+            "layout": layout,
             "max_iterations": max(1, loop.iterations),
             # Two engines would compete for one GPU or the same cores.
-            "parallel_shards": 1,
-            "pipelined": loop.staleness > 0,
+            "parallel_shards": 1 if layout == "tasks" else 0,
             "cache": None,
             "image_parameters": False,
             # No pod is lost on one machine, and an error should be reported at once.
-            **{stage: {"retries": 0} for stage in STAGES},
+            "pod_retries": 0,
+            **{pod: {"retries": 0} for pod in _EVERY_POD},
         }
     )

@@ -61,8 +61,12 @@ class StagePlacement(Section):
     scratch: MemoryQuantity = Field(
         default="10Gi", description="size of /tmp, which holds policies and parts temporarily"
     )
-    timeout_minutes: Count = Field(default=120, description="a pod that runs longer is stopped")
-    retries: int = Field(default=3, ge=0, le=10, description="restarts after a failure; what is committed is kept")
+    timeout_minutes: Count = Field(
+        default=120, description="limit of a task; of an iteration where a worker serves the stage for the whole run"
+    )
+    retries: int = Field(
+        default=3, ge=0, le=100, description="starts after a crash, in the same pod; counted anew after each commit"
+    )
     secrets: tuple[SecretKeys, ...] = Field(default=(), description="further secrets, such as the API key of a judge")
 
     @field_validator("cpu", "memory", "shared_memory", "scratch", mode="before")
@@ -72,10 +76,10 @@ class StagePlacement(Section):
 
 
 class Backoff(Section):
-    """Delay before a failed pod is restarted; each delay is `factor` times the one before."""
+    """Delay before a crashed stage is started again; each delay is `factor` times the one before."""
 
     seconds: Count = 30
-    factor: float = Field(default=2.0, ge=1.0)
+    factor: Count = 2
     max_seconds: Count = 900
 
 
@@ -118,7 +122,8 @@ class Secrets(Section):
 class TrainJob(Section):
     """Training in a Kubeflow Trainer job on `train.nodes` nodes.
 
-    Each node requests the resources of `train`; the pod that launches and follows the job is small.
+    One job trains the whole run, in layout tasks one iteration. Each node requests the resources of `train`; the pod
+    that launches and follows the job is small.
     """
 
     runtime: ObjectName = Field(default="rapid-train", description="TrainingRuntime of the training pods")
@@ -136,9 +141,13 @@ class Cache(Section):
 
 
 Device = Literal["gpu", "cpu"]
+Layout = Literal["workers", "pod", "tasks"]
+PodName = StageName | Literal["pod"]
+"""A kind of pod: a stage, or all stages of the loop together."""
 
-PRESETS: dict[Device, dict[StageName, dict[str, Any]]] = {
-    # For models of 0.5 to 1.5 billion parameters on one GPU: rollout and train take turns on it.
+PRESETS: dict[Device, dict[PodName, dict[str, Any]]] = {
+    # For models of 0.5 to 1.5 billion parameters: one GPU for sampling and one for training, or in the layouts pod and
+    # tasks one for both in turn.
     "gpu": {
         "prepare": {"cpu": "2", "memory": "8Gi", "scratch": "20Gi", "timeout_minutes": 120},
         "rollout": {
@@ -159,13 +168,22 @@ PRESETS: dict[Device, dict[StageName, dict[str, Any]]] = {
             "timeout_minutes": 720,
         },
         "publish": {"cpu": "2", "memory": "8Gi", "scratch": "10Gi", "timeout_minutes": 60},
+        "pod": {
+            "cpu": "16",
+            "memory": "96Gi",
+            "accelerators": 1,
+            "shared_memory": "16Gi",
+            "scratch": "100Gi",
+            "timeout_minutes": 720,
+        },
     },
     # For tiny policies on a laptop's cluster (kind, minikube).
     "cpu": {
         "prepare": {"cpu": "1", "memory": "2Gi", "scratch": "5Gi", "timeout_minutes": 60},
         "rollout": {"cpu": "2", "memory": "6Gi", "shared_memory": "1Gi", "scratch": "5Gi", "timeout_minutes": 240},
-        "reward": {"cpu": "2", "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 240},
+        "reward": {"cpu": "1", "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 240},
         "train": {"cpu": "2", "memory": "4Gi", "shared_memory": "1Gi", "scratch": "5Gi", "timeout_minutes": 240},
         "publish": {"cpu": "1", "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 60},
+        "pod": {"cpu": "2", "memory": "8Gi", "shared_memory": "2Gi", "scratch": "10Gi", "timeout_minutes": 240},
     },
 }

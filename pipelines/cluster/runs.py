@@ -29,7 +29,15 @@ def has_ended(run: kfp.V2beta1Run) -> bool:
     return run.state in _ENDED
 
 
+def was_cancelled(run: kfp.V2beta1Run) -> bool:
+    """Return whether a run has ended because it was cancelled. Kubeflow calls such runs FAILED in the end."""
+    history = [status.state for status in run.state_history or ()]
+    return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)
+
+
 def run_state(run: kfp.V2beta1Run) -> str:
+    if was_cancelled(run):
+        return _ENDED["CANCELED"]
     return _ENDED.get(run.state) or _ONGOING.get(run.state) or "not started"
 
 

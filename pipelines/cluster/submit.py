@@ -76,7 +76,7 @@ def ensure_version(client: ClusterClient, cluster: ClusterConfig) -> Version:
         summary = "RAPID: large batches of rollouts, many importance-weighted updates"
         pipeline, _ = _ensure(lambda: client.pipeline(PIPELINE), lambda: client.create_pipeline(PIPELINE, summary))
         pipeline_id = str(pipeline.pipeline_id)
-        about = f"rapid-rl {CODE_VERSION}, up to {cluster.max_iterations} iterations"
+        about = f"rapid-rl {CODE_VERSION}, {cluster.describe()}"
         found, reused = _ensure(
             lambda: client.version(pipeline_id, name),
             lambda: client.upload_version(pipeline_id, name, file, about),

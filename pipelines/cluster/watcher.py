@@ -1,4 +1,4 @@
-"""Follow a run: what is new, from Kubeflow and from the run's store."""
+"""Follow a run: what is new in the run's store, and its state in Kubeflow."""
 
 import time
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ import kfp_server_api as kfp
 
 from components.contract.errors import InputError
 from components.results import IterationResult, read_iteration
+from components.runtime.failure import Failure, read_failure
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable
-from pipelines.cluster.runs import has_ended, run_config, run_state
+from pipelines.cluster.runs import has_ended, run_config, run_state, was_cancelled
+from pipelines.cluster.silent_workers import SilentWorkers
 from pipelines.cluster.task_details import TaskDetails
 
 POLL_SECONDS = 5.0
@@ -25,8 +27,8 @@ _STARTED = ("RUNNING", "SUCCEEDED", "FAILED")
 class Watcher:
     """Polls a run and reports each change once.
 
-    Iterations, with their rewards, are read from the run's store. If this machine cannot read the store, the states of
-    Kubeflow's tasks are reported instead.
+    Iterations, with their rewards, and workers that are silent are read from the run's store. If this machine cannot
+    read the store, the states of Kubeflow's tasks are reported instead.
     """
 
     client: ClusterClient
@@ -36,6 +38,7 @@ class Watcher:
     _store_unreadable: bool = False
     _state: str = ""
     _stored_run: Run | None = None
+    _silent: SilentWorkers | None = None
     _tasks: set[tuple[str, str]] = field(default_factory=set)
 
     def news(self) -> Iterator[str | IterationResult]:
@@ -70,14 +73,14 @@ class Watcher:
             yield f"{state} in Kubeflow"
         if not self._store_unreadable:
             try:
-                yield from self._iterations()
+                yield from self._progress()
             except InputError as error:
                 self._store_unreadable = True
                 yield f"the results cannot be read from this machine ({error}); following Kubeflow's tasks instead"
         if self._store_unreadable:
             yield from self._stages()
 
-    def _iterations(self) -> Iterator[IterationResult]:
+    def _progress(self) -> Iterator[str | IterationResult]:
         try:
             run = self.stored_run()
         except ObjectMissing:
@@ -86,6 +89,9 @@ class Watcher:
         while (result := read_iteration(run, self.reported + 1)) and result.train:
             self.reported += 1
             yield result
+        if not has_ended(self.run):
+            self._silent = self._silent or SilentWorkers(run)
+            yield from self._silent.lines()
 
     def _stages(self) -> Iterator[str]:
         for name, task in TaskDetails(self.run).stages():
@@ -93,6 +99,31 @@ class Watcher:
             if task.state in _STARTED and known not in self._tasks:
                 self._tasks.add(known)
                 yield f"{name}: {task.state.lower()}"
+
+    def failure(self) -> Failure | None:
+        """Return the reason that a stage has left in the run; None without one, or where the store cannot be read."""
+        try:
+            return read_failure(self.stored_run())
+        except InputError:
+            return None
+
+    def lost_a_pod(self) -> bool:
+        """Return whether the run has failed without the fault of a stage: a pod was killed, evicted or out of memory.
+
+        Then no stage has left a reason, or only that another one fell silent. What prepare refuses it would refuse
+        again.
+        """
+        if self.run.state != "FAILED" or was_cancelled(self.run) or "prepare" in TaskDetails(self.run).failed():
+            return False
+        try:
+            failure = read_failure(self.stored_run())
+        except InputError:
+            return False
+        return failure is None or failure.lost
+
+    def resumed(self, run: kfp.V2beta1Run) -> "Watcher":
+        """Return a watcher of the run that continues this one; it reports no iteration twice."""
+        return Watcher(self.client, run, self.reported)
 
     def stored_run(self) -> Run:
         """Return the run in its store. Raises ObjectMissing before prepare, InputError if it cannot be read."""

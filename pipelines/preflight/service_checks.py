@@ -58,17 +58,35 @@ def check_layout(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fin
         result = f"train.nodes = {config.train.nodes}, but rapid run trains on this machine only"
         fix = "set train.nodes=1 (train.processes uses several GPUs of one machine), or submit the run to a cluster"
         return [Finding.error("train.nodes", result, fix)]
+    if cluster.layout == "tasks":
+        return _check_tasks(config, cluster)
+    if cluster.layout == "pod" and config.train.nodes > 1:
+        result = f"train.nodes = {config.train.nodes}, but layout pod trains in its one pod"
+        return [Finding.error("train.nodes", result, "use layout workers or tasks")]
+    return []
+
+
+def _check_tasks(config: RunConfig, cluster: "ClusterConfig") -> list[Finding]:
+    """Check what only the layout tasks cannot do: many iterations, and sampling ahead."""
+    from pipelines.cluster.workflow_size import iterations_that_fit
+
+    others = "use layout workers or pod, which have no limit"
     findings = []
     if config.loop.iterations > cluster.max_iterations:
         most = cluster.max_iterations
         result = f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {most}"
-        findings.append(
-            Finding.error("loop.iterations", result, "raise max_iterations in the file given with --cluster")
+        fix = f"raise max_iterations in the file given with --cluster, or {others}"
+        findings.append(Finding.error("loop.iterations", result, fix))
+    elif config.loop.iterations > (most := iterations_that_fit(cluster, config.rollout.shards)):
+        shards = f"{config.rollout.shards} shard{'' if config.rollout.shards == 1 else 's'}"
+        result = (
+            f"loop.iterations = {config.loop.iterations}, but Argo's limit of 1 MiB holds {most} iterations of "
+            f"{shards} in layout tasks, compiled for {cluster.max_iterations}"
         )
-    if config.loop.staleness != int(cluster.pipelined):
-        pipelined = str(cluster.pipelined).lower()
-        result = f"loop.staleness = {config.loop.staleness}, but the pipeline is compiled with pipelined: {pipelined}"
-        findings.append(Finding.error("loop.staleness", result, "loop.staleness=1 and pipelined: true go together"))
+        findings.append(Finding.error("loop.iterations", result, others))
+    if config.loop.staleness:
+        result = f"loop.staleness = {config.loop.staleness}, but in layout tasks an iteration is sampled after the last"
+        findings.append(Finding.error("loop.staleness", result, "use layout workers or pod"))
     return findings
 
 

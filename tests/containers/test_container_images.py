@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
-IMAGES = ("base", "reward", "cpu", "rollout", "train")
+IMAGES = ("base", "reward", "cpu", "rollout", "train", "pod")
 FORBIDDEN = r"""
 import glob, os, shutil
 print(*filter(shutil.which, ("gcc", "cc", "g++", "c++", "clang", "make", "pip")))

@@ -18,7 +18,7 @@ from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
 from pipelines.cluster.cluster_config import STAGES, ClusterConfig
-from pipelines.cluster.cluster_sections import Backoff, Device
+from pipelines.cluster.cluster_sections import Backoff, Device, Layout
 from pipelines.compilation import compile_pipeline
 from tests.support.arithmetic_run import trajectories, write_config
 
@@ -87,6 +87,8 @@ def kept_containers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RunPipeline]:
     """`run_pipeline("cpu", config)` executes the pipeline as compiled for a device and returns what was printed.
 
+    In layout tasks, unless another is named.
+
     Raises RuntimeError if a task fails; what was printed is in its first argument.
     """
     import docker
@@ -97,20 +99,22 @@ def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     outputs = tmp_path / "outputs"
     outputs.mkdir()
 
-    def run(device: Device, config: Path, environment: dict[str, str] | None = None) -> str:
+    def run(device: Device, config: Path, environment: dict[str, str] | None = None, layout: Layout = "tasks") -> str:
         for file in filter(Path.is_file, tmp_path.rglob("*")):
             file.chmod(0o644)  # safetensors keeps its files to their owner
         resolved = load_config(str(config), [f"store={rgw}/fine-tunes"])
         pipeline = tmp_path / "pipeline.yaml"
         cluster = ClusterConfig(
+            layout=layout,
             device=device,
             images=IMAGES,
             image_parameters=False,
             max_iterations=max(1, resolved.loop.iterations),
-            parallel_shards=1,
+            parallel_shards=1 if layout == "tasks" else 0,
             cache=None,
             backoff=Backoff(seconds=1, max_seconds=1),
-            **{stage: {"retries": 1} for stage in STAGES},
+            pod_retries=0,
+            **{pod: {"retries": 1} for pod in (*STAGES, "pod")},
         )
         compile_pipeline(pipeline, cluster)
         local.init(
@@ -161,7 +165,7 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
-    output = run_pipeline("cpu", write_config(tmp_path))
+    output = run_pipeline("cpu", write_config(tmp_path), layout="pod")
     assert set(re.findall(r"Found image '(\S+)'", output)) == {cpu}
     run = open_run(f"{rgw}/fine-tunes/runs/small")
     assert_complete(run, iterations=2, shards=1)
@@ -177,7 +181,7 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
         assert secret.encode() not in run.store.read(info.key), info.key
     # The same again finds everything done.
     before = {info.key: info.size for info in run.store.list(run.layout.root)}
-    run_pipeline("cpu", write_config(tmp_path))
+    run_pipeline("cpu", write_config(tmp_path), layout="pod")
     assert {info.key: info.size for info in run.store.list(run.layout.root)} == before
 
 

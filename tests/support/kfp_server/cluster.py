@@ -122,7 +122,15 @@ class Cluster:
             raise Invalid("The run name is empty. Please specify a valid name")
         self._check_pipeline(body)
         namespace = self._get(self.experiments, body.get("experiment_id", ""), "Experiment").get("namespace", "")
-        item = {**body, "state": "PENDING", "finished_at": NEVER, "scheduled_at": NEVER, "storage_state": "AVAILABLE"}
+        history = [{"update_time": self._now(), "state": "PENDING"}]
+        item = {
+            **body,
+            "state": "PENDING",
+            "state_history": history,
+            "finished_at": NEVER,
+            "scheduled_at": NEVER,
+            "storage_state": "AVAILABLE",
+        }
         run = self._keep(self.runs, "run_id", {**item, "run_details": {"task_details": []}}, namespace)
         return self._shown(run)
 
@@ -145,8 +153,9 @@ class Cluster:
         # backend/src/apiserver/storage/run_store.go, TerminateRun
         if run["state"] not in _TERMINABLE:
             raise Invalid(f"Failed to terminate a run {run_id}. Row not found")
-        run["state"] = "CANCELING"
-        self.scripts[run_id] = [lambda: None, lambda: self.end(run_id, "CANCELED")]
+        self._move(run_id, "CANCELING")
+        # Never CANCELED: so it was on a cluster (tests/fixtures/kfp).
+        self.scripts[run_id] = [lambda: None, lambda: self.end(run_id, "FAILED")]
         return {}
 
     # Recurring runs
@@ -232,62 +241,50 @@ class Cluster:
 
     def graph(self, run_id: str, name: str, state: str) -> None:
         """Add a graph, such as an iteration, or change its state."""
-        self._node(run_id, name, state, name)
+        self._node(run_id, name, state, name, child=f"{name}(0)")
 
-    def stage(
-        self, run_id: str, name: str, state: str, within: str = "", message: str = "", attempts: int = 1
-    ) -> list[str]:
-        """Add the nodes of a stage's task (driver, graph and pods), or change their state.
+    def stage(self, run_id: str, name: str, state: str, within: str = "") -> None:
+        """Add the nodes of a stage's task (driver, graph and pod), or change their state, as a cluster lists them.
 
-        Without parents, with children by node and without Argo's message, as toModelTask in
-        backend/src/apiserver/server/api_converter.go has them.
+        Without parents, pods and messages; every try is a node beside its task.
 
         Args:
             within: distinguishes tasks of one name.
-            message: for servers that give one.
-
-        Returns:
-            Names of the pods; the last of them is in the state.
         """
         key = f"{within}/{name}"
-        numbers = [f"{abs(hash((run_id, key, attempt))) % 10**9}" for attempt in range(attempts)]
         self._node(run_id, f"{key}-driver", "SUCCEEDED", f"{name}-driver")
-        self._node(run_id, key, state, name, children=[f"rapid-{number}" for number in numbers])
-        pods = [f"rapid-system-container-impl-{number}" for number in numbers]
-        for attempt, pod in enumerate(pods):
-            last = attempt == attempts - 1
-            shown = "executor" if attempts == 1 else f"executor({attempt})"
-            self._node(run_id, f"{key}/{attempt}", state if last else "FAILED", shown, pod=pod, message=message)
-        return pods
+        for below in (name, "executor"):
+            self._node(run_id, f"{key}/{below}", state, below, child=f"{below}(0)")
+            self._node(run_id, f"{key}/{below}(0)", state, f"{below}(0)", child="executor" if below == name else "")
 
-    def _node(
-        self, run_id: str, key: str, state: str, name: str, pod: str = "", message: str = "", children: Any = ()
-    ) -> None:
-        details = self.runs[run_id]["run_details"]["task_details"]
+    def _node(self, run_id: str, key: str, state: str, name: str, child: str = "") -> None:
+        run = self.runs[run_id]
+        details = run["run_details"]["task_details"]
         task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{key}"))
         known = next((task for task in details if task["task_id"] == task_id), None)
         if known is None:
-            known = {"run_id": run_id, "task_id": task_id, "display_name": name, "create_time": self._now()}
-            # Graphs have a pod name too, though they have no pod.
-            known |= {"end_time": NEVER, "pod_name": pod or f"rapid-system-dag-{abs(hash(task_id)) % 10**9}"}
+            known = {"run_id": run_id, "task_id": task_id, "display_name": name, "create_time": run["created_at"]}
+            known |= {"start_time": self._now(), "end_time": NEVER}
             details.append(known)
         known["state"] = state
-        if children or not pod:
-            known["child_tasks"] = [{"pod_name": child} for child in children or ["rapid-0"]]
-        if name.endswith("-driver"):
-            known.pop("child_tasks", None)
+        if child:
+            known["child_tasks"] = [{"pod_name": f"rapid-{child}"}]
         if state in ("SUCCEEDED", "FAILED"):
             known["end_time"] = self._now()
-        if message:
-            known["error"] = {"code": 2, "message": message}
 
     def begin(self, run_id: str) -> None:
-        self.runs[run_id]["state"] = "RUNNING"
+        self._move(run_id, "RUNNING")
 
     def end(self, run_id: str, state: str, message: str = "") -> None:
-        self.runs[run_id] |= {"state": state, "finished_at": self._now()}
+        self._move(run_id, state)
+        self.runs[run_id]["finished_at"] = self._now()
         if message:
             self.runs[run_id]["error"] = {"code": 2, "message": message}
+
+    def _move(self, run_id: str, state: str) -> None:
+        run = self.runs[run_id]
+        run["state"] = state
+        run["state_history"] = [*run["state_history"], {"update_time": self._now(), "state": state}]
 
     def _check_pipeline(self, body: Item) -> None:
         reference = body.get("pipeline_version_reference")

@@ -44,10 +44,11 @@ def test_versions_of_base_images_are_those_the_project_takes():
     from packaging.requirements import Requirement
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for image, package in {"rollout": "vllm", "train": "torch"}.items():
+    for image, package in {"rollout": "vllm", "train": "torch", "pod": "vllm"}.items():
         text = (REPOSITORY / f"docker/{image}.Dockerfile").read_text(encoding="utf-8")
         found = re.search(r"^ARG \w+_IMAGE=\S+:v?(\d+\.\d+\.\d+)", text, re.MULTILINE)
-        needed = [Requirement(line) for line in project["optional-dependencies"][image]]
+        extra = "train" if package == "torch" else "rollout"
+        needed = [Requirement(line) for line in project["optional-dependencies"][extra]]
         assert found
         assert next(one for one in needed if one.name == package).specifier.contains(found[1])
 

@@ -21,7 +21,7 @@ MLFLOW = {"component=mlflow,part-of=rapid 5000/TCP"}
 HUB = {"0.0.0.0/0 443/TCP"}
 
 NAMESPACE = {"gpu": "rapid", "local": "kubeflow", "everything": "rapid", "shared": "kubeflow"}
-STAGES = ("prepare", "rollout", "reward", "train", "publish")
+PODS = ("prepare", "rollout", "reward", "train", "pod", "publish")
 
 
 def stage(rendering: str, component: str) -> Pod:
@@ -48,7 +48,7 @@ def test_the_reward_stage_reaches_object_storage_and_what_kfp_needs_in_its_pod(o
 @pytest.mark.parametrize("overlay", ["gpu", "local"])
 @pytest.mark.parametrize(
     ("component", "beyond_reward"),
-    [("prepare", MLFLOW | HUB), ("rollout", set()), ("train", MLFLOW), ("publish", MLFLOW)],
+    [("prepare", MLFLOW | HUB), ("rollout", set()), ("train", MLFLOW), ("pod", MLFLOW), ("publish", MLFLOW)],
 )
 def test_other_stages_reach_this_besides(overlay: str, component: str, beyond_reward: set[str]) -> None:
     network = Network(rendered(overlay))
@@ -67,7 +67,7 @@ def test_training_pods_reach_storage_and_each_other(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "local"])
-@pytest.mark.parametrize("component", STAGES)
+@pytest.mark.parametrize("component", PODS)
 def test_no_stage_reaches_neighbours_metadata_services_or_databases(overlay: str, component: str) -> None:
     network, pod = Network(rendered(overlay)), stage(overlay, component)
     assert not network.connects(pod, "169.254.169.254", 80)
@@ -85,7 +85,8 @@ def test_no_stage_reaches_neighbours_metadata_services_or_databases(overlay: str
 def test_who_gets_into_mlflow_its_database_and_the_s3_server(overlay: str) -> None:
     network = Network(rendered(overlay))
     mlflow, postgres = ours(overlay, "mlflow"), ours(overlay, "postgres")
-    assert [c for c in STAGES if network.connects(stage(overlay, c), mlflow, 5000)] == ["prepare", "train", "publish"]
+    allowed = [c for c in PODS if network.connects(stage(overlay, c), mlflow, 5000)]
+    assert allowed == ["prepare", "train", "pod", "publish"]
     assert not network.connects(training(overlay), mlflow, 5000)
     assert network.connects(mlflow, postgres, 5432)
     assert not network.connects(mlflow, postgres, 22)
@@ -99,7 +100,7 @@ def test_who_gets_into_mlflow_its_database_and_the_s3_server(overlay: str) -> No
 
 def test_the_bucket_of_the_local_overlay_is_reached() -> None:
     network, s3 = Network(rendered("local")), ours("local", "s3")
-    for source in (*(stage("local", c) for c in STAGES), training("local"), ours("local", "mlflow")):
+    for source in (*(stage("local", c) for c in PODS), training("local"), ours("local", "mlflow")):
         assert network.connects(source, s3, 8333)
     assert not network.connects(stage("local", "train"), s3, 9333)
 

@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.cluster_config import STAGES, USES_HUB, USES_MLFLOW, ClusterConfig, load_cluster
+from pipelines.cluster.cluster_config import PODS, USES_HUB, USES_MLFLOW, ClusterConfig, load_cluster
 from tests.support.compiled import Compiled, compiled
 from tests.support.manifests import RENDERINGS, REPOSITORY, Object, one, rendered
 from tests.support.network_policies import Network, Pod
 
+KINDS = [(layout, pod) for layout, pods in PODS.items() for pod in pods]
+
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    return compiled(tmp_path_factory.mktemp("pipeline") / "rapid.yaml", ClusterConfig(max_iterations=1))
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compiled]:
+    folder = tmp_path_factory.mktemp("pipelines")
+    return {
+        layout: compiled(folder / f"{layout}.yaml", ClusterConfig(layout=layout, max_iterations=1)) for layout in PODS
+    }
 
 
 def pod_of(stage: str, pipeline: Compiled, objects: list[Object]) -> Pod:
@@ -24,10 +29,12 @@ def pod_of(stage: str, pipeline: Compiled, objects: list[Object]) -> Pod:
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
-@pytest.mark.parametrize("stage", STAGES)
-def test_stages_are_let_to_what_they_are_given_credentials_for(pipeline: Compiled, rendering: str, stage: str) -> None:
+@pytest.mark.parametrize(("layout", "stage"), KINDS)
+def test_pods_are_let_to_what_they_are_given_credentials_for(
+    pipelines: dict[str, Compiled], rendering: str, layout: str, stage: str
+) -> None:
     objects = rendered(rendering)
-    network, pod = Network(objects), pod_of(stage, pipeline, objects)
+    network, pod = Network(objects), pod_of(stage, pipelines[layout], objects)
     mlflow = Pod(pod.namespace, one(objects, "Deployment", "rapid-mlflow")["spec"]["template"]["metadata"]["labels"])
     assert network.connects(pod, mlflow, 5000) == (stage in USES_MLFLOW)
     assert network.connects(pod, "93.184.216.34", 443) == (stage in USES_HUB)
@@ -50,13 +57,16 @@ def secret_environments(objects: list[Object]) -> list[dict[str, Any]]:
     return [ref for ref in job["spec"]["template"]["spec"]["containers"][0]["envFrom"] if "secretRef" in ref]
 
 
-def test_the_budget_holds_every_stage(pipeline: Compiled) -> None:
+@pytest.mark.parametrize(("layout", "stage"), KINDS)
+def test_the_budget_holds_what_runs_in_layout_tasks_and_nothing_else(
+    pipelines: dict[str, Compiled], layout: str, stage: str
+) -> None:
+    """A worker runs for days, and would block the drain of its node for as long."""
     selector = one(rendered("gpu"), "PodDisruptionBudget", "rapid-stages")["spec"]["selector"]
     (expression,) = selector["matchExpressions"]
-    for stage in STAGES:
-        labels = pipeline.kubernetes(stage)["podMetadata"]["labels"]
-        assert labels.items() >= selector["matchLabels"].items()
-        assert labels[expression["key"]] in expression["values"]
+    labels = pipelines[layout].kubernetes(stage)["podMetadata"]["labels"]
+    assert (labels.items() >= selector["matchLabels"].items()) == (layout == "tasks")
+    assert labels[expression["key"]] in expression["values"] or layout == "pod"
 
 
 def test_the_overlay_of_a_laptop_runs_its_jobs_in_the_image_of_the_stages() -> None:

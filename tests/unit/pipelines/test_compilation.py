@@ -1,35 +1,36 @@
 """The graph that is compiled: iterations, names, parameters, artifacts, size."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.contract.errors import InputError
+from components.runtime.parent import Limits
 from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from pipelines.compilation import compile_pipeline
 from tests.support.compiled import Compiled, compiled
 
-Compile = Callable[..., Compiled]
-
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Up to two iterations."""
-    return compiled(tmp_path_factory.mktemp("two") / "rapid.yaml", ClusterConfig(max_iterations=2))
+    """Layout tasks, up to two iterations."""
+    return compiled(tmp_path_factory.mktemp("two") / "rapid.yaml", ClusterConfig(layout="tasks", max_iterations=2))
 
 
 @pytest.fixture(scope="module")
 def sixteen(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    return compiled(tmp_path_factory.mktemp("sixteen") / "rapid.yaml", ClusterConfig())
+    return compiled(tmp_path_factory.mktemp("sixteen") / "rapid.yaml", ClusterConfig(layout="tasks"))
 
 
 @pytest.fixture(scope="module")
-def pipelined(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Up to three iterations."""
-    return compiled(
-        tmp_path_factory.mktemp("pipelined") / "rapid.yaml", ClusterConfig(max_iterations=3, pipelined=True)
-    )
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compiled(tmp_path_factory.mktemp("workers") / "rapid.yaml", ClusterConfig())
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compiled(tmp_path_factory.mktemp("pod") / "rapid.yaml", ClusterConfig(layout="pod"))
 
 
 def test_one_condition_per_iteration_each_inside_the_one_before(sixteen: Compiled) -> None:
@@ -39,12 +40,6 @@ def test_one_condition_per_iteration_each_inside_the_one_before(sixteen: Compile
     for number in range(1, 16):
         held = sixteen.graphs[f"comp-condition-{number}"]["dag"]["tasks"]
         assert f"condition-{number + 1}" in held
-
-
-def test_sixteen_iterations_fit_a_workflow(sixteen: Compiled, tmp_path: Path) -> None:
-    assert len(sixteen.text.encode()) < 512 * 1024
-    compile_pipeline(tmp_path / "rapid.yaml", ClusterConfig(pipelined=True))
-    assert (tmp_path / "rapid.yaml").stat().st_size < 512 * 1024
 
 
 def test_every_stage_and_the_iteration_are_written_once_however_many_there_are(
@@ -57,12 +52,12 @@ def test_every_stage_and_the_iteration_are_written_once_however_many_there_are(
 
 
 def test_compiling_twice_gives_the_same_file(two: Compiled, tmp_path: Path) -> None:
-    compile_pipeline(tmp_path / "rapid.yaml", ClusterConfig(max_iterations=2))
+    compile_pipeline(tmp_path / "rapid.yaml", ClusterConfig(layout="tasks", max_iterations=2))
     assert (tmp_path / "rapid.yaml").read_text(encoding="utf-8") == two.text
 
 
-def test_what_a_run_is_about_and_where_it_runs_are_parameters_of_the_pipeline(two: Compiled) -> None:
-    inputs = two.spec["root"]["inputDefinitions"]["parameters"]
+def test_what_a_run_is_about_and_where_it_runs_are_parameters_of_the_pipeline(workers: Compiled) -> None:
+    inputs = workers.spec["root"]["inputDefinitions"]["parameters"]
     run = {"config", "run", "model", "data", "iterations"}
     assert inputs.keys() == {*run, *ClusterConfig().parameters}
     assert inputs["iterations"]["defaultValue"] == -1
@@ -70,9 +65,9 @@ def test_what_a_run_is_about_and_where_it_runs_are_parameters_of_the_pipeline(tw
     assert all(parameter["description"] for parameter in inputs.values())
 
 
-def test_whatever_a_task_refers_to_is_there(two: Compiled, pipelined: Compiled) -> None:
+def test_whatever_a_task_refers_to_is_there(two: Compiled, workers: Compiled, pod: Compiled) -> None:
     """KFP's compiler does not pass resources into loops by itself."""
-    for found in (two, pipelined):
+    for found in (two, workers, pod):
         for graph, task in found.tasks():
             known = graph.get("inputDefinitions", {}).get("parameters", {})
             given = task.get("inputs", {}).get("parameters", {})
@@ -91,52 +86,61 @@ def references(settings: object) -> list[str]:
     return []
 
 
-def test_nothing_is_cached_by_kfp(two: Compiled) -> None:
-    assert not [task for _, task in two.tasks() if task.get("cachingOptions", {}).get("enableCache")]
+def test_nothing_is_cached_by_kfp(two: Compiled, workers: Compiled, pod: Compiled) -> None:
+    for found in (two, workers, pod):
+        assert not [task for _, task in found.tasks() if task.get("cachingOptions", {}).get("enableCache")]
 
 
-def test_nothing_large_is_an_artifact(two: Compiled) -> None:
+def test_nothing_large_is_an_artifact(two: Compiled, workers: Compiled, pod: Compiled) -> None:
     artifacts = {
         artifact["artifactType"]["schemaTitle"]
-        for component in two.spec["components"].values()
+        for found in (two, workers, pod)
+        for component in found.spec["components"].values()
         for artifact in component.get("outputDefinitions", {}).get("artifacts", {}).values()
     }
     assert artifacts == {"system.Metrics", "system.HTML"}
 
 
-def test_names_in_the_graph_say_what_is_what(two: Compiled, pipelined: Compiled) -> None:
+def test_names_in_the_graph_say_what_is_what(two: Compiled) -> None:
     names = [task["taskInfo"]["name"] for _, task in two.tasks()]
     for name in ("prepare", "iterations", "evaluate and publish", "rollout shards", "rollout", "reward", "publish"):
         assert name in names
     assert {"iteration 1", "iteration 2", "from iteration 1 on", "from iteration 2 on"} <= set(names)
-    names = [task["taskInfo"]["name"] for _, task in pipelined.tasks()]
-    assert {f"{what} {number}" for what in ("sample", "train") for number in (1, 2, 3)} <= set(names)
 
 
-def test_pipelined_an_iteration_trains_while_the_next_is_sampled(pipelined: Compiled) -> None:
-    loop = pipelined.graphs["comp-loop"]["dag"]["tasks"]
-    assert loop["condition-1"]["dependentTasks"] == ["sampling"]
-    block = pipelined.graphs["comp-condition-2"]["dag"]["tasks"]
-    train, ahead, rest = (one_of(block, name) for name in ("train 2", "sample 3", "from iteration 3 on"))
-    assert "dependentTasks" not in train
-    assert "dependentTasks" not in ahead
-    names = {task["taskInfo"]["name"]: name for name, task in block.items()}
-    assert sorted(rest["dependentTasks"]) == sorted([names["train 2"], names["sample 3"]])
+def waits_for(graph: dict[str, Any]) -> dict[str, set[str]]:
+    """Return, for each task of a graph, the tasks that it waits for."""
+    return {name: set(task.get("dependentTasks", ())) for name, task in graph["dag"]["tasks"].items()}
 
 
-def one_of(tasks: dict[str, dict], name: str) -> dict:
-    (task,) = (task for task in tasks.values() if task["taskInfo"]["name"] == name)
-    return task
+def test_workers_of_all_stages_and_shards_work_side_by_side(workers: Compiled) -> None:
+    assert waits_for(workers.graphs["root"]) == {
+        "prepare": set(),
+        "for-loop-1": {"prepare"},
+        "train": {"prepare"},
+        "publish": {"prepare", "for-loop-1", "train"},
+    }
+    assert waits_for(workers.graphs["comp-for-loop-1"]) == {"rollout": set(), "reward": set()}
+    assert "iteratorPolicy" not in workers.graphs["root"]["dag"]["tasks"]["for-loop-1"]
+    assert workers.graphs.keys() == {"root", "comp-for-loop-1"}
 
 
-def test_pipelined_nothing_is_sampled_for_an_iteration_that_the_run_does_not_have(pipelined: Compiled) -> None:
-    (condition,) = pipelined.graphs["comp-sampling"]["dag"]["tasks"].values()
-    assert condition["triggerPolicy"]["condition"] == (
-        "int(inputs.parameter_values['pipelinechannel--number']) "
-        "<= int(inputs.parameter_values['pipelinechannel--iterations'])"
-    )
+def test_one_pod_works_between_prepare_and_publish(pod: Compiled) -> None:
+    assert waits_for(pod.graphs["root"]) == {"prepare": set(), "pod": {"prepare"}, "publish": {"pod", "prepare"}}
+    assert pod.graphs.keys() == {"root"}
+
+
+def test_what_works_for_the_whole_run_is_given_its_limits(workers: Compiled, pod: Compiled) -> None:
+    for found, stages in ((workers, {"rollout": 720, "reward": 360, "train": 720}), (pod, {"pod": 720})):
+        given = {
+            label.removeprefix("exec-"): task["inputs"]["parameters"]["limits"]["runtimeValue"]["constant"]
+            for _, task in found.tasks()
+            if (label := found.executor(task))
+        }
+        minutes = {stage: Limits.from_json(given[stage]).timeout_minutes for stage in stages}
+        assert minutes == stages
 
 
 def test_a_name_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in \.yaml"):
-        compile_pipeline(tmp_path / "rapid.txt", ClusterConfig(max_iterations=2))
+        compile_pipeline(tmp_path / "rapid.txt", ClusterConfig())

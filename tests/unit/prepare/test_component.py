@@ -3,12 +3,13 @@
 import pytest
 
 from components.prepare.component import prepare
+from components.runtime.parent import Limits
 
 CONFIG = "{run: demo, model: nowhere, data: nothing.jsonl}"
 
 
 def refused(
-    capsys: pytest.CaptureFixture[str], config: str, max_iterations: int, pipelined: bool, run: str = ""
+    capsys: pytest.CaptureFixture[str], config: str, layout: str, max_iterations: int = 0, run: str = ""
 ) -> str:
     with pytest.raises(SystemExit) as ended:
         prepare.python_func(
@@ -17,29 +18,34 @@ def refused(
             model="",
             data="",
             iterations=-1,
+            layout=layout,
             max_iterations=max_iterations,
-            pipelined=pipelined,
             train_job=False,
+            limits=Limits().model_dump_json(),
         )
     assert ended.value.code == 2
     return capsys.readouterr().err
 
 
 def test_more_iterations_than_there_are_blocks(capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, CONFIG, 3, False)
-    assert "loop.iterations = 4, but this pipeline was compiled for at most 3" in message
-    assert "--max-iterations" in message
+    message = refused(capsys, CONFIG, "tasks", 3)
+    assert "loop.iterations = 4, but this pipeline of layout tasks was compiled for at most 3" in message
+    assert "--layout workers or pod" in message
 
 
-@pytest.mark.parametrize(("staleness", "pipelined", "how"), [(1, False, "without"), (0, True, "with")])
-def test_a_run_that_samples_another_way(
-    staleness: int, pipelined: bool, how: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = f"{CONFIG[:-1]}, loop: {{staleness: {staleness}}}}}"
-    message = refused(capsys, config, 16, pipelined)
-    assert f"loop.staleness = {staleness}, but this pipeline was compiled {how} --pipelined" in message
+@pytest.mark.parametrize(
+    ("section", "layout", "refusal"),
+    [
+        ("train: {nodes: 2}", "pod", "layout pod trains in its one pod; use layout workers or tasks"),
+        ("train: {nodes: 2}", "workers", "compile it with --train-job"),
+    ],
+)
+def test_what_the_layout_cannot_do(section: str, layout: str, refusal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, f"{CONFIG[:-1]}, {section}}}", layout, 16)
+    assert refusal in message
+    assert message.count("\n") == 1
 
 
 def test_a_name_like_a_number_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     # It goes on to the next thing that is wrong.
-    assert "loop.iterations = 4" in refused(capsys, CONFIG, 3, False, run="2026")
+    assert "loop.iterations = 4" in refused(capsys, CONFIG, "tasks", 3, run="2026")

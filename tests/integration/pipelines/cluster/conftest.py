@@ -97,9 +97,9 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A cluster file whose pipeline compiles fast."""
+    """A cluster file of layout tasks, whose pipeline compiles fast."""
     path = tmp_path / "cluster.yaml"
-    path.write_text("max_iterations: 2\n", encoding="utf-8")
+    path.write_text("{layout: tasks, max_iterations: 2}\n", encoding="utf-8")
     return path
 
 

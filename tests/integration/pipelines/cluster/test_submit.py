@@ -44,11 +44,27 @@ def test_the_same_pipeline_is_uploaded_once_and_another_beside_it(
     said = rapid("submit", config, "--cluster", small, "run.name=two", "loop.iterations=1")
     assert "already uploaded" in said.out
     assert len(server.cluster.versions) == 1
-    small.write_text("max_iterations: 3\n")
+    small.write_text("{layout: tasks, max_iterations: 3}\n")
     assert "uploaded now" in rapid("submit", config, "--cluster", small, "run.name=three").out
     assert len(server.cluster.versions) == 2
     assert len(server.cluster.pipelines) == len(server.cluster.experiments) == 1
     assert len(server.cluster.runs) == 3
+
+
+@pytest.mark.parametrize("layout", ["workers", "pod"])
+def test_the_specification_is_the_same_for_any_number_of_iterations(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, layout: str
+) -> None:
+    small.write_text(f"layout: {layout}\n")
+    for count in (1, 100, 10_000):
+        said = rapid("submit", config, "--cluster", small, f"run.name=of-{count}", f"loop.iterations={count}")
+        assert said.status == 0, said.err
+    (version,) = server.cluster.versions.values()
+    assert version["description"].endswith(f"layout {layout}")
+    given = [run["runtime_config"]["parameters"] for run in server.cluster.runs.values()]
+    assert [parameters["iterations"] for parameters in given] == [1, 100, 10_000]
+    different = {name for name, value in given[0].items() if value != given[2][name]}
+    assert different == {"config", "run", "iterations"}
 
 
 def test_a_run_on_several_nodes_gets_a_pipeline_that_launches_a_job(
@@ -132,6 +148,7 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
         (["data=prompts.jsonl"], "data.train: prompts.jsonl is on this machine"),
         (["data.eval=*.jsonl"], "data.eval: *.jsonl is on this machine"),
         (["loop.iterations=3"], "loop.iterations = 3, but the pipeline is compiled for 2"),
+        (["loop.staleness=1"], "use layout workers or pod"),
         (
             ["tracking.uri=sqlite:///mlflow.db"],
             "tracking.uri: sqlite:///mlflow.db would be a separate file in each pod",
@@ -145,6 +162,26 @@ def test_what_only_this_machine_has_is_refused_before_anything_is_sent(
     said = rapid("submit", config, *words, "--cluster", small)
     assert said.status == 2
     assert reason in said.error
+    assert not server.requests
+
+
+def test_a_run_that_argo_cannot_hold_is_refused_before_anything_is_sent(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    small.write_text("{layout: tasks, max_iterations: 16}")
+    words = ("train.mini_batch_prompts=4", "rollout.shards=4", "--cluster", small)
+    said = rapid("submit", config, "loop.iterations=16", *words)
+    assert said.status == 2
+    assert "loop.iterations = 16, but Argo's limit of 1 MiB holds 6 iterations of 4 shards" in said.error
+    assert "use layout workers or pod" in said.error
+    assert not server.requests
+    assert rapid("submit", config, "loop.iterations=6", *words).status == 0
+
+
+def test_several_nodes_do_not_go_with_one_pod(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    small.write_text("layout: pod")
+    said = rapid("submit", config, "train.nodes=2", "--cluster", small)
+    assert "train.nodes = 2, but layout pod trains in its one pod (use layout workers or tasks)" in said.error
     assert not server.requests
 
 

@@ -1,5 +1,6 @@
 """Following a run: iterations from its store, tasks from Kubeflow where the store is out of reach, how it ended."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from components.contract.layout import Round
-from tests.support.fake_run import FakeRun, prepared_run
+from components.runtime.failure import report_failure
+from components.runtime.heartbeat import Beat, State
+from tests.support.fake_run import START, FakeRun, prepared_run
 from tests.support.kfp_server import KfpServer
 from tests.support.kfp_server.server import Fault
 
@@ -60,18 +63,16 @@ def test_iterations_as_they_are_committed_and_the_table_at_the_end(
     assert f"succeeded: {server.url}/#/runs/details/{run_id}" in lines[-1]
 
 
-def test_a_failure_names_the_task_its_message_and_its_log(
+def test_a_failure_without_a_reason_names_the_task_and_how_to_find_its_pod(
     rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
 ) -> None:
     run_id, fake = started()
     fake.iteration(1)
     cluster = server.cluster
 
-    pods = []
-
     def fail() -> None:
         cluster.stage(run_id, "reward", "SUCCEEDED", "iteration-2")
-        pods.extend(cluster.stage(run_id, "train", "FAILED", "iteration-2", attempts=2))
+        cluster.stage(run_id, "train", "FAILED", "iteration-2")
         for graph in ("iteration-2", "condition-2", "condition-1", "loop", "root"):
             cluster.graph(run_id, graph, "FAILED")
         cluster.end(run_id, "FAILED")
@@ -85,14 +86,137 @@ def test_a_failure_names_the_task_its_message_and_its_log(
     said = rapid("status", "adder", "--watch")
     assert said.status == 1
     assert said.err.splitlines() == [
-        "error: iteration-2 / train failed: see its log for the reason",
-        f"its log: kubectl logs -n kubeflow {pods[-1]} -c main",
+        "error: iteration-2 / train failed without leaving a reason",
+        f"its pods, for an hour or so: kubectl get pods -n kubeflow -l pipeline/runid={run_id}",
         "committed stages are kept; once the cause is fixed, continue with: rapid resume adder",
     ]
     assert "iteration 1:" in said.out
     # Looked at later it says the same.
     later = rapid("status", run_id)
     assert (later.status, later.err) == (1, said.err)
+
+
+def test_a_failure_is_the_reason_that_a_stage_has_left_in_the_run(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    run_id, fake = started()
+    report_failure(fake.run, "reward", "grader absent:f cannot be imported")
+    server.cluster.end(run_id, "FAILED")
+    for words in (["adder", "--watch"], [run_id]):
+        said = rapid("status", *words)
+        assert said.status == 1
+        assert said.err.splitlines()[0] == "error: reward: grader absent:f cannot be imported"
+
+
+def lost(server: KfpServer, run: dict[str, object], fake: FakeRun, silent: bool) -> list[Callable[[], None]]:
+    """Return the events of a run one of whose pods vanishes: it fails, with or without a note of the others."""
+    run_id = str(run["run_id"])
+    note = functools.partial(report_failure, fake.run, "train", "worker reward-000 has not been heard of", lost=True)
+    return [
+        lambda: server.cluster.begin(run_id),
+        lambda: server.cluster.stage(run_id, "prepare", "SUCCEEDED"),
+        note if silent else (lambda: None),
+        lambda: server.cluster.stage(run_id, "reward", "FAILED"),
+        lambda: server.cluster.end(run_id, "FAILED"),
+    ]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_run_that_lost_a_pod_goes_on_by_itself_so_many_times(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]], silent: bool
+) -> None:
+    run_id, fake = started()
+    fake.iteration(1)
+    create = server.cluster.create_run
+
+    def create_and_lose(body):
+        run = create(body)
+        fake.run.store.delete(fake.run.layout.failure)  # as prepare does
+        server.cluster.scripts[run["run_id"]] = lost(server, run, fake, silent)
+        return run
+
+    server.cluster.create_run = create_and_lose  # type: ignore[method-assign]
+    server.cluster.end(run_id, "FAILED")
+    said = rapid("resume", "adder", "--watch", "--resume", "2")
+    assert said.status == 1
+    assert len(server.cluster.runs) == 4
+    assert [line for line in said.out.splitlines() if "a pod was lost" in line] == [
+        f"a pod was lost; run adder resumed, {count} of 2 times: {server.url}/#/runs/details/{run['run_id']}"
+        for count, run in enumerate(list(server.cluster.runs.values())[2:], 1)
+    ]
+    assert said.out.count("iteration 1:") == 1
+
+
+@pytest.mark.parametrize("how", ["bad input", "refused by prepare", "cancelled"])
+def test_what_would_fail_again_is_not_resumed(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]], how: str
+) -> None:
+    run_id, fake = started()
+    create = server.cluster.create_run
+
+    def fail(run_id: str) -> None:
+        if how == "bad input":
+            report_failure(fake.run, "reward", "no such grader")
+        if how == "refused by prepare":
+            server.cluster.stage(run_id, "prepare", "FAILED")
+        if how == "cancelled":
+            server.cluster.terminate_run(run_id)
+        else:
+            server.cluster.end(run_id, "FAILED")
+
+    def create_and_fail(body):
+        run = create(body)
+        server.cluster.scripts[run["run_id"]] = [lambda: fail(run["run_id"])]
+        return run
+
+    server.cluster.create_run = create_and_fail  # type: ignore[method-assign]
+    server.cluster.end(run_id, "FAILED")
+    said = rapid("resume", "adder", "--watch", "--resume", "3")
+    assert said.status == (3 if how == "cancelled" else 1)
+    assert len(server.cluster.runs) == 2
+    assert "a pod was lost" not in said.out
+
+
+def test_who_does_not_watch_cannot_go_on_by_itself(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    said = rapid("submit", config, "--cluster", small, "--resume", "3")
+    assert (said.status, "--resume goes with --watch" in said.error) == (2, True)
+    assert not server.cluster.runs
+
+
+def test_a_worker_that_is_not_heard_of_is_named(
+    rapid: Rapid,
+    server: KfpServer,
+    started: Callable[..., tuple[str, FakeRun]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_id, fake = started()
+    for name, seconds in {"_LOOK_SECONDS": 0.0, "_FIRST_SECONDS": 1.0}.items():
+        monkeypatch.setattr(f"pipelines.cluster.silent_workers.{name}", seconds)
+    layout = fake.run.layout
+
+    def beat(worker: str, count: int, state: State) -> None:
+        text = Beat(attempt=1, count=count, state=state, detail="", started=START).model_dump_json()
+        fake.run.store.write(f"{worker}/heartbeat.json", text.encode())
+
+    def alive(number: int) -> Callable[[], None]:
+        def beats() -> None:
+            for shard in (0, 1):
+                beat(layout.worker("rollout", shard), number, "working")
+                beat(layout.worker("reward", shard), number, "waiting")
+
+        return beats
+
+    server.cluster.scripts[run_id] = [
+        lambda: server.cluster.begin(run_id),
+        *(alive(number) for number in range(1, 40)),
+        lambda: beat(layout.worker("train"), 1, "starting"),
+        lambda: None,
+        lambda: server.cluster.end(run_id, "SUCCEEDED"),
+    ]
+    lines = [line for line in rapid("status", "adder", "--watch").out.splitlines() if line.startswith("train ")]
+    assert lines[0] == "train has not started for 0 min: its pod may be waiting for a GPU"
+    assert lines[-1] == "train is heard of again: starting"
+    assert not [line for line in lines if "silent" in line]
 
 
 def test_a_run_that_failed_before_any_task(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:

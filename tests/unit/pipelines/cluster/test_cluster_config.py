@@ -9,7 +9,8 @@ import yaml
 
 from components.contract.config import LoopSection
 from components.contract.errors import InputError
-from pipelines.cluster.cluster_config import STAGES, ClusterConfig, load_cluster, local_cluster
+from components.runtime.parent import Limits
+from pipelines.cluster.cluster_config import PODS, STAGES, ClusterConfig, load_cluster, local_cluster
 
 EXAMPLE = Path(__file__).parents[4] / "k8s/cluster.example.yaml"
 
@@ -57,6 +58,20 @@ def test_one_gpu_for_rollout_and_train_and_none_for_the_rest() -> None:
     assert asked == {"prepare": none, "rollout": one, "reward": none, "train": one, "publish": none}
 
 
+def test_one_gpu_for_a_pod_with_all_stages() -> None:
+    parameters = ClusterConfig(layout="pod").parameters
+    asked = {pod: parameters[f"{pod}_accelerators"] for pod in PODS["pod"]}
+    assert asked == {"prepare": "0", "pod": "1", "publish": "0"}
+    assert not [name for name in parameters if name.startswith(("rollout", "reward", "train"))]
+
+
+def test_settings_of_a_section_are_the_limits_of_its_parent_process() -> None:
+    cluster = ClusterConfig.model_validate({"reward": {"retries": 7}, "backoff": {"seconds": 5}, "silence_minutes": 9})
+    limits = Limits.from_json(cluster.limits("reward"))
+    assert (limits.retries, limits.backoff_seconds, limits.silence_minutes) == (7, 5, 9)
+    assert limits.timeout_minutes == cluster.reward.timeout_minutes
+
+
 def test_a_cluster_without_gpus_asks_for_none_and_runs_all_in_one_image() -> None:
     cluster = ClusterConfig.model_validate({"device": "cpu", "images": "localhost:5001/rapid:dev"})
     assert {cluster.image(stage) for stage in STAGES} == {"localhost:5001/rapid/cpu:dev"}
@@ -98,13 +113,21 @@ def test_one_machine_has_no_volumes_and_no_images_to_choose() -> None:
     names = local_cluster(LoopSection()).parameters.keys()
     assert not [name for name in names if name.endswith("_image") or name == "cache"]
     assert local_cluster(LoopSection(iterations=0)).max_iterations == 1
-    assert [local_cluster(LoopSection(staleness=s)).pipelined for s in (0, 1)] == [False, True]
+    assert local_cluster(LoopSection(iterations=300), "pod").layout == "pod"
+    with pytest.raises(InputError, match="layout tasks has at most 48 on one machine; layout pod has no limit"):
+        local_cluster(LoopSection(iterations=49), "tasks")
 
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("max_iterations: 49", "max_iterations"),
+        ("max_iterations: 0", "max_iterations"),
+        ("layout: graph", "layout must be"),
+        ("queue: rapid", "use layout: pod, one pod a run, or tasks"),
+        ("train_job: {queue: gpus}", "Kueue admits pods one by one"),
+        ("{layout: pod, train_job: {}}", "train_job does not go with layout: pod"),
+        ("parallel_shards: 2", "parallel_shards is for layout: tasks"),
+        ("backoff: {factor: 1.5}", "backoff.factor must be an integer"),
         ("rollout: {gpus: 1}", "rollout.gpus is not an option"),
         ("rollout: {cpu: four}", "rollout.cpu"),
         ("train: {memory: 16GiB}", "train.memory"),
@@ -135,7 +158,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_options_go_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "cluster.yaml", "{images: a:1, max_iterations: 3}")
-    replaced: dict[str, Any] = {"images": "b:2", "device": "cpu", "pipelined": None, "max_iterations": None}
+    replaced: dict[str, Any] = {"images": "b:2", "device": "cpu", "layout": "pod", "max_iterations": None}
     cluster = load_cluster(path, **replaced)
-    assert (cluster.images, cluster.device, cluster.max_iterations) == ("b:2", "cpu", 3)
+    assert (cluster.images, cluster.device, cluster.layout, cluster.max_iterations) == ("b:2", "cpu", "pod", 3)
     assert cluster.rollout.accelerators == 0

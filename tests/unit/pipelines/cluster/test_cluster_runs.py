@@ -2,29 +2,23 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import kfp_server_api as kfp
 import pytest
 
 from components.contract.errors import InputError
-from pipelines.cluster.runs import parameters, run_config, run_name
+from pipelines.cluster.runs import parameters, run_config, run_name, run_state, was_cancelled
 from pipelines.cluster.task_details import TaskDetails
 
+FIXTURES = Path(__file__).parents[3] / "fixtures/kfp"
 CONFIG = json.dumps(
     {"run": "nightly", "store": "s3://b/p", "model": "owner/name", "data": "s3://b/d/", "loop": {"iterations": 9}}
 )
 
 
-def run(tasks: tuple[kfp.V2beta1PipelineTaskDetail, ...] = (), **fields: object) -> kfp.V2beta1Run:
-    details = kfp.V2beta1RunDetails(task_details=list(tasks))
-    return kfp.V2beta1Run(run_id="the-id", display_name="shown", run_details=details, **fields)
-
-
-def task(name: str, state: str = "FAILED", parent: str = "", message: str = "", **fields: object):
-    error = kfp.GoogleRpcStatus(message=message) if message else None
-    return kfp.V2beta1PipelineTaskDetail(
-        task_id=name, display_name=name, state=state, parent_task_id=parent or None, error=error, **fields
-    )
+def run(**fields: object) -> kfp.V2beta1Run:
+    return kfp.V2beta1Run(run_id="the-id", display_name="shown", **fields)
 
 
 def given(**values: object) -> kfp.V2beta1RuntimeConfig:
@@ -54,35 +48,30 @@ def test_a_run_of_another_program() -> None:
         run_config(run())
 
 
-def test_servers_that_name_parents_are_believed() -> None:
-    failed = TaskDetails(
-        run(
-            (
-                task("root"),
-                task("iterations", parent="root"),
-                task("iteration-2", parent="iterations"),
-                task("train", parent="iteration-2", message="Error\n  (exit code 2)", pod_name="pod-1"),
-                task("rollout", "SUCCEEDED", parent="iteration-2"),
-            )
-        )
-    ).failed()
-    assert [(f.name, f.message, f.pod) for f in failed] == [
-        ("iterations / iteration-2 / train", "Error (exit code 2)", "pod-1")
-    ]
+def recorded(name: str) -> kfp.V2beta1Run:
+    """Return a run as Kubeflow Pipelines 2.17 on a cluster returned it, without what is not read."""
+
+    class Answer:
+        data = (FIXTURES / f"{name}.json").read_text(encoding="utf-8")
+
+    found: kfp.V2beta1Run = kfp.ApiClient().deserialize(Answer, "V2beta1Run")
+    return found
 
 
-def test_where_every_failed_task_holds_others_all_are_named() -> None:
-    child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
-    assert [f.name for f in TaskDetails(run((task("loop", child_tasks=[child]),))).failed()] == ["loop"]
+def test_the_task_whose_process_was_killed_is_named_with_its_iteration() -> None:
+    found = recorded("failed")
+    assert TaskDetails(found).failed() == ["iteration / rollout"]
+    assert (run_state(found), was_cancelled(found)) == ("failed", False)
+    stages = {name: task.state for name, task in TaskDetails(found).stages()}
+    assert stages["prepare"] == "SUCCEEDED"
+    assert stages["iteration / rollout"] == "FAILED"
 
 
-def test_a_driver_that_failed_is_named_itself() -> None:
-    child = kfp.PipelineTaskDetailChildTask(pod_name="wf-1")
-    tasks = (task("root", child_tasks=[child]), task("train-driver", pod_name="wf-system-dag-driver-1"))
-    assert [(f.name, f.pod) for f in TaskDetails(run(tasks)).failed()] == [("train-driver", "wf-system-dag-driver-1")]
+def test_a_cancelled_run_which_kubeflow_calls_failed_is_called_cancelled() -> None:
+    found = recorded("cancelled")
+    assert found.state == "FAILED"
+    assert (run_state(found), was_cancelled(found)) == ("cancelled", True)
 
 
-def test_tasks_that_hold_each_other_do_not_hang() -> None:
-    assert [f.name for f in TaskDetails(run((task("a", parent="b"), task("b", parent="a"), task("c")))).failed()] == [
-        "c"
-    ]
+def test_where_no_task_of_the_pipeline_failed_its_drivers_are_named() -> None:
+    assert TaskDetails(recorded("no-service-account")).failed() == ["root-driver"]

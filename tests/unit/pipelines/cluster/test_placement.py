@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.cluster_config import STAGES, ClusterConfig
+from pipelines.cluster.cluster_config import PODS, STAGES, ClusterConfig
 from tests.support.compiled import Compiled, compiled
 
 S3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -16,15 +16,28 @@ JUDGE = {"name": "judge", "keys": {"api-key": "JUDGE_API_KEY"}, "optional": True
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    cluster = ClusterConfig.model_validate({"max_iterations": 1, "reward": {"retries": 1, "secrets": [JUDGE]}})
+    cluster = ClusterConfig.model_validate({"reward": {"secrets": [JUDGE]}})
     return compiled(tmp_path_factory.mktemp("placed") / "rapid.yaml", cluster)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Layout tasks, in a queue."""
+    cluster = ClusterConfig(layout="tasks", max_iterations=1, queue="rapid", pod_retries=4)
+    return compiled(tmp_path_factory.mktemp("tasks") / "rapid.yaml", cluster)
+
+
+@pytest.fixture(scope="module")
+def one_pod(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    cluster = ClusterConfig.model_validate({"layout": "pod", "pod": {"secrets": [JUDGE]}})
+    return compiled(tmp_path_factory.mktemp("pod") / "rapid.yaml", cluster)
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """Without a cache volume, and with images that no run can change."""
     cluster = ClusterConfig.model_validate(
-        {"max_iterations": 1, "device": "cpu", "cache": None, "image_parameters": False, "images": "here/rapid:dev"}
+        {"device": "cpu", "cache": None, "image_parameters": False, "images": "here/rapid:dev"}
     )
     return compiled(tmp_path_factory.mktemp("bare") / "rapid.yaml", cluster)
 
@@ -97,7 +110,7 @@ def test_endpoints_come_from_a_config_map_whose_keys_may_be_missing(pipeline: Co
 @pytest.mark.parametrize("stage", STAGES)
 def test_writable_places(pipeline: Compiled, stage: str) -> None:
     mounts = {mount["mountPath"]: mount for mount in pipeline.kubernetes(stage)["emptyDirMounts"]}
-    placement = ClusterConfig().stage(stage)
+    placement = ClusterConfig().placement(stage)
     assert mounts["/tmp"]["sizeLimit"] == placement.scratch
     assert "medium" not in mounts["/tmp"]
     assert ("/dev/shm" in mounts) == (stage in ("rollout", "train"))
@@ -122,31 +135,53 @@ def test_the_cache_outlives_pods_of_stages_that_fetch_or_compile(pipeline: Compi
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_labels_user_and_time_out(pipeline: Compiled, stage: str) -> None:
+def test_labels_and_user(pipeline: Compiled, stage: str) -> None:
     asks = pipeline.kubernetes(stage)
     assert asks["podMetadata"]["labels"] == {
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": stage,
+        "rapid-rl/layout": "workers",
     }
     assert asks["securityContext"] == {"runAsNonRoot": True}
-    assert int(asks["activeDeadlineSeconds"]) == ClusterConfig().stage(stage).timeout_minutes * 60
 
 
-def test_pods_of_stages_wait_in_the_queue_that_the_settings_name(tmp_path: Path) -> None:
-    queued = compiled(tmp_path / "rapid.yaml", ClusterConfig(max_iterations=1, queue="rapid"))
+def test_only_what_ends_with_its_work_has_a_deadline(pipeline: Compiled, tasks: Compiled, one_pod: Compiled) -> None:
+    found = [
+        {name for name in labels if "activeDeadlineSeconds" in compiled_.kubernetes(name)}
+        for compiled_, labels in ((pipeline, STAGES), (tasks, STAGES), (one_pod, PODS["pod"]))
+    ]
+    assert found == [{"prepare", "publish"}, set(STAGES), {"prepare", "publish"}]
+    assert int(tasks.kubernetes("rollout")["activeDeadlineSeconds"]) == ClusterConfig().rollout.timeout_minutes * 60
+
+
+def test_the_pod_with_all_stages_has_what_they_need_but_the_hub(one_pod: Compiled) -> None:
+    given = {named(secret): secret for secret in one_pod.kubernetes("pod")["secretAsEnv"]}
+    assert {name: {key["envVar"] for key in secret["keyToEnv"]} for name, secret in given.items()} == {
+        "s3_secret": S3,
+        "mlflow_secret": MLFLOW,
+        "judge": {"JUDGE_API_KEY"},
+    }
+    assert one_pod.container("pod")["image"] == channel("pod_image")
+    assert one_pod.container("pod")["resources"]["accelerator"]["resourceCount"] == channel("pod_accelerators")
+    mounts = {mount["mountPath"]: mount for mount in one_pod.kubernetes("pod")["emptyDirMounts"]}
+    assert mounts["/dev/shm"]["sizeLimit"] == "16Gi"
+    assert [mount["mountPath"] for mount in one_pod.kubernetes("pod")["pvcMount"]] == ["/cache"]
+
+
+def test_pods_of_stages_wait_in_the_queue_that_the_settings_name(tasks: Compiled) -> None:
     assert {
-        stage: queued.kubernetes(stage)["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") for stage in STAGES
+        stage: tasks.kubernetes(stage)["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") for stage in STAGES
     } == (dict.fromkeys(STAGES, "rapid"))
 
 
-def test_every_task_of_a_stage_is_tried_again_after_a_while(pipeline: Compiled) -> None:
-    found = {}
-    for _, task in pipeline.tasks():
-        if label := pipeline.executor(task):
-            found[label.removeprefix("exec-")] = task["retryPolicy"]
-    backoff = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "900s"}
-    retries = {stage: 1 if stage == "reward" else 3 for stage in STAGES}
-    assert found == {stage: {"maxRetryCount": retries[stage], **backoff} for stage in STAGES}
+def test_pods_that_vanish_are_started_again_and_no_window_ends_a_healthy_one(
+    pipeline: Compiled, tasks: Compiled
+) -> None:
+    """Argo counts the window from the start of the first pod, and takes whole numbers."""
+    for found, count in ((pipeline, 50), (tasks, 4)):
+        policies = {found.executor(task): task["retryPolicy"] for _, task in found.tasks() if found.executor(task)}
+        policy = {"backoffDuration": "30s", "backoffFactor": 1.0, "backoffMaxDuration": "31536000s"}
+        assert policies == {f"exec-{stage}": {"maxRetryCount": count, **policy} for stage in STAGES}
 
 
 def test_without_a_cache_or_images_to_choose(bare: Compiled) -> None:
@@ -159,5 +194,5 @@ def test_no_credential_of_whoever_compiles_is_in_the_pipeline(monkeypatch: pytes
     for name in (*S3, *HUB, *MLFLOW, "AWS_SESSION_TOKEN", "JUDGE_API_KEY"):
         monkeypatch.setenv(name, f"planted-{name}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:planted@mlflow")
-    text = compiled(tmp_path / "rapid.yaml", ClusterConfig(max_iterations=1)).text
+    text = compiled(tmp_path / "rapid.yaml", ClusterConfig()).text
     assert "planted" not in text

@@ -15,7 +15,8 @@ from tests.support.compiled import Compiled, compiled
 
 
 def cluster(**keys: Any) -> ClusterConfig:
-    return ClusterConfig.model_validate({"max_iterations": 1, "train_job": {"queue": "gpus"}, **keys})
+    settings = {"layout": "tasks", "max_iterations": 1, "train_job": {"queue": "gpus"}, **keys}
+    return ClusterConfig.model_validate(settings)
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +88,22 @@ def test_images_that_are_compiled_in(tmp_path: Path) -> None:
     assert given["cache"]["runtimeValue"]["constant"] == ""
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
-def test_it_goes_with_pipelined_iterations(tmp_path: Path, pipelined: bool) -> None:
-    made = compiled(tmp_path / "rapid.yaml", cluster(max_iterations=3, pipelined=pipelined))
-    jobs = [task for _, task in made.tasks() if made.executor(task) == "exec-train-job"]
-    assert len(jobs) == (3 if pipelined else 1)
+def test_one_job_trains_every_iteration_of_a_run(tmp_path: Path) -> None:
+    made = compiled(tmp_path / "rapid.yaml", cluster(layout="workers", train_job={}))
+    (task,) = [task for _, task in made.tasks() if made.executor(task) == "exec-train-job"]
+    assert task["dependentTasks"] == ["prepare"]
+    given = task["inputs"]["parameters"]
+    assert not {"iteration", "rewards", "queue"} & given.keys()
+    assert "--follow" in made.container("train-job")["command"][-1]
+    assert "activeDeadlineSeconds" not in made.kubernetes("train-job")
+    assert "train_queue" not in made.spec["root"]["inputDefinitions"]["parameters"]
 
 
 def test_a_run_on_several_nodes_gets_a_job(example: RunConfig) -> None:
     several = example.model_copy(update={"train": example.train.model_copy(update={"nodes": 2})})
     assert ClusterConfig().fitting(example).train_job is None
     assert ClusterConfig().fitting(several).train_job == TrainJob()
+    assert ClusterConfig(layout="pod").fitting(several).train_job is None
     assert cluster().fitting(several).train_job == TrainJob(queue="gpus")
     assert cluster().fitting(example).train_job == TrainJob(queue="gpus")
 
@@ -113,9 +119,10 @@ def test_prepare_refuses_a_run_on_several_nodes_in_a_pipeline_for_one(
             model="",
             data="",
             iterations=-1,
-            max_iterations=4,
-            pipelined=False,
+            layout="workers",
+            max_iterations=0,
             train_job=False,
+            limits=ClusterConfig().limits("prepare"),
         )
     assert ended.value.code == 2
     assert capsys.readouterr().err == (

@@ -1,0 +1,42 @@
+"""The prepare stage in a process of its own, for the pipeline; and the runs that a compiled pipeline refuses."""
+
+import tempfile
+from pathlib import Path
+
+from components.contract.config import RunConfig
+from components.contract.errors import InputError
+from components.contract.resolve import config_json
+from components.prepare.stage import with_absolute_paths
+from components.runtime.parent import Limits
+from components.runtime.task import run_task
+from components.store import open_store, run_uri
+
+
+def refuse_other_layout(config: RunConfig, layout: str, max_iterations: int, train_job: bool) -> None:
+    """Refuse a run that a pipeline cannot execute as it was compiled. Raises InputError."""
+    loop, nodes = config.loop, config.train.nodes
+    if layout == "tasks" and loop.iterations > max_iterations:
+        raise InputError(
+            f"loop.iterations = {loop.iterations}, but this pipeline of layout tasks was compiled for at most "
+            f"{max_iterations}; compile it with a larger --max-iterations, or with --layout workers or pod, which "
+            "have no limit"
+        )
+    if nodes > 1 and layout == "pod":
+        raise InputError(f"train.nodes = {nodes}, but layout pod trains in its one pod; use layout workers or tasks")
+    if nodes > 1 and not train_job:
+        raise InputError(
+            f"train.nodes = {nodes}, but this pipeline was compiled to train in one pod; compile it with --train-job"
+        )
+
+
+def prepare_in_process(config: RunConfig, limits: Limits) -> str:
+    """Prepare a run in a child process, which is started again when it crashes; return the run's URI.
+
+    Raises:
+        SystemExit: as `run_task`.
+    """
+    with tempfile.TemporaryDirectory(prefix="rapid-config-") as scratch:
+        file = Path(scratch) / "config.yaml"
+        file.write_text(config_json(config), encoding="utf-8")
+        run_task("prepare", [str(file)], limits)
+    return run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)

@@ -1,0 +1,22 @@
+"""KFP component of the rollout stage, for every round of a run."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="rapid-rl/rollout:0.1.0", install_kfp_package=False)
+def rollout(run_uri: str, shard: str, limits: str, metrics: dsl.Output[dsl.Metrics]) -> str:
+    """Sample one shard of every round with vLLM; return the URI of the last trajectories.
+
+    `limits` are those of the process that starts the stage, as JSON. The metrics are those of the last round.
+    """
+    from components.runtime.guard import exit_on_bad_input
+    from components.runtime.parent import Limits, follow_stage
+    from components.store import open_run
+
+    with exit_on_bad_input():
+        follow_stage(run_uri, "rollout", [int(shard)], Limits.from_json(limits))
+        run = open_run(run_uri)
+        output = run.directory(run.layout.rollout(run.final_round(), int(shard)))
+        for key, value in output.require().numbers.items():
+            metrics.log_metric(key, value)
+        return output.uri

@@ -1,0 +1,23 @@
+"""The launcher in a process of its own, for the pipeline."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.runtime.parent import Limits, run_children
+from components.runtime.processes import Child
+from components.trainjob.job_settings import JobSettings
+
+
+def launch_in_process(words: Sequence[str], settings: JobSettings, limits: Limits) -> None:
+    """Run `python -m components.trainjob WORDS --settings ...`, again when the job has failed.
+
+    Raises:
+        SystemExit: as `run_children`.
+    """
+    with tempfile.TemporaryDirectory(prefix="rapid-job-") as scratch:
+        file = Path(scratch) / "settings.yaml"
+        file.write_text(settings.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, "-m", "components.trainjob", *words, "--settings", str(file)]
+        run_children([Child("train", command)], limits)

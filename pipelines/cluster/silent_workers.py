@@ -1,0 +1,99 @@
+"""Workers of a run that are not heard of, in words: before they start, and when they fall silent."""
+
+import time
+from collections.abc import Iterator
+
+from components.contract.manifest import now
+from components.contract.section import StageName
+from components.runtime.failure import read_failure
+from components.runtime.heartbeat import BEAT_SECONDS, Beat, Silence, read_beat
+from components.store import Run
+
+_LOOK_SECONDS = 30.0
+_FIRST_SECONDS = 180.0
+"""The first silence that is worth a line; the next line comes when it has doubled."""
+
+_NEEDS: dict[StageName, str] = {"rollout": "a GPU", "reward": "a node", "train": "a GPU"}
+
+
+def workers_of(run: Run) -> list[str]:
+    """Return the directories of the workers that a run has in the layouts `workers` and `pod`."""
+    shards = range(run.config.rollout.shards)
+    sampling: tuple[StageName, ...] = ("rollout", "reward")
+    return [*(run.layout.worker(stage, shard) for stage in sampling for shard in shards), run.layout.worker("train")]
+
+
+class SilentWorkers:
+    """Says which workers are silent, on this process's clock, each again when its silence has doubled."""
+
+    def __init__(self, run: Run) -> None:
+        self._silence = Silence(run.store, workers_of(run))
+        self._next: dict[str, float] = {}
+        self._looked = float("-inf")
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is new; nothing where no worker has ever been heard of, as in layout tasks.
+
+        Raises:
+            InputError: the store cannot be read.
+        """
+        moment = time.monotonic()
+        if moment - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = moment
+        heard = self._silence.each()
+        if not any(beat for _, _, beat in heard):
+            return
+        for seconds, worker, beat in heard:
+            limit = self._next.get(worker, _FIRST_SECONDS)
+            if beat and beat.state == "ended":
+                continue
+            if seconds >= limit:
+                self._next[worker] = 2 * limit
+                yield silence_line(worker, seconds, beat)
+            elif seconds < _FIRST_SECONDS and worker in self._next:
+                del self._next[worker]
+                yield f"{worker_name(worker)} is heard of again: {activity(beat)}"
+
+
+def worker_name(worker: str) -> str:
+    return worker.rpartition("/")[2]
+
+
+def activity(beat: Beat | None) -> str:
+    return f"{beat.state} {beat.detail}".strip() if beat else "not started"
+
+
+def silence_line(worker: str, seconds: float, beat: Beat | None) -> str:
+    """Return a line such as `train has not started for 6 min: its pod may be waiting for a GPU`."""
+    name, minutes = worker_name(worker), f"{seconds / 60:.0f} min"
+    needs = next(need for stage, need in _NEEDS.items() if name.startswith(stage))
+    if beat is None:
+        return f"{name} has not started for {minutes}: its pod may be waiting for {needs}"
+    return f"{name} has been silent for {minutes}: its pod may be gone, or waiting for {needs}"
+
+
+def unfinished_lines(run: Run) -> Iterator[str]:
+    """Yield the failure of a run that has not finished, or what each of its workers says of itself.
+
+    Looks at the heartbeats twice, so it takes some seconds where there are any.
+    """
+    if failure := read_failure(run):
+        yield f"failed: {failure.stage}: {failure.message}"
+        return
+    workers = workers_of(run)
+    before = {worker: read_beat(run.store, worker) for worker in workers}
+    if all(beat is None or beat.state == "ended" for beat in before.values()):
+        return
+    time.sleep(BEAT_SECONDS + 1)
+    prepared = run.directory(run.layout.prompts).require().timings.finished
+    for worker in workers:
+        beat = read_beat(run.store, worker)
+        if beat is None:
+            yield silence_line(worker, (now() - prepared).total_seconds(), None)
+        elif beat.state != "ended" and beat == before[worker]:
+            was = activity(beat)
+            yield f"{worker_name(worker)} is silent: its pod may be gone, or waiting for a node; it was {was}"
+        else:
+            again = f" (attempt {beat.attempt})" if beat.attempt > 1 else ""
+            yield f"{worker_name(worker)}: {activity(beat)}{again}"

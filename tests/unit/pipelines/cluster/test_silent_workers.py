@@ -1,0 +1,67 @@
+"""Lines about workers that are not heard of."""
+
+from pathlib import Path
+
+import pytest
+
+from components.contract.layout import Round
+from components.runtime.failure import report_failure
+from components.runtime.heartbeat import Beat, State
+from components.store import Run
+from pipelines.cluster.silent_workers import silence_line, unfinished_lines
+from tests.support.fake_run import START, prepared_run
+
+
+def beat(count: int = 1, state: State = "working", detail: str = "iteration 0003 train") -> Beat:
+    return Beat(attempt=2, count=count, state=state, detail=detail, started=START)
+
+
+def test_a_worker_that_never_began_waits_for_what_its_stage_needs() -> None:
+    assert silence_line("runs/a/workers/train", 360, None) == (
+        "train has not started for 6 min: its pod may be waiting for a GPU"
+    )
+    assert silence_line("runs/a/workers/reward-001", 700, None) == (
+        "reward-001 has not started for 12 min: its pod may be waiting for a node"
+    )
+
+
+def test_a_worker_that_fell_silent_may_be_gone() -> None:
+    assert silence_line("runs/a/workers/rollout-000", 360, beat()) == (
+        "rollout-000 has been silent for 6 min: its pod may be gone, or waiting for a GPU"
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("pipelines.cluster.silent_workers.BEAT_SECONDS", -1.0)
+    fake = prepared_run(tmp_path, rollout={"shards": 1}, tracking={"enabled": False})
+    fake.round(Round.iteration(1))
+    return fake.run
+
+
+def leave(run: Run, worker: str, said: Beat) -> None:
+    run.store.write(f"{worker}/heartbeat.json", said.model_dump_json().encode())
+
+
+def test_a_run_without_heartbeats_has_nothing_to_say(run: Run) -> None:
+    assert list(unfinished_lines(run)) == []
+
+
+def test_each_worker_is_looked_at_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(run, run.layout.worker("rollout", 0), beat())
+    leave(run, run.layout.worker("reward", 0), beat(state="waiting", detail="for iteration 0003 rollout"))
+
+    def meanwhile(_seconds: float) -> None:
+        leave(run, run.layout.worker("reward", 0), beat(2, "waiting", "for iteration 0003 rollout"))
+
+    monkeypatch.setattr("pipelines.cluster.silent_workers.time.sleep", meanwhile)
+    rollout, reward, train = unfinished_lines(run)
+    assert rollout.startswith("rollout-000 is silent: its pod may be gone")
+    assert reward == "reward-000: waiting for iteration 0003 rollout (attempt 2)"
+    assert train.startswith("train has not started for ")
+
+
+def test_a_failure_is_all_that_counts(run: Run) -> None:
+    leave(run, run.layout.worker("rollout", 0), beat())
+    report_failure(run, "train", "no room on the GPU")
+    assert list(unfinished_lines(run)) == ["failed: train: no room on the GPU"]
