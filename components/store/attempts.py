@@ -1,6 +1,7 @@
 """Attempts: each start of a stage's worker has a number, and the highest is the one that writes."""
 
 from dataclasses import dataclass
+from uuid import uuid4
 
 from components.contract.errors import InputError
 from components.contract.layout import attempt_name, attempt_number
@@ -29,9 +30,11 @@ class Attempt:
         """Claim the next number. Of several that claim at once each gets its own."""
         claims = (info.key.removeprefix(f"{directory}/") for info in store.list(directory))
         number = max((n for name in claims if (n := attempt_number(name)) is not None), default=0) + 1
+        token = uuid4().hex.encode()
         while True:
             try:
-                store.create(f"{directory}/{attempt_name(number)}", b"")
+                # With a content of its own: a repeated request must not take another process's claim for its own.
+                store.create(f"{directory}/{attempt_name(number)}", token)
             except ObjectExists:
                 number += 1
             else:

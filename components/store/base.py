@@ -11,6 +11,10 @@ class ObjectMissing(InputError):
     """The object does not exist."""
 
 
+class StoreUnavailable(InputError):
+    """Object storage does not answer, or cannot do its work now; later it may."""
+
+
 class ObjectExists(Exception):
     """A create-only write found an object already there."""
 

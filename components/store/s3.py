@@ -18,15 +18,18 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ReadTimeoutError,
     ResponseStreamingError,
+    SSLError,
 )
 
 from components.contract.errors import InputError
-from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
+from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store, StoreUnavailable
 from components.store.files import writing
 
 if TYPE_CHECKING:
@@ -42,7 +45,8 @@ _REFUSED = (
     "ExpiredToken",
     "InvalidToken",
 )
-_BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_BROKEN_BODY = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_THROTTLED = 429
 _ATTEMPTS = 5
 
 
@@ -107,7 +111,8 @@ class S3Store(Store):
                     if _status(error) != 412:
                         raise
                     # A retried request may meet the object that its own lost first attempt made.
-                    if error.response["ResponseMetadata"].get("RetryAttempts", 0) and self.read(key) == data:
+                    retried = attempt > 1 or error.response["ResponseMetadata"].get("RetryAttempts", 0)
+                    if retried and self.read(key) == data:
                         return
                     raise ObjectExists(self.locate(key)) from None
 
@@ -159,16 +164,20 @@ class S3Store(Store):
         except S3UploadFailedError as error:
             if isinstance(error.__context__, ClientError):
                 raise self._input_error(error.__context__, key) from None
-            raise InputError(f"upload to {self.locate(key)} failed: {error}") from None
+            raise StoreUnavailable(f"upload to {self.locate(key)} failed: {error}") from None
         except (NoCredentialsError, PartialCredentialsError):
             raise InputError(
                 f"no complete S3 credentials for {self.uri}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "a profile, or run where a role is attached"
             ) from None
         except (EndpointConnectionError, ConnectTimeoutError) as error:
-            raise InputError(
+            raise StoreUnavailable(
                 f"cannot reach {error.kwargs['endpoint_url']} for {self.uri}; check AWS_ENDPOINT_URL and the network"
             ) from None
+        except SSLError as error:
+            raise InputError(f"{self.uri}: {error}; check AWS_ENDPOINT_URL and AWS_CA_BUNDLE") from None
+        except (HTTPClientError, *_BROKEN_BODY) as error:
+            raise StoreUnavailable(f"{self.locate(key)}: {error}") from None
         except BotoCoreError as error:
             raise InputError(f"{self.uri}: {error}") from None
 
@@ -184,7 +193,12 @@ class S3Store(Store):
                 f"{endpoint} refused {error.operation_name} on {self.locate(key)} ({code}); "
                 "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights on the bucket"
             )
-        return InputError(f"{endpoint} answered {code} to {error.operation_name} on {self.locate(key)}")
+        message = f"{endpoint} answered {code} to {error.operation_name} on {self.locate(key)}"
+        if code == "RequestTimeTooSkewed":
+            return StoreUnavailable(f"{message}: the clocks of this machine and of the server differ")
+        if _status(error) >= 500 or _status(error) == _THROTTLED:
+            return StoreUnavailable(message)
+        return InputError(message)
 
     def _no_bucket(self, endpoint: str) -> InputError:
         return InputError(f"there is no bucket {self.bucket!r} at {endpoint}; create it first")

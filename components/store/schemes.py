@@ -7,12 +7,13 @@ from urllib.parse import unquote, urlparse
 from components.contract.errors import InputError
 from components.store.base import Store
 from components.store.local import LocalStore
+from components.store.patient import PatientStore, patience_seconds
 
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 
 
 def open_store(uri: str) -> Store:
-    """Open `s3://bucket/prefix`, `file:///absolute/path` or a plain directory.
+    """Open `s3://bucket/prefix`, `file:///absolute/path` or a plain directory. In a pod, S3 is waited for.
 
     Raises:
         InputError: another scheme, or a malformed URI.
@@ -30,7 +31,8 @@ def open_store(uri: str) -> Store:
         # Imported here so that a run on local files does not pay for boto3's start-up.
         from components.store.s3 import S3Store
 
-        return S3Store(bucket, prefix)
+        store = S3Store(bucket, prefix)
+        return PatientStore(store, seconds) if (seconds := patience_seconds()) else store
     raise InputError(f"store {uri!r}: unknown scheme {parsed.scheme!r}; use a directory, file:/// or s3://")
 
 
