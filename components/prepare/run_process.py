@@ -1,5 +1,6 @@
 """The prepare stage in a process of its own, for the pipeline; and the runs that a compiled pipeline refuses."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -7,8 +8,8 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.resolve import config_json
 from components.prepare.stage import with_absolute_paths
-from components.runtime.parent import Limits
-from components.runtime.task import run_task
+from components.runtime.parent import Limits, run_children
+from components.runtime.processes import Child
 from components.store import open_store, run_uri
 
 
@@ -33,10 +34,10 @@ def prepare_in_process(config: RunConfig, limits: Limits) -> str:
     """Prepare a run in a child process, which is started again when it crashes; return the run's URI.
 
     Raises:
-        SystemExit: as `run_task`.
+        SystemExit: as `run_children` does.
     """
     with tempfile.TemporaryDirectory(prefix="rapid-config-") as scratch:
         file = Path(scratch) / "config.yaml"
         file.write_text(config_json(config), encoding="utf-8")
-        run_task("prepare", [str(file)], limits)
+        run_children([Child("prepare", [sys.executable, "-m", "components.prepare", str(file)])], limits)
     return run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)

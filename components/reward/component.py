@@ -21,7 +21,7 @@ def reward(
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
-        run_task("reward", [run_uri, "--round", str(round_), "--shard", shard], Limits.from_json(limits))
+        run_task("reward", run_uri, ["--round", str(round_), "--shard", shard], Limits.from_json(limits))
         output = run.directory(run.layout.reward(round_, int(shard)))
         for key, value in output.require().numbers.items():
             metrics.log_metric(key, value)

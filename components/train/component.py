@@ -17,5 +17,5 @@ def train(run_uri: str, iteration: int, rewards: list, limits: str, metrics: dsl
     from components.train.iteration_metrics import log_iteration
 
     with exit_on_bad_input():
-        run_task("train", [run_uri, "--iteration", str(iteration)], Limits.from_json(limits))
+        run_task("train", run_uri, ["--iteration", str(iteration)], Limits.from_json(limits))
         return log_iteration(run_uri, iteration, metrics)

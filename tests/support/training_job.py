@@ -17,8 +17,9 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.train.task import TrainTask
 from components.trainjob import job_progress, kubernetes_api, launcher
-from components.trainjob.job_settings import JobSettings, job_name, task_digest
+from components.trainjob.job_settings import JobSettings, job_name
 from components.trainjob.kubernetes_api import TASK_LABEL
+from components.trainjob.training import Training
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server
 
@@ -74,10 +75,14 @@ class Ready:
     def job(self) -> str:
         return job_name(self.run.uri, 1)
 
+    def training(self, settings: JobSettings = SETTINGS) -> Training:
+        """The training of iteration 1."""
+        return Training(self.run, settings, TrainTask.find(self.run.uri, 1))
+
     @property
     def old(self) -> dict[str, Any]:
         """A job that an earlier launcher has created with SETTINGS."""
-        labels = {TASK_LABEL: task_digest(TrainTask.find(self.run.uri, 1), SETTINGS)}
+        labels = {TASK_LABEL: self.training().digest}
         return {"metadata": {"name": self.job, "labels": labels}, "spec": {"runtimeRef": {"name": "rapid-train"}}}
 
     def changed(self, section: str, **keys: Any) -> "Ready":
@@ -87,13 +92,14 @@ class Ready:
         self.run.store.write(self.run.layout.config, config_json(other).encode())
         return Ready(replace(self.run, config=other))
 
-    def commit(self) -> Manifest:
+    def commit(self, iteration: int = 1) -> Manifest:
         """Commit a policy as the training pods do."""
-        task = TrainTask.find(self.run.uri, 1)
-        task.output.write("policy/model.safetensors", b"weights")
-        facts = {"step": 4, "updates": 4, "skipped": 0, **policy_digests(task.output.files, "policy")}
-        metrics = TrainMetrics(iteration=1, outcome="trained", policy_version=1)
-        return task.commit(metrics, facts, Clock())
+        task = TrainTask.find(self.run.uri, iteration)
+        task = task.claimed(self.run.claim("train"))
+        task.policy_output.write("model.safetensors", f"weights {iteration}".encode())
+        task.commit_policy({"outcome": "trained", **policy_digests(task.policy_output.files)}, Clock())
+        metrics = TrainMetrics(iteration=iteration, outcome="trained", policy_version=iteration)
+        return task.commit(metrics, {"step": 4, "updates": 4, "skipped": 0}, Clock())
 
     def train(self, state: Kubernetes, job: int = 1) -> None:
         """Play job number `job` to its end: pods, log lines of the first node, the committed policy, completion."""

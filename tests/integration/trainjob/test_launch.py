@@ -8,10 +8,10 @@ import pytest
 from kfp.dsl import Metrics
 
 from components.contract.errors import InputError
-from components.train.task import TrainTask
+from components.runtime.parent import Limits
 from components.trainjob import launcher
 from components.trainjob.component import train_job
-from components.trainjob.job_settings import JobSettings, task_digest
+from components.trainjob.job_settings import JobSettings
 from components.trainjob.stage import run_stage
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server
@@ -50,7 +50,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
         "app.kubernetes.io/part-of": "rapid",
         "app.kubernetes.io/component": "train",
         "rapid-rl/run": "demo",
-        "rapid-rl/task": task_digest(TrainTask.find(ready.run.uri, 1), settings),
+        "rapid-rl/task": ready.training(settings).digest,
         "kueue.x-k8s.io/queue-name": "rapid",
     }
     spec = job["spec"]
@@ -68,6 +68,7 @@ def test_what_the_job_asks_for(ready: Ready, server: Server, acting: Acting) -> 
     pod = node["template"]["spec"]["template"]
     assert node["name"] == "node"
     assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "train"
+    assert pod["metadata"]["labels"]["rapid-rl/layout"] == "tasks"
     assert pod["spec"]["nodeSelector"] == {"gpu": "h100"}
     assert pod["spec"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert pod["spec"]["volumes"] == [{"name": "cache", "persistentVolumeClaim": {"claimName": "rapid-cache"}}]
@@ -339,6 +340,7 @@ def test_the_pipeline_is_answered_as_by_the_stage_itself(
             runtime="rapid-train",
             queue="",
             deadline_minutes=720,
+            limits=Limits().model_dump_json(),
             metrics=metrics,
         )
     (job,) = server.state.created
