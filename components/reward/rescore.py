@@ -30,12 +30,12 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
     graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
-        attempt = Attempt.claim(run.store, run.layout.rescored_root(name))
-        run = replace(run, config=config)
+        run, attempt = replace(run, config=config), None
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
                 key, inputs = run.layout.rescored(name, round_, shard), shard_inputs(run, round_, shard)
-                output = run.output("reward", key, inputs, round_, shard, attempt)
+                output = run.output("reward", key, inputs, round_, shard)
                 if output.committed() is None:
-                    grade_shard(run, round_, shard, output, pool, Clock())
+                    attempt = attempt or Attempt.claim(run.store, run.layout.rescored_root(name))
+                    grade_shard(run, round_, shard, replace(output, attempt=attempt), pool, Clock())
     return name

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from components.contract.errors import InputError
-from components.contract.layout import Round
+from components.contract.layout import Round, part_name
 from components.contract.resolve import config_json, parse_config
 from components.results import compare, read_completions
 from components.reward.rescore import rescore
@@ -40,7 +40,11 @@ def test_new_scores_are_stored_beside_those_the_run_was_trained_on(graded_run):
     name = rescore(graded_run, with_graders(graded_run, "reward=numeric"), [AT])
     after = everything(graded_run)
     assert {key: after[key] for key in before} == before
-    assert all(f"/rescored/{name}/iterations/0001/shard-000/" in key for key in after.keys() - before.keys())
+    assert {key.partition(f"/rescored/{name}/")[2] for key in after.keys() - before.keys()} == {
+        "attempt-0001",
+        "iterations/0001/shard-000/manifest.json",
+        *(f"iterations/0001/shard-000/attempt-0001/{part_name(i)}" for i in range(2)),
+    }
     own, other = read_completions(graded_run, AT), read_completions(graded_run, AT, name)
     assert own["reward"].to_pylist() == [1, 0, 0, 0, 0, 1, 0, 0]
     assert other["reward"].to_pylist() == [1, 1, 0, 0, 1, 1, 0, 0]
@@ -122,7 +126,7 @@ def test_stopped_by_ctrl_c(sampled_run, grader_module, tmp_path):
     last = stopped.stdout.splitlines()[-1]
     assert last == "stopped; graded parts are kept, and the same command continues after them"
     assert "Traceback" not in stopped.stderr
-    (part,) = [info.key for info in run.store.list(f"{run.layout.root}/rescored")]
+    (part,) = [info.key for info in run.store.list(f"{run.layout.root}/rescored") if info.key.endswith(".parquet")]
     kept = run.store.read(part)
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert run.store.read(part) == kept

@@ -147,10 +147,11 @@ def test_killed_in_the_middle_and_started_again(sampled_run, grader_module, tmp_
     flag.touch()
     assert command(run).returncode == -signal.SIGKILL
     assert parts_on_disk(run) == [part_name(i) for i in range(3)]
-    kept = [run.store.read(f"{run.layout.reward(AT, 0)}/{part_name(i)}") for i in range(3)]
+    first = [f"{run.layout.reward(AT, 0)}/attempt-0001/{part_name(i)}" for i in range(3)]
+    kept = [run.store.read(key) for key in first]
     done = command(run)
     assert done.returncode == 0, done.stderr
-    assert [run.store.read(f"{run.layout.reward(AT, 0)}/{part_name(i)}") for i in range(3)] == kept
+    assert [run.store.read(key) for key in first] == kept
     resumed = rewards_of(run)
     texts = [text for part in parts for text in part]
     assert resumed.select(KEY).to_pylist() == [
@@ -159,8 +160,8 @@ def test_killed_in_the_middle_and_started_again(sampled_run, grader_module, tmp_
     assert resumed["reward"].to_pylist() == [len(text) for text in texts]
 
     whole = grade_shard(run.uri, AT, 0)
-    for name in parts_on_disk(run):
-        run.store.delete(f"{run.layout.reward(AT, 0)}/{name}")
+    for info in run.store.list(run.layout.reward(AT, 0)):
+        run.store.delete(info.key)
     uninterrupted = grade_shard(run.uri, AT, 0)
     assert without_seconds(rewards_of(run)) == without_seconds(resumed)
     assert uninterrupted.facts == whole.facts
