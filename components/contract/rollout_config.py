@@ -77,6 +77,10 @@ class EvaluateSection(Section):
         default=1.0, description="smallest reward of a completion that passes"
     )
 
+    def in_iteration(self, number: int) -> bool:
+        """Return whether an iteration samples held-out prompts."""
+        return (number - 1) % self.every == 0
+
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
         if max(self.pass_k) > self.samples:

@@ -10,6 +10,7 @@ from components.results.pass_at_k import pass_at_k, passes
 from components.results.round_results import (
     RoundResult,
     SplitResult,
+    evaluating_rounds,
     evaluation_digest,
     evaluation_of,
     read_round,
@@ -32,6 +33,7 @@ __all__ = [
     "breakdown",
     "compare",
     "compute_after",
+    "evaluating_rounds",
     "evaluation_digest",
     "evaluation_of",
     "evaluation_values",

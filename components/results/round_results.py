@@ -110,9 +110,14 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
     )
 
 
+def evaluating_rounds(run: Run, version: int) -> list[Round]:
+    """Return the rounds that may sample held-out prompts from a policy: iterations, then the final evaluation."""
+    return [r for r in (*run.iterations_sampling(version), Round.evaluation(version)) if run.evaluates(r)]
+
+
 def evaluation_of(run: Run, version: int) -> RoundResult | None:
     """Return the iteration or evaluation that sampled held-out prompts from a policy, None if there is none."""
-    for round_ in (*run.iterations_sampling(version), Round.evaluation(version)):
+    for round_ in evaluating_rounds(run, version):
         result = read_round(run, round_)
         if result and result.eval:
             return result

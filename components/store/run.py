@@ -115,7 +115,7 @@ class Run:
 
     def evaluates(self, round_: Round) -> bool:
         """Return whether a round samples held-out prompts."""
-        return not round_.trains or (round_.number - 1) % self.config.evaluate.every == 0
+        return not round_.trains or self.config.evaluate.in_iteration(round_.number)
 
     def published(self) -> bool:
         """Return whether every iteration is committed and the report is that of the newest policy."""

@@ -29,7 +29,7 @@ class TrackingState(BaseModel):
     iterations: int = 0
     """Iterations sent, from the first."""
     evaluated: int = 0
-    """Policy versions whose evaluation was sent, from version 0."""
+    """Policy versions, from 0, whose evaluation was sent or is not to come."""
     report: str | None = None
     """Digest of the report that was sent."""
     registration: Registration | None = None

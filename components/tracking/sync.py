@@ -1,9 +1,8 @@
 """Sending of what is committed and was not yet sent."""
 
 from components.contract.digests import bytes_digest
-from components.contract.layout import Round
 from components.contract.resolve import config_json
-from components.results import RoundResult, evaluation_of, read_iteration, round_manifests
+from components.results import RoundResult, evaluating_rounds, evaluation_of, read_iteration, round_manifests
 from components.store import Run
 from components.tracking.points import evaluation_points, iteration_points, milliseconds
 from components.tracking.session import Session, remembered, report_failure
@@ -37,7 +36,7 @@ def _pending(run: Run, state: TrackingState) -> bool:
         return True
     if run.directory(layout.train(state.iterations + 1)).manifest():
         return True
-    evaluations = (*run.iterations_sampling(state.evaluated), Round.evaluation(state.evaluated))
+    evaluations = evaluating_rounds(run, state.evaluated)
     if run.config.data.eval_prompts and any(round_manifests(run, round_) for round_ in evaluations):
         return True
     report = run.directory(layout.report).manifest()
@@ -52,15 +51,27 @@ def _send(session: Session) -> None:
         session.save(iterations=iteration.number)
         if iteration.sampled.eval:
             rounds[iteration.sampled.policy_version] = iteration.sampled
-    while evaluation := rounds.get(session.state.evaluated) or evaluation_of(run, session.state.evaluated):
-        session.log(evaluation_points(evaluation, session.started))
-        session.save(evaluated=evaluation.policy_version + 1)
+    newest, version = run.policy_version(), session.state.evaluated
+    while version <= newest:
+        evaluation = rounds.get(version) or evaluation_of(run, version)
+        if evaluation:
+            session.log(evaluation_points(evaluation, session.started))
+        elif not _is_passed_over(run, version, newest):
+            break
+        version += 1
+    if version > session.state.evaluated:
+        session.save(evaluated=version)
     # Pipelined iterations leave the last policy but one to a later round, which may never come. What is beyond it
     # goes with the report; sending it again adds nothing.
-    for version in range(session.state.evaluated + 1, run.policy_version() + 1):
-        if evaluation := evaluation_of(run, version):
+    for later in range(version + 1, newest + 1):
+        if evaluation := evaluation_of(run, later):
             session.log(evaluation_points(evaluation, session.started))
     _send_report(session)
+
+
+def _is_passed_over(run: Run, version: int, newest: int) -> bool:
+    """Return whether no round will sample held-out prompts from a policy, as `evaluate.every` has it."""
+    return version < newest and not any(round_.trains for round_ in evaluating_rounds(run, version))
 
 
 def _send_report(session: Session) -> None:

@@ -96,7 +96,9 @@ def _work(plan: Plan) -> Table:
     work, config = plan.work, plan.config
     table = _table("", "per iteration", _count(work.iterations, "iteration"), "")
     one, run = work.iteration, work.run
-    held = f"{amount(work.held_out.prompts)} of them held out" if work.held_out.prompts else ""
+    every = config.evaluate.every
+    rarely = f", in every {every}. iteration" if every > 1 else ""
+    held = f"{amount(work.held_out.prompts)} of them held out{rarely}" if work.held_out.prompts else ""
     table.add_row("prompts", amount(one.prompts), amount(run.prompts), held)
     group = f"{config.rollout.group_size} per prompt, {config.evaluate.samples} per held-out prompt"
     table.add_row("completions", amount(one.completions), amount(run.completions), group)
@@ -166,12 +168,11 @@ def _storage(plan: Plan) -> Table:
     assert storage is not None
     table = _table("", "per iteration", _count(storage.iterations, "iteration"), "")
     evaluation = "at most, with the final evaluation"
-    whole = storage.iterations * storage.trajectories + storage.evaluation
-    table.add_row("trajectories and rewards", size(storage.trajectories), size(whole), evaluation)
-    if (tokens := work.expected_tokens(work.iteration)) is not None:
-        one = trajectory_bytes(work.iteration, tokens)
-        last = trajectory_bytes(work.held_out, work.expected_tokens(work.held_out) or 0)
-        table.add_row("  expected", size(one), size(one * storage.iterations + last), "at the mean length so far")
+    one = storage.training + storage.held_out
+    table.add_row("trajectories and rewards", size(one), size(storage.trajectories), evaluation)
+    if work.tokens_per_completion is not None:
+        one, run = (trajectory_bytes(s, work.expected_tokens(s) or 0) for s in (work.iteration, work.run))
+        table.add_row("  expected", size(one), size(run), "at the mean length so far")
     table.add_row("policies", size(storage.policy), size(storage.iterations * storage.policy), plan.config.model.dtype)
     weights = "float32 weights" if plan.config.model.dtype != "float32" else ""
     moments = " and ".join(filter(None, ["moments", "adapters" if plan.config.train.lora else weights]))

@@ -20,30 +20,39 @@ class StorageEstimate:
 
     Attributes:
         base: the base policy.
-        trajectories: trajectories and rewards of one iteration, at the maximum length.
-        evaluation: evaluation of the last policy, at the maximum length.
+        training: trajectories and rewards of an iteration's training prompts, at the maximum length.
+        held_out: those of the held-out prompts, of an iteration that evaluates and after the last one.
         policy: policy of one iteration, in `model.dtype`.
         optimizer: optimizer state of one iteration: moments, and master weights or adapters that are not in the policy.
         checkpoint: checkpoint of an unfinished iteration, if `train.checkpoint_every` is set.
         iterations: iterations still to run.
+        evaluations: how often held-out prompts are still sampled.
     """
 
     base: int
-    trajectories: int
-    evaluation: int
+    training: int
+    held_out: int
     policy: int
     optimizer: int
     checkpoint: int
     iterations: int
+    evaluations: int
+
+    @property
+    def trajectories(self) -> int:
+        """Trajectories and rewards still to be written."""
+        return self.iterations * self.training + self.evaluations * self.held_out
 
     @property
     def iteration(self) -> int:
-        return self.trajectories + self.policy + self.optimizer
+        """The most that an iteration writes: one that evaluates."""
+        return self.training + self.held_out + self.policy + self.optimizer
 
     @property
     def total(self) -> int:
         """Everything still to be written, the base policy included."""
-        return self.base + self.iterations * self.iteration + self.evaluation + self.checkpoint
+        kept = self.iterations * (self.policy + self.optimizer)
+        return self.base + self.trajectories + kept + self.checkpoint
 
 
 def estimate_storage(
@@ -63,12 +72,13 @@ def estimate_storage(
     own_weights = bool(lora) or config.model.dtype != "float32"
     return StorageEstimate(
         base=policy if base is None else base,
-        trajectories=trajectory_bytes(work.iteration, work.iteration.most_tokens),
-        evaluation=trajectory_bytes(work.held_out, work.held_out.most_tokens),
+        training=trajectory_bytes(work.training, work.training.most_tokens),
+        held_out=trajectory_bytes(work.held_out, work.held_out.most_tokens),
         policy=policy,
         optimizer=trained * (12 if own_weights else 8),
         checkpoint=trained * 12 if config.train.checkpoint_every else 0,
         iterations=work.iterations,
+        evaluations=work.evaluations,
     )
 
 

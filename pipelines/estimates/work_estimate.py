@@ -54,10 +54,12 @@ class WorkEstimate:
     """Amounts of a run.
 
     Attributes:
-        training, held_out: sampled in each iteration; held-out prompts once more after the last one.
+        training: sampled in each iteration.
+        held_out: sampled in an iteration that evaluates, and once more after the last one.
         steps: updates of an iteration.
         sequences: completions that an iteration trains on, each once.
         iterations: iterations still to run.
+        evaluations: how often held-out prompts are still sampled.
         tokens_per_completion: mean length so far; None if nothing is sampled yet.
     """
 
@@ -66,16 +68,18 @@ class WorkEstimate:
     steps: int
     sequences: int
     iterations: int
+    evaluations: int
     tokens_per_completion: float | None
 
     @property
     def iteration(self) -> Sampled:
+        """The most that an iteration samples: one that evaluates."""
         return self.training + self.held_out
 
     @property
     def run(self) -> Sampled:
         """Everything still to be sampled."""
-        return self.iteration * self.iterations + self.held_out
+        return self.training * self.iterations + self.held_out * self.evaluations
 
     def expected_tokens(self, sampled: Sampled) -> int | None:
         """Return the completion tokens at the mean length so far."""
@@ -105,6 +109,7 @@ def estimate_work(
         steps=section.updates,
         sequences=section.updates * section.mini_batch_prompts * rollout.group_size,
         iterations=max(0, config.loop.iterations - done),
+        evaluations=1 + sum(map(evaluate.in_iteration, range(done + 1, config.loop.iterations + 1))),
         tokens_per_completion=tokens_per_completion,
     )
 

@@ -111,7 +111,8 @@ class FakeRun:
 
     def _trajectories(self, round_: Round, shard: int) -> list[dict[str, object]]:
         shards = self.run.config.rollout.shards
-        counts = {"train": 6 if round_.trains else 0, "eval": self.run.config.data.eval_prompts}
+        held_out = self.run.config.data.eval_prompts if self.run.evaluates(round_) else 0
+        counts = {"train": 6 if round_.trains else 0, "eval": held_out}
         rows: list[dict[str, object]] = []
         for split, count in counts.items():
             for prompt in range(shard, count, shards):

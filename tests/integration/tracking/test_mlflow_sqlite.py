@@ -65,6 +65,34 @@ def test_bit_by_bit_gives_the_same_as_at_once(client: Any, tmp_path: Path) -> No
     assert run_id(fake.run) != run_id(at_once)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_policies_that_are_not_evaluated_are_passed_over(client: Any, tmp_path: Path, at_once: bool) -> None:
+    fake = prepared_run(tmp_path, loop={"iterations": 5}, evaluate={"every": 3})
+    for number in range(1, 6):
+        fake.iteration(number)
+        assert at_once or sync(fake.run)
+    fake.round(Round.evaluation(5))
+    assert sync(fake.run)
+    sent = history(client, fake.run)
+    assert [step for step, _, _ in sent["iteration/pass_at_1"]] == [0, 3, 5]
+    assert [step for step, _, _ in sent["iteration/train_reward"]] == [1, 2, 3, 4, 5]
+    state = read_state(fake.run)
+    assert state is not None
+    assert (state.iterations, state.evaluated) == (5, 6)
+
+
+@pytest.mark.usefixtures("client")
+def test_an_iteration_without_evaluation_leaves_nothing_to_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = prepared_run(tmp_path, loop={"iterations": 5}, evaluate={"every": 3})
+    fake.iteration(1)
+    assert sync(fake.run)
+    fake.round(Round.iteration(2))
+    monkeypatch.setattr(session, "connect", lambda uri: pytest.fail(f"connected to {uri}"))
+    assert sync(fake.run)
+
+
 def test_the_newest_policy_is_sent_although_the_one_before_was_never_evaluated(client: Any, tmp_path: Path) -> None:
     fake = prepared_run(tmp_path, loop={"iterations": 3, "staleness": 1})
     for number in (1, 2, 3):

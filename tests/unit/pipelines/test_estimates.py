@@ -315,3 +315,15 @@ def test_a_policy_and_its_optimizer_by_the_parameter(example_config: Configure) 
     assert (full.policy, full.optimizer, full.checkpoint) == (4 * shape.parameters, 8 * shape.parameters, 0)
     often = example_config("model.dtype=float32", "train.checkpoint_every=2")
     assert estimate_storage(often, shape, estimate_work(often)).checkpoint == 12 * shape.parameters
+
+
+def test_held_out_prompts_count_only_where_they_are_sampled(example_config: Configure) -> None:
+    words = ("loop.iterations=7", "evaluate.every=3")
+    often, rarely = (estimate_work(example_config(*some)) for some in (words[:1], words))
+    assert (often.evaluations, rarely.evaluations) == (8, 4)
+    assert rarely.run == rarely.training * 7 + rarely.held_out * 4
+    assert rarely.iteration == often.iteration
+    assert estimate_work(example_config(*words), done=4).evaluations == 2
+    shape = qwen()
+    more, less = (estimate_storage(example_config(*words), shape, work) for work in (often, rarely))
+    assert more.total - less.total == 4 * more.held_out > 0
