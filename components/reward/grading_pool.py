@@ -55,6 +55,9 @@ class GraderPool:
         self._processes: list[GradingProcess] = []
         self._waiting: deque[int] = deque()
         self._alone: set[int] = set()
+        self._first = 0
+        """Number of the first task of this call of `grade`; numbers are never used again, because a task that was
+        graded twice may be answered during the next call."""
 
     def __enter__(self) -> Self:
         try:
@@ -79,9 +82,16 @@ class GraderPool:
 
     def grade(self, tasks: Sequence[GradingTask]) -> Iterator[tuple[int, Outcome]]:
         """Yield index and outcome of every task, in the order in which they finish."""
-        self._waiting = deque(range(len(tasks)))
+        self._waiting = deque(range(self._first, self._first + len(tasks)))
         self._alone = set()
         unfinished = set(self._waiting)
+        try:
+            for number, outcome in self._grade(tasks, unfinished):
+                yield number - self._first, outcome
+        finally:
+            self._first += len(tasks)
+
+    def _grade(self, tasks: Sequence[GradingTask], unfinished: set[int]) -> Iterator[tuple[int, Outcome]]:
         while unfinished:
             self._assign(tasks)
             ended = []
@@ -112,7 +122,7 @@ class GraderPool:
             if not chunk:
                 return
             process.set_deadline(self._limit(process))
-            if not process.give([(index, *tasks[index]) for index in chunk]):
+            if not process.give([(index, *tasks[index - self._first]) for index in chunk]):
                 self._waiting.extendleft(reversed(process.assigned))
                 process.assigned.clear()
                 self._replace(process, died=True)
@@ -192,7 +202,7 @@ class GraderPool:
         blamed = suspects[0] if len(suspects) == 1 else None
         if blamed is None:
             self._alone.update(suspects)
-        self._waiting.extendleft(i for i in reversed(process.assigned) if i != blamed)
+        self._waiting.extendleft(i for i in reversed(process.assigned) if i != blamed and i >= self._first)
         if died:
             return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended ({process.ending()})")
         return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")

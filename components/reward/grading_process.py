@@ -2,19 +2,25 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from components.sandbox.exits import describe_exit
 
 START_SECONDS = 120.0
+
+_WITHHELD = re.compile(
+    r"AWS_.*|MLFLOW_.*|(HF|HUGGING_?FACE|HUGGING_FACE_HUB)_.*TOKEN.*|RAPID_PARENT_FD|RAPID_POD_SOCKET", re.IGNORECASE
+)
+"""Variables that graders have no use for: credentials of storage, hub and MLflow, and ways to the other processes."""
 
 
 class GradingProcess:
@@ -25,7 +31,6 @@ class GradingProcess:
     """
 
     def __init__(self, greeting: bytes) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
         # A session of its own: a kill reaches the processes that graders started, Ctrl-C the parent alone.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "components.reward.grading_main", str(os.getpid())],
@@ -34,7 +39,7 @@ class GradingProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
-            env=environment,
+            env=grading_environment(os.environ),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -119,3 +124,13 @@ class GradingProcess:
         except BrokenPipeError:
             return False
         return True
+
+
+def grading_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a grading process, in which code of a user's own and of a policy's making may run.
+
+    It has neither the stage's credentials nor a GPU; a secret that a grader needs, such as the key of a judge, is left.
+    """
+    kept = {name: value for name, value in environment.items() if not _WITHHELD.fullmatch(name)}
+    modules = os.pathsep.join(path or "." for path in sys.path)
+    return {**kept, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": modules}

@@ -12,6 +12,7 @@ from components.contract.config import RunConfig
 from components.contract.digests import json_digest
 from components.contract.layout import Round
 from components.contract.stage_digest import stage_digest
+from components.results import read_prompts
 from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs
@@ -30,12 +31,12 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
     graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
-        run, attempt = replace(run, config=config), None
+        run, attempt, prompts = replace(run, config=config), None, read_prompts(run)
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
                 key, inputs = run.layout.rescored(name, round_, shard), shard_inputs(run, round_, shard)
                 output = run.output("reward", key, inputs, round_, shard)
                 if output.committed() is None:
                     attempt = attempt or Attempt.claim(run.store, run.layout.rescored_root(name))
-                    grade_shard(run, round_, shard, replace(output, attempt=attempt), pool, Clock())
+                    grade_shard(run, round_, shard, replace(output, attempt=attempt), prompts, pool, Clock())
     return name

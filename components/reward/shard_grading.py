@@ -5,7 +5,6 @@ import pyarrow as pa
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest
 from components.contract.schemas import REWARDS, with_metadata
-from components.results import read_prompts
 from components.reward.grader_lookup import sandbox_facts
 from components.reward.grading_pool import GraderPool
 from components.reward.reward_tables import ABORTED, PartTasks, part_tasks, rewards_table
@@ -13,6 +12,7 @@ from components.reward.score import Outcome
 from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
+from components.runtime.replaced import require_unchanged
 from components.store import Run, StageOutput
 from components.store.parts import PartWriter, read_part
 
@@ -27,7 +27,9 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
     return {name: run.directory(key).require().digest for name, key in keys.items()}
 
 
-def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: GraderPool, clock: Clock) -> Manifest:
+def grade_shard(
+    run: Run, round_: Round, shard: int, output: StageOutput, prompts: pa.Table, pool: GraderPool, clock: Clock
+) -> Manifest:
     """Grade a shard part by part, resuming after the last whole part that an earlier start with the same graders left.
 
     Where too many completions fail, the parts written so far are removed: the next start must not build on what a
@@ -43,7 +45,6 @@ def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: 
     schema = with_metadata(REWARDS, {**facts, **output.inputs, "grader_versions": pool.versions})
     writer = PartWriter(output, "rewards", schema)
     with clock.measure("store"):
-        prompts = read_prompts(run)
         done_parts = writer.resume()
     summary = ShardSummary(sum(file.rows or 0 for file in trajectories.outputs), run.config.reward.max_failed_share)
     label = run.label("reward", round_, shard)
@@ -68,6 +69,7 @@ def grade_shard(run: Run, round_: Round, shard: int, output: StageOutput, pool: 
     for warning in summary.warnings():
         note(f"{label}: {warning}")
     totals: Facts = {**summary.facts(), "grader_version": "+".join(pool.versions), **sandbox_facts(pool.graders)}
+    require_unchanged(output, lambda: shard_inputs(run, round_, shard))
     return output.commit(clock.timings(), totals)
 
 

@@ -1,5 +1,7 @@
 """vLLM in this process, fed with token ids and read group by group."""
 
+import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +15,7 @@ from components.contract.errors import InputError
 from components.contract.rollout_config import EngineSection
 
 if TYPE_CHECKING:
+    import torch
     from vllm import CompletionOutput, SamplingParams
 
 LOGPROBS_MODE: Literal["processed_logprobs"] = "processed_logprobs"
@@ -50,26 +53,44 @@ class Completion:
     text: str
 
 
+class CannotReload(Exception):
+    """This engine cannot get the weights of another policy."""
+
+
 class Engine:
     """A vLLM engine with one policy loaded.
 
     `sample` submits everything at once and yields groups as they finish, so that the scheduler keeps its
     batch full to the end while finished groups leave memory.
+
+    Args:
+        policy: directory in Hugging Face format, not needed later.
+        is_resident: whether `reload` will be called.
+        can_sleep: whether `sleep` frees the memory of a GPU; without one it does nothing.
     """
 
-    def __init__(self, policy: Path, model: ModelSection, settings: EngineSection, seed: int) -> None:
+    def __init__(
+        self,
+        policy: Path,
+        model: ModelSection,
+        settings: EngineSection,
+        seed: int,
+        is_resident: bool = False,
+        can_sleep: bool = False,
+    ) -> None:
         _configure_environment(settings)
         from vllm import EngineArgs
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        on_cpu = current_platform.is_cpu()
+        self._on_cpu = on_cpu = current_platform.is_cpu()
         eager = settings.enforce_eager if settings.enforce_eager is not None else on_cpu
         if on_cpu:
             # One process starts in 4 s where a separate engine process takes 24 s; a GPU hides the difference
             # behind overlapped scheduling, so there vLLM's default stays.
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+            _keep_weights()
         if on_cpu and eager:
             os.environ["TORCHDYNAMO_DISABLE"] = "1"
         arguments = EngineArgs(
@@ -84,6 +105,7 @@ class Engine:
             enforce_eager=eager,
             logprobs_mode=LOGPROBS_MODE,
             disable_log_stats=True,
+            enable_sleep_mode=can_sleep and not on_cpu,
         )
         if on_cpu:
             # vLLM rewinds the generator of a seeded request whose prompt is split over steps, which CPU generators
@@ -95,6 +117,70 @@ class Engine:
         except (ValueError, OSError) as error:
             raise InputError(f"vLLM cannot load the policy {policy}: {' '.join(str(error).split())[:500]}") from error
         self._tokenizer: Any = self._engine.get_tokenizer()
+        self.is_sleeping = False
+        self._reloads = is_resident and (not on_cpu or self._reloads_alike(policy))
+
+    def reload(self, policy: Path) -> None:
+        """Replace the weights by those of another policy of the same architecture.
+
+        Raises:
+            CannotReload: this engine has no valid weights any more.
+        """
+        if not self._reloads:
+            raise CannotReload("vLLM cannot load the weights of this architecture a second time")
+        try:
+            if self.is_sleeping:
+                self._engine.wake_up(tags=["weights"])
+            if self._on_cpu:
+                self._copy_weights(policy)
+            else:
+                self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
+            if self.is_sleeping:
+                self._engine.wake_up(tags=["kv_cache"])
+                self.is_sleeping = False
+        except Exception as error:
+            raise CannotReload(f"vLLM cannot load the weights of {policy}: {error}") from error
+
+    def sleep(self) -> None:
+        """Leave the GPU's memory to others until the next `reload`; nothing on the CPU."""
+        if self._engine.vllm_config.model_config.enable_sleep_mode:
+            self._engine.sleep(level=2)
+            self.is_sleeping = True
+
+    def close(self) -> None:
+        """Release the memory, so that this process can build another engine."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._engine.engine_core.shutdown()
+        del self._engine
+        cleanup_dist_env_and_memory()
+
+    def _parameters(self) -> "dict[str, torch.Tensor]":
+        model = self._engine.model_executor.driver_worker.model_runner.get_model()
+        return {name: parameter.data for name, parameter in model.named_parameters()}
+
+    def _copy_weights(self, policy: Path) -> None:
+        """Load a policy's weights into the parameters of the model in this process. Raises where one is left out."""
+        from safetensors.torch import load_file
+
+        parameters = self._parameters()
+        for tensor in parameters.values():
+            tensor.fill_(math.nan)
+        model = self._engine.model_executor.driver_worker.model_runner.get_model()
+        for file in sorted(policy.glob("*.safetensors")):
+            model.load_weights(load_file(file).items())
+        missing = [name for name, tensor in parameters.items() if not tensor.isfinite().all()]
+        if missing:
+            raise CannotReload(f"no weights for {', '.join(missing[:3])}")
+
+    def _reloads_alike(self, policy: Path) -> bool:
+        """Return whether loading the weights once more restores every parameter to the last bit."""
+        before = {name: _digest(tensor) for name, tensor in self._parameters().items()}
+        try:
+            self._copy_weights(policy)
+        except Exception:
+            return False
+        return before == {name: _digest(tensor) for name, tensor in self._parameters().items()}
 
     def sample(self, requests: Sequence[GroupRequest]) -> Iterator[tuple[str, list[Completion]]]:
         """Yield (group_id, completions in sample order) in the order in which groups finish.
@@ -102,6 +188,8 @@ class Engine:
         Raises:
             InputError: the engine refuses a request, such as a prompt that leaves no room for a completion.
         """
+        # Every round begins alike, whatever this engine has sampled before.
+        assert self._engine.reset_prefix_cache()
         params = {spec: self._params(spec) for spec in {request.spec for request in requests}}
         decoded_by_engine = {request.group_id for request in requests if request.spec.stop}
         for request in requests:
@@ -152,6 +240,23 @@ class Engine:
             assert len(logprobs) == len(ids), "one log-probability per sampled token"
             completions.append(Completion(ids, logprobs, output.finish_reason or "abort", text))
         return completions
+
+
+def _keep_weights() -> None:
+    """Make layers on the CPU keep their weights.
+
+    vLLM repacks them for oneDNN and drops them, so that no other policy could be loaded. PyTorch's own layers sample as
+    fast where it was measured (benchmarks/LOG.md).
+    """
+    from vllm import _custom_ops
+
+    _custom_ops._supports_onednn = False
+
+
+def _digest(tensor: "torch.Tensor") -> str:
+    import torch
+
+    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().data).hexdigest()
 
 
 def engine_version() -> str:

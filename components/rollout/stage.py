@@ -1,25 +1,29 @@
-"""Sample one shard of one round."""
+"""The rollout stage: samples the completions of one shard of one round.
+
+A process that serves many rounds keeps engine and prompts loaded; each round then loads its policy into the engine.
+"""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.manifest import Facts, Manifest
-from components.contract.schemas import SPLITS, TRAJECTORIES, with_metadata
+from components.contract.manifest import Manifest
+from components.contract.schemas import SPLITS
 from components.results import read_prompts
-from components.rollout.engine import LOGPROBS_MODE, Completion, Engine, GroupRequest, SamplingSpec, engine_version
-from components.rollout.groups import Group, held_out_groups, training_groups
+from components.rollout.engine import CannotReload, Engine
+from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
-from components.runtime.progress import StageProgress
-from components.store import Run, StageOutput, open_run
-from components.store.parts import PartWriter
+from components.runtime.progress import note
+from components.runtime.replaced import InputsReplaced, discarded_if_replaced, require_unchanged
+from components.runtime.worker import Worker
+from components.store import Attempt, Run, open_run
 
 
 def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
@@ -37,172 +41,130 @@ def run_stage(run_uri: str, round_: Round, shard: int) -> Manifest:
         InputError: no such run or shard, the policy of this round is not committed, or something else is
             already committed where the trajectories go.
     """
-    clock = Clock()
+    return Rollout(open_run(run_uri)).sample(round_, shard)
+
+
+def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool = False) -> None:
+    """Sample every round of a run, each once its policy is committed.
+
+    Args:
+        shards: those to sample, one after the other; None for all.
+        shares_gpu: give the GPU's memory to others between rounds.
+
+    Raises:
+        InputError: as `run_stage`, or another worker of the run has failed.
+    """
     run = open_run(run_uri)
-    config = run.config
-    if not 0 <= shard < config.rollout.shards:
-        raise InputError(f"shard {shard} is not below rollout.shards = {config.rollout.shards}")
-    version = run.sampled_policy(round_)
-    policy = run.policy(version).require()
-    inputs = {
-        "prompts": run.directory(run.layout.prompts).require().digest,
-        "policy": str(policy.facts["weights_digest"]),
-        "tokenizer": str(policy.facts["tokenizer_digest"]),
-    }
-    output = run.output("rollout", run.layout.rollout(round_, shard), inputs, round_, shard)
-    if manifest := output.committed():
-        return manifest
-    output = replace(output, attempt=run.claim("rollout", shard))
-
-    with clock.measure("store"):
-        prompts = read_prompts(run)
-        tables = {split: prompts.filter(pc.equal(prompts["split"], split)) for split in SPLITS}
-    sizes = {split: table.num_rows for split, table in tables.items()}
-    groups = _groups(config, round_, shard, sizes, run.evaluates(round_))
-    schema = with_metadata(TRAJECTORIES, _facts(run, round_, output))
-    writer = PartWriter(output, "trajectories", schema)
-    with clock.measure("store"):
-        resumed = writer.resume()
-    finished = {group_id for table in resumed for group_id in table["group_id"].to_pylist()}
-    todo = [group for group in groups if group.group_id not in finished]
-    tokens = sum(len(row) for table in resumed for row in table["completion_token_ids"].to_pylist())
-    if todo:
-        tokens += _sample(run, clock, round_, shard, tables, todo, writer)
-    compute = clock.seconds("compute")
-    facts: Facts = {
-        "round": str(round_),
-        "policy_version": version,
-        "rows": sum(file.rows or 0 for file in output.files),
-        "completion_tokens": tokens,
-        "tokens_per_second": tokens / compute if compute and not finished else None,
-        "groups_resumed": len(finished),
-    }
-    return output.commit(clock.timings(), facts)
+    if shards is None:
+        shards = range(run.config.rollout.shards)
+    with Worker(run, "rollout", shards) as worker:
+        rollout = Rollout(run, is_resident=True, shares_gpu=shares_gpu)
+        if not shares_gpu:  # else the trainer may be at work
+            rollout.load(run.policy_version())
+            worker.loaded()
+        for round_, shard in worker.tasks():
+            assert shard is not None
+            try:
+                rollout.sample(round_, shard, worker.attempt(shard))
+            except InputsReplaced as replaced:
+                note(str(replaced))
+            worker.loaded()
 
 
-def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int], evaluates: bool) -> list[Group]:
-    shards, seed = config.rollout.shards, config.run.seed
-    groups = held_out_groups(prompts["eval"], round_, shard, shards, seed) if evaluates else []
-    if round_.trains:
-        groups += training_groups(prompts["train"], config.prompts_per_iteration, round_, shard, shards, seed)
-    return groups
+class Rollout:
+    """The things that stay loaded from round to round: the engine with a policy, and the run's prompts.
 
+    Args:
+        is_resident: whether more than one policy will be sampled.
+        shares_gpu: whether the engine leaves the GPU's memory to others between rounds.
+    """
 
-def _specs(config: RunConfig) -> dict[str, SamplingSpec]:
-    rollout, evaluate = config.rollout, config.evaluate
-    return {
-        "train": SamplingSpec(rollout.group_size, rollout.temperature, 1.0, rollout.max_tokens, rollout.stop),
-        "eval": SamplingSpec(
-            evaluate.samples,
-            evaluate.temperature,
-            evaluate.top_p,
-            evaluate.max_tokens or rollout.max_tokens,
-            rollout.stop,
-        ),
-    }
+    def __init__(self, run: Run, is_resident: bool = False, shares_gpu: bool = False) -> None:
+        self._run = run
+        self._is_resident, self._shares_gpu = is_resident, shares_gpu
+        self._engine: Engine | None = None
+        self._loaded: dict[str, str] = {}
+        """Digests of the policy in the engine, of files that were verified."""
 
+    def sample(self, round_: Round, shard: int, attempt: Attempt | None = None) -> Manifest:
+        """Sample a shard of a round, or return its manifest where it is committed.
 
-def _sample(
-    run: Run,
-    clock: Clock,
-    round_: Round,
-    shard: int,
-    tables: dict[str, pa.Table],
-    groups: Sequence[Group],
-    writer: PartWriter,
-) -> int:
-    """Load the engine, sample the groups and write parts as they fill; returns the completion tokens drawn."""
-    config = run.config
-    with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
-        with clock.measure("store"):
-            policy = run.fetch_policy(run.sampled_policy(round_), Path(scratch))
-        total = sum(_specs(config)[group.split].samples for group in groups)
-        with StageProgress(run.label("rollout", round_, shard), total, "completions") as progress:
+        Args:
+            attempt: the start of the worker that writes; None claims one.
+
+        Raises:
+            InputsReplaced: the policy was replaced meanwhile, and the samples are thrown away.
+            InputError: as `run_stage`.
+        """
+        clock = Clock()
+        run = self._run
+        if not 0 <= shard < run.config.rollout.shards:
+            raise InputError(f"shard {shard} is not below rollout.shards = {run.config.rollout.shards}")
+        version = run.sampled_policy(round_)
+        output = run.output("rollout", run.layout.rollout(round_, shard), self._inputs(version), round_, shard)
+        if manifest := output.committed():
+            return manifest
+        output = replace(output, attempt=attempt or run.claim("rollout", shard))
+        with discarded_if_replaced(output, lambda: self._inputs(version)):
+            with clock.measure("store"):
+                prompts = self._prompts
+            facts = sample_shard(run, round_, shard, output, prompts, lambda: self.load(version, clock), clock)
+            if self._shares_gpu and self._engine:
+                self._engine.sleep()  # before the commit, after which the trainer may need the memory
+            require_unchanged(output, lambda: self._inputs(version))
+            return output.commit(clock.timings(), facts)
+
+    def load(self, version: int, clock: Clock | None = None) -> Engine:
+        """Return the engine with a policy, which is loaded unless it is there already.
+
+        Raises:
+            InputError: the policy is not committed, is damaged, or vLLM cannot load it.
+        """
+        clock, run = clock or Clock(), self._run
+        policy = _digests(run, version)
+        if self._engine and self._loaded == policy and not self._engine.is_sleeping:
+            return self._engine
+        with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
+            with clock.measure("store"):
+                files = run.fetch_policy(version, Path(scratch))
+                if _digests(run, version) != policy:
+                    raise InputsReplaced(f"policy {version} was replaced while it was read")
             with clock.measure("load"):
-                engine = Engine(policy, config.model, config.rollout.engine, config.run.seed)
-            requests = _requests(config, tables, groups)
-            by_id = {group.group_id: (group, request) for group, request in zip(groups, requests, strict=True)}
-            rows: list[dict[str, object]] = []
-            done = tokens = pending = 0
-            for group_id, completions in _timed(engine.sample(requests), clock):
-                group, request = by_id[group_id]
-                prompt_id = tables[group.split]["prompt_id"][group.index].as_py()
-                rows += _rows(group, prompt_id, request, completions)
-                done += len(completions)
-                tokens += sum(len(c.token_ids) for c in completions)
-                pending += 1
-                progress.update(done, f"{tokens / max(clock.seconds('compute'), 1e-9):,.0f} tokens/s")
-                if pending == config.rollout.part_groups:
-                    with clock.measure("store"):
-                        writer.append(_table(rows))
-                    rows, pending = [], 0
-            if rows:
-                with clock.measure("store"):
-                    writer.append(_table(rows))
-    return tokens
+                self._engine = self._with_policy(files, policy)
+        self._loaded = policy
+        return self._engine
+
+    def _with_policy(self, files: Path, policy: dict[str, str]) -> Engine:
+        """Return an engine that has a policy's weights: the loaded one where that is possible, else a new one."""
+        if self._engine and self._loaded.get("tokenizer") == policy["tokenizer"]:
+            try:
+                self._loaded = {}
+                self._engine.reload(files)
+                return self._engine
+            except CannotReload as reason:
+                note(f"{reason}; a new engine is built")
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+        config = self._run.config
+        return Engine(
+            files, config.model, config.rollout.engine, config.run.seed, self._is_resident, can_sleep=self._shares_gpu
+        )
+
+    @cached_property
+    def _prompts(self) -> dict[str, pa.Table]:
+        prompts = read_prompts(self._run)
+        return {split: prompts.filter(pc.equal(prompts["split"], split)) for split in SPLITS}
+
+    @cached_property
+    def _prompts_digest(self) -> str:
+        return self._run.directory(self._run.layout.prompts).require().digest
+
+    def _inputs(self, version: int) -> dict[str, str]:
+        return {"prompts": self._prompts_digest, **_digests(self._run, version)}
 
 
-def _timed(groups: Iterator[tuple[str, list[Completion]]], clock: Clock) -> Iterator[tuple[str, list[Completion]]]:
-    """Count only the engine's own time as compute, not what is done with its results."""
-    while True:
-        with clock.measure("compute"):
-            item = next(groups, None)
-        if item is None:
-            return
-        yield item
-
-
-def _requests(config: RunConfig, tables: dict[str, pa.Table], groups: Iterable[Group]) -> list[GroupRequest]:
-    specs = _specs(config)
-    tokens = {split: table["prompt_token_ids"].to_pylist() for split, table in tables.items()}
-    return [
-        GroupRequest(group.group_id, tokens[group.split][group.index], specs[group.split], group.seed)
-        for group in groups
-    ]
-
-
-def _rows(
-    group: Group, prompt_id: str, request: GroupRequest, completions: Sequence[Completion]
-) -> list[dict[str, object]]:
-    return [
-        {
-            "prompt_id": prompt_id,
-            "group_id": group.group_id,
-            "sample_index": index,
-            "split": group.split,
-            "prompt_token_ids": request.prompt_token_ids,
-            "completion_token_ids": completion.token_ids,
-            "behaviour_logprobs": completion.logprobs,
-            "finish_reason": completion.finish_reason,
-            "text": completion.text,
-        }
-        for index, completion in enumerate(completions)
-    ]
-
-
-def _table(rows: list[dict[str, object]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
-
-
-def _facts(run: Run, round_: Round, output: StageOutput) -> dict[str, object]:
-    config, inputs = run.config, output.inputs
-    return {
-        "run": run.layout.run,
-        "round": str(round_),
-        "shard": output.shard,
-        "policy_version": run.sampled_policy(round_),
-        "prompts_digest": inputs["prompts"],
-        "weights_digest": inputs["policy"],
-        "tokenizer_digest": inputs["tokenizer"],
-        "engine": "vllm",
-        "engine_version": engine_version(),
-        "dtype": config.model.dtype,
-        "temperature": config.rollout.temperature,
-        "top_p": 1.0,
-        "top_k": 0,
-        "eval_temperature": config.evaluate.temperature,
-        "eval_top_p": config.evaluate.top_p,
-        "seed": config.run.seed,
-        "logprob_mode": LOGPROBS_MODE,
-        "config_digest": output.config_digest,
-    }
+def _digests(run: Run, version: int) -> dict[str, str]:
+    """Return the digests of a committed policy's weights, `policy`, and tokenizer."""
+    facts = run.policy(version).require().facts
+    return {"policy": str(facts["weights_digest"]), "tokenizer": str(facts["tokenizer_digest"])}

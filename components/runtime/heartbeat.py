@@ -42,7 +42,8 @@ class Beat(BaseModel):
 class Heartbeat:
     """Writes the beats of one process from a thread: at every change of state, and every few seconds.
 
-    A store that does not answer delays a beat and fails nothing; the work itself finds out. Use as a context manager.
+    A store that does not answer delays a beat and fails nothing; the work itself finds out. Use as a context manager;
+    only one that is left without an exception has ended, because what crashed is started again.
 
     Args:
         attempts: the worker's attempts, one for each shard that it serves.
@@ -61,12 +62,13 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._changed.set()
         self._thread.join()
-        self.say("ended")
-        self._write()
+        if kind is None:
+            self.say("ended")
+            self._write()
 
     def say(self, state: State, detail: str = "") -> None:
         """Set what the next beat says."""

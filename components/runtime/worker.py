@@ -5,7 +5,7 @@ Workers communicate through the store only.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,9 @@ _LOOK_SECONDS = 2.0
 _MAKERS: dict[StageName, StageName] = {"rollout": "train", "reward": "rollout", "train": "reward"}
 """The stage that makes what a stage waits for."""
 
+Task = tuple[Round, int | None]
+"""A round, and a shard where the stage has shards."""
+
 
 class Worker:
     """One start of a worker. A context manager that claims its attempts and ends its heartbeat.
@@ -44,6 +47,7 @@ class Worker:
         self.run, self.stage = run, stage
         self._shards: Sequence[int | None] = [None] if shards is None else shards
         self._attempts: dict[int | None, Attempt] = {}
+        self._done: dict[int | None, Round] = {}
         self._policies = _Policies(run)
         self._silence_minutes = float(os.environ.get(SILENCE_VARIABLE, "30"))
 
@@ -59,7 +63,7 @@ class Worker:
     ) -> None:
         if isinstance(error, InputError) and not isinstance(error, Superseded | RunFailed):
             report_failure(self.run, self.stage, str(error))
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
     def attempt(self, shard: int | None = None) -> Attempt:
         return self._attempts[shard]
@@ -68,11 +72,13 @@ class Worker:
         """Note that everything that stays loaded is there."""
         self._heartbeat.loaded()
 
-    def tasks(self) -> Iterator[tuple[Round, int | None]]:
+    def tasks(self) -> Iterator[Task]:
         """Yield every round and shard to do, each once its inputs are committed.
 
         Begins at the first iteration that is not trained; ends after the final evaluation, for the train stage after
-        the last iteration. Where the run stops at `loop.target_reward`, what was sampled ahead is left alone.
+        the last iteration. Where the run stops at `loop.target_reward`, what was sampled ahead is left alone. A task
+        comes again while its output is not committed, and where the train stage, which repeated an iteration after a
+        kill, has discarded that output with the policy it was made from.
 
         Raises:
             RunFailed: another worker has failed for good, or was silent for too long.
@@ -81,44 +87,63 @@ class Worker:
         run, last = self.run, self.run.config.loop.iterations
         for number in range(run.trained() + 1, last + 1):
             for shard in self._shards:
-                if self._await(Round.iteration(number), shard):
-                    yield from self._do(Round.iteration(number), shard)
+                yield from self._serve(Round.iteration(number), shard)
             if self._policies.stopped:
                 break
         if self.stage == "train":
             return
-        self._wait(run.layout.policy(last), "train", [None], f"policy {last}", may_stop=True)
+        yield from self._wait(run.layout.policy(last), "train", [None], f"policy {last}", may_stop=True)
         final = run.final_round()
         for shard in self._shards:
-            if not final.trains and self._await(final, shard):
-                yield from self._do(final, shard)
+            yield from self._serve(final, shard)
+        if last > 0:  # until then what was sampled from the last policy may be discarded
+            what = f"the end of iteration {last:04d} train"
+            yield from self._wait(run.layout.train(last), "train", [None], what, may_stop=True)
 
-    def _do(self, round_: Round, shard: int | None) -> Iterator[tuple[Round, int | None]]:
-        self._heartbeat.say("working", self.run.label(self.stage, round_, shard or 0))
-        tell_parent("working")
-        yield round_, shard
-        tell_parent("committed")
+    def _serve(self, round_: Round, shard: int | None) -> Iterator[Task]:
+        """Yield a task once its inputs are committed, until its output is."""
+        while (yield from self._await(round_, shard)):
+            self._heartbeat.say("working", self.run.label(self.stage, round_, shard or 0))
+            tell_parent("working")
+            yield round_, shard
+            if self._is_done(round_, shard):
+                tell_parent("committed")
+                self._done[shard] = round_
+                return
 
-    def _await(self, round_: Round, shard: int | None) -> bool:
-        """Wait for the inputs of a round; return False where the run has stopped before it."""
+    def _is_done(self, round_: Round, shard: int | None) -> bool:
+        layout = self.run.layout
+        if shard is None:
+            return self.run.store.exists(manifest_key(layout.train(round_.number)))
+        directory = layout.rollout if self.stage == "rollout" else layout.reward
+        return self.run.store.exists(manifest_key(directory(round_, shard)))
+
+    def _await(self, round_: Round, shard: int | None) -> Generator[Task, None, bool]:
+        """Wait for the inputs of a round; False where the run has stopped before it."""
         layout, maker = self.run.layout, _MAKERS[self.stage]
         if self.stage == "rollout":
             version = self.run.sampled_policy(round_)
-            return self._wait(layout.policy(version), maker, [None], f"policy {version}", round_.trains)
+            return (yield from self._wait(layout.policy(version), maker, [None], f"policy {version}", round_.trains))
         directory = layout.rollout if self.stage == "reward" else layout.reward
         shards = range(self.run.config.rollout.shards) if shard is None else [shard]
-        return all(
-            self._wait(directory(round_, s), maker, shards, self.run.label(maker, round_, s), round_.trains)
-            for s in shards
-        )
+        for s in shards:
+            what = self.run.label(maker, round_, s)
+            if not (yield from self._wait(directory(round_, s), maker, shards, what, round_.trains)):
+                return False
+        return True
 
-    def _wait(self, directory: str, maker: StageName, shards: Sequence[int | None], what: str, may_stop: bool) -> bool:
+    def _wait(
+        self, directory: str, maker: StageName, shards: Sequence[int | None], what: str, may_stop: bool
+    ) -> Generator[Task, None, bool]:
         """Wait until a directory is committed; meanwhile listen to the workers that are to make it.
 
         Args:
             maker, shards: the workers.
             what: says for people what is waited for.
             may_stop: whether to give up when the run stops at `loop.target_reward`; then the result is False.
+
+        Yields:
+            The last task of a shard again, where its output has been discarded.
         """
         silence = Silence(self.run.store, [self.run.layout.worker(maker, shard) for shard in shards])
         began = looked = time.monotonic()
@@ -140,6 +165,10 @@ class Worker:
             if moment - looked >= _LOOK_SECONDS:
                 looked = moment
                 self._check(silence)
+                for shard, round_ in list(self._done.items()):
+                    if not self._is_done(round_, shard):
+                        is_waiting = False
+                        yield from self._serve(round_, shard)
 
     def _check(self, silence: Silence) -> None:
         check_failure(self.run)

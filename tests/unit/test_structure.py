@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "pod": SHARED,
 }
 HEAVY = {
-    "torch": {"train", "demo"},
+    "torch": {"rollout", "train", "demo"},
     "vllm": {"rollout"},
     "transformers": {"prepare", "train", "demo"},
     "peft": {"train"},

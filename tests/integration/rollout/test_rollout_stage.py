@@ -50,7 +50,7 @@ def fresh(prepared: Path, tmp_path: Path) -> Callable[..., Run]:
     """A copy of the prepared run without what was sampled."""
 
     def copy() -> Run:
-        shutil.copytree(prepared / "store", tmp_path / "store", ignore=shutil.ignore_patterns("iterations"))
+        shutil.copytree(prepared / "store", tmp_path / "store", ignore=shutil.ignore_patterns("iterations", "workers"))
         return open_run(str(tmp_path / "store/runs/small"))
 
     return copy
@@ -92,7 +92,7 @@ def test_killed_after_its_first_part_it_goes_on_to_the_same_trajectories(
     sampled: Run, fresh: Callable[..., Run]
 ) -> None:
     run = fresh()
-    first_part = run.store.local_path(f"{run.layout.rollout(FIRST, 0)}/part-00000.parquet")
+    first_part = run.store.local_path(f"{run.layout.rollout(FIRST, 0)}/attempt-0001/part-00000.parquet")
     assert first_part is not None
     process = stage("rollout", run.uri, "--round", "iteration-0001")
     while not first_part.exists() and process.poll() is None:
@@ -115,15 +115,15 @@ def test_resuming_samples_only_what_is_missing(sampled: Run, tmp_path: Path) -> 
     directory = sampled.directory(sampled.layout.rollout(FIRST, 0))
     place = sampled.store.local_path(directory.key)
     assert place is not None
-    kept = (place / "part-00001.parquet").read_bytes()
+    kept = (place / "attempt-0001/part-00001.parquet").read_bytes()
     shutil.move(place, tmp_path / "whole")
-    place.mkdir()
-    (place / "part-00000.parquet").write_bytes(kept)
+    (place / "attempt-0001").mkdir(parents=True)
+    (place / "attempt-0001/part-00000.parquet").write_bytes(kept)
     process = stage("rollout", sampled.uri, "--round", "iteration-0001")
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert directory.require().facts["groups_resumed"] == 8
-    assert (place / "part-00000.parquet").read_bytes() == kept
+    assert (place / "attempt-0001/part-00000.parquet").read_bytes() == kept
     assert_same_trajectories(trajectories(sampled, FIRST), expected)
 
 

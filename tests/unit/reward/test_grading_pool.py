@@ -49,6 +49,7 @@ def grade(completion, metadata, bonus=0.0):
     if what == "parts": return Score(1.0, {"part": 0.5}, "seen")
     if what in PARTS: return Score(1.0, PARTS[what], None)
     if what == "bad detail": return Score(1.0, {}, Hostile())
+    if what.startswith("$"): return Score(1.0, {}, repr(os.environ.get(what[1:])))
     if what == "surrogate": raise ValueError("\\ud800")
     return 1.0 + bonus + metadata.get("more", 0)
 """
@@ -139,6 +140,36 @@ def test_weighted_sum_keeps_components(specs):
     assert [r.reward for r in results] == [1.5, -0.5, 0.0]
     assert results[0].components == {"exact": 1.0, "trial_grader:grade": 1.0}
     assert results[2].components == {"exact": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", None),
+        ("AWS_ENDPOINT_URL", None),
+        ("HF_TOKEN", None),
+        ("HUGGING_FACE_HUB_TOKEN", None),
+        ("MLFLOW_TRACKING_URI", None),
+        ("MLFLOW_TRACKING_PASSWORD", None),
+        ("RAPID_PARENT_FD", None),
+        ("CUDA_VISIBLE_DEVICES", ""),
+        ("JUDGE_API_KEY", "given"),
+        ("HF_HOME", "given"),
+    ],
+)
+def test_graders_get_their_own_secrets_but_not_those_of_the_stage_and_no_gpu(specs, monkeypatch, name, value):
+    monkeypatch.setenv(name, "given")
+    (outcome,) = outcomes(specs, [f"${name}"], workers=1)
+    assert outcome.detail == repr(value)
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_one_of_the_next_call(specs):
+    tasks = [GradingTask("p", text, "a", "{}") for text in ("1", "2", "3")]
+    with GraderPool(resolve_graders(specs), 1, 20.0) as pool:
+        list(pool.grade(tasks))
+        (process,) = pool._processes
+        process.give([(0, *tasks[0]._replace(completion="nan"))])
+        assert [outcome.status for _, outcome in sorted(pool.grade(tasks))] == ["ok"] * 3
 
 
 def test_options_and_metadata_reach_the_grader(specs):

@@ -1,0 +1,58 @@
+"""Outputs whose inputs are replaced while they are made.
+
+A train stage that is killed after it committed its policy repeats the iteration. If the weights then differ, that
+policy is replaced, and what other workers have made from it is discarded.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from components.contract.errors import InputError
+from components.store import StageOutput, Superseded
+
+
+class InputsReplaced(InputError):
+    """The inputs of an output have been replaced; it is to be made again."""
+
+
+@contextmanager
+def discarded_if_replaced(output: StageOutput, inputs: Callable[[], Mapping[str, str]]) -> Iterator[None]:
+    """Discard an output if its inputs change until the block, which makes and commits it, has ended.
+
+    Args:
+        inputs: looks up name and digest of what is committed now; raises InputError where an input is missing.
+
+    Raises:
+        InputsReplaced: they have changed.
+    """
+    try:
+        yield
+    except Superseded:
+        raise
+    except InputError:  # perhaps because a file has gone with the input
+        if not _changed(output, inputs):
+            raise
+    else:
+        if not _changed(output, inputs):
+            return
+    if output.attempt:
+        output.attempt.require_newest()
+    output.discard()
+    raise InputsReplaced(
+        f"{output.uri} is discarded: what it was made from has been replaced; start the same command again"
+    )
+
+
+def require_unchanged(output: StageOutput, inputs: Callable[[], Mapping[str, str]]) -> None:
+    """Raise InputsReplaced where the inputs of an output have changed."""
+    if _changed(output, inputs):
+        raise InputsReplaced(
+            f"what {output.uri} is made from has been replaced meanwhile; start the same command again"
+        )
+
+
+def _changed(output: StageOutput, inputs: Callable[[], Mapping[str, str]]) -> bool:
+    try:
+        return dict(inputs()) != dict(output.inputs)
+    except InputError:
+        return True
