@@ -102,6 +102,8 @@ class Watcher:
 
     def failure(self) -> Failure | None:
         """Return the reason that a stage has left in the run; None without one, or where the store cannot be read."""
+        if self._refused():
+            return None  # that of an earlier start, which prepare would have removed
         try:
             return read_failure(self.stored_run())
         except InputError:
@@ -113,13 +115,16 @@ class Watcher:
         Then no stage has left a reason, or only that another one fell silent. What prepare refuses it would refuse
         again.
         """
-        if self.run.state != "FAILED" or was_cancelled(self.run) or "prepare" in TaskDetails(self.run).failed():
+        if self.run.state != "FAILED" or was_cancelled(self.run) or self._refused():
             return False
         try:
             failure = read_failure(self.stored_run())
         except InputError:
             return False
         return failure is None or failure.lost
+
+    def _refused(self) -> bool:
+        return "prepare" in TaskDetails(self.run).failed()
 
     def resumed(self, run: kfp.V2beta1Run) -> "Watcher":
         """Return a watcher of the run that continues this one; it reports no iteration twice."""
