@@ -4,9 +4,10 @@ from components.tracking.models import register
 from components.tracking.registered_policy import RegisteredPolicy, find_policy
 from components.tracking.server import tracking_uri
 from components.tracking.state import Registration, TrackingState, read_state
-from components.tracking.sync import sync
+from components.tracking.sync import TRACKING_VARIABLE, sync
 
 __all__ = [
+    "TRACKING_VARIABLE",
     "RegisteredPolicy",
     "Registration",
     "TrackingState",

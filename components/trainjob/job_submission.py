@@ -22,6 +22,7 @@ from kubernetes.client import ApiException
 
 from components.runtime.guard import TERMINATION_VARIABLE
 from components.runtime.worker import SILENCE_VARIABLE
+from components.tracking import TRACKING_VARIABLE
 from components.trainjob.job_settings import JobSettings, label_value
 from components.trainjob.kubernetes_api import CONFLICT, MISSING, TASK_LABEL, Cluster, kubernetes_errors, root_cause
 from components.trainjob.training import Training
@@ -74,7 +75,8 @@ def submit(cluster: Cluster, training: Training) -> bool:
     ]
     if settings.deadline_seconds and training.task:
         options.append(ActiveDeadlineSeconds(settings.deadline_seconds))
-    environment = {TERMINATION_VARIABLE: "/dev/termination-log"}
+    # The launcher has MLflow's credentials and a way to it.
+    environment = {TERMINATION_VARIABLE: "/dev/termination-log", TRACKING_VARIABLE: "off"}
     if silence := os.environ.get(SILENCE_VARIABLE):
         environment[SILENCE_VARIABLE] = silence
     if settings.cache_claim:

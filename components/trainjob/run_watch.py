@@ -11,15 +11,17 @@ from components.runtime.heartbeat import Beat, read_beat
 from components.runtime.processes import tell_parent
 from components.runtime.progress import note
 from components.store import Run
+from components.tracking import sync
 from components.trainjob.kubernetes_api import Cluster
 
 _LOOK_SECONDS = 10.0
 
 
 class RunWatch:
-    """Tells the parent process of each commit, and deletes a job that is no longer wanted. A context manager.
+    """Reports each commit to the parent process and MLflow, and deletes a job that is no longer wanted.
 
-    A job is not wanted where another worker of the run has failed, or where it works on one iteration for too long.
+    A job is not wanted where another worker of the run has failed, or where it works on one iteration for too long. A
+    context manager.
 
     Args:
         seconds: limit of an iteration; 0: none.
@@ -52,6 +54,7 @@ class RunWatch:
                 since = time.monotonic()
                 if beat and before and beat.attempt == before.attempt and before.state == "working":
                     tell_parent("committed")
+                    sync(self._run)
             elif beat.state == "working" and self._limit and time.monotonic() - since > self._limit:
                 note(f"TrainJob {self._job} has worked on {beat.detail} for {self._limit / 60:.3g} min and is deleted")
                 unwanted = True

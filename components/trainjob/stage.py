@@ -3,6 +3,7 @@
 from components.contract.manifest import Manifest
 from components.runtime.clock import Clock
 from components.store import open_run
+from components.tracking import sync
 from components.train.stage import find_finished
 from components.train.task import TrainTask
 from components.trainjob.job_settings import JobSettings
@@ -38,4 +39,5 @@ def follow_run(run_uri: str, settings: JobSettings) -> int:
         from components.trainjob.launcher import launch
 
         launch(training)
+    sync(run)
     return run.trained()

@@ -64,6 +64,7 @@ def test_a_job_without_a_deadline_follows_the_run(whole: Ready, server: Server, 
     assert job["metadata"]["name"].startswith("rapid-demo-train-")
     assert job["spec"]["trainer"]["args"] == ["--nproc-per-node=4", "-m", "components.train", whole.run.uri, "--follow"]
     assert "activeDeadlineSeconds" not in job["spec"]
+    assert {"name": "RAPID_TRACKING", "value": "off"} in job["spec"]["trainer"]["env"]
     assert os.read(parent, 4096).split() == [b"waiting", b"committed"]
     # Everything is trained: no second job.
     assert follow_run(whole.run.uri, settings) == 1

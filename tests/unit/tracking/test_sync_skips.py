@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from components.tracking import session, sync
+from components.tracking import TRACKING_VARIABLE, session, sync
 from tests.support.fake_run import finished_run, prepared_run
 
 
@@ -39,3 +39,12 @@ def test_a_server_that_is_away_gives_a_note_without_credentials(
     assert "results not sent to http://nowhere" in said
     assert "secret" not in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_pod_without_a_way_to_the_server_leaves_it_to_others(
+    tmp_path: Path, connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run(tmp_path).run
+    monkeypatch.setenv(TRACKING_VARIABLE, "off")
+    assert sync(run) is True
+    assert connections == []
