@@ -92,8 +92,7 @@ def unfinished_lines(run: Run) -> Iterator[str]:
         if beat is None:
             yield silence_line(worker, (now() - prepared).total_seconds(), None)
         elif beat.state != "ended" and beat == before[worker]:
-            was = activity(beat)
-            yield f"{worker_name(worker)} is silent: its pod may be gone, or waiting for a node; it was {was}"
+            yield f"{worker_name(worker)} is silent, so its process has probably ended; it was {activity(beat)}"
         else:
             again = f" (attempt {beat.attempt})" if beat.attempt > 1 else ""
             yield f"{worker_name(worker)}: {activity(beat)}{again}"

@@ -56,7 +56,7 @@ def test_each_worker_is_looked_at_twice(run: Run, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("pipelines.cluster.silent_workers.time.sleep", meanwhile)
     rollout, reward, train = unfinished_lines(run)
-    assert rollout.startswith("rollout-000 is silent: its pod may be gone")
+    assert rollout == ("rollout-000 is silent, so its process has probably ended; it was working iteration 0003 train")
     assert reward == "reward-000: waiting for iteration 0003 rollout (attempt 2)"
     assert train.startswith("train has not started for ")
 
