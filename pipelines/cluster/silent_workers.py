@@ -27,12 +27,13 @@ class SilentWorkers:
     """Says which workers are silent, on this process's clock, each again when its silence has doubled."""
 
     def __init__(self, run: Run) -> None:
+        self._run = run
         self._silence = Silence(run.store, workers_of(run))
         self._next: dict[str, float] = {}
         self._looked = float("-inf")
 
     def lines(self) -> Iterator[str]:
-        """Yield what is new; nothing where no worker has ever been heard of, as in layout tasks.
+        """Yield what is new; nothing in layout tasks, whose stages have no heartbeats, once one has started.
 
         Raises:
             InputError: the store cannot be read.
@@ -43,6 +44,10 @@ class SilentWorkers:
         self._looked = moment
         heard = self._silence.each()
         if not any(beat for _, _, beat in heard):
+            seconds, limit = heard[0][0], self._next.get("", _FIRST_SECONDS)
+            if seconds >= limit and not self._has_started():
+                self._next[""] = 2 * limit
+                yield f"no stage has started for {seconds / 60:.0f} min: the pods may be waiting for nodes or images"
             return
         for seconds, worker, beat in heard:
             limit = self._next.get(worker, _FIRST_SECONDS)
@@ -54,6 +59,11 @@ class SilentWorkers:
             elif seconds < _FIRST_SECONDS and worker in self._next:
                 del self._next[worker]
                 yield f"{worker_name(worker)} is heard of again: {activity(beat)}"
+
+    def _has_started(self) -> bool:
+        """Return whether any stage of the loop has ever claimed an attempt, in whatever layout."""
+        workers = self._run.layout.worker("train").rpartition("/")[0]
+        return any(True for _ in self._run.store.list(workers))
 
 
 def worker_name(worker: str) -> str:

@@ -79,6 +79,8 @@ class Watcher:
                 yield f"the results cannot be read from this machine ({error}); following Kubeflow's tasks instead"
         if self._store_unreadable:
             yield from self._stages()
+        elif not has_ended(self.run):
+            yield from self._failed()
 
     def _progress(self) -> Iterator[str | IterationResult]:
         try:
@@ -92,6 +94,13 @@ class Watcher:
         if not has_ended(self.run):
             self._silent = self._silent or SilentWorkers(run)
             yield from self._silent.lines()
+
+    def _failed(self) -> Iterator[str]:
+        """Yield a line for a task that has failed while others go on: Kubeflow ends none of them."""
+        for name in TaskDetails(self.run).failed():
+            if (name, "FAILED") not in self._tasks:
+                self._tasks.add((name, "FAILED"))
+                yield f"{name} has failed in Kubeflow; the run fails once the others have ended, or miss it"
 
     def _stages(self) -> Iterator[str]:
         for name, task in TaskDetails(self.run).stages():

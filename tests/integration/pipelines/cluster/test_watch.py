@@ -145,6 +145,7 @@ def test_a_run_that_lost_a_pod_goes_on_by_itself_so_many_times(
         for count, run in enumerate(list(server.cluster.runs.values())[2:], 1)
     ]
     assert said.out.count("iteration 1:") == 1
+    assert said.out.count("reward has failed in Kubeflow; the run fails once the others have ended, or miss it") == 3
 
 
 @pytest.mark.parametrize("how", ["bad input", "refused by prepare", "cancelled"])

@@ -8,7 +8,7 @@ from components.contract.layout import Round
 from components.runtime.failure import report_failure
 from components.runtime.heartbeat import Beat, State
 from components.store import Run
-from pipelines.cluster.silent_workers import silence_line, unfinished_lines
+from pipelines.cluster.silent_workers import SilentWorkers, silence_line, unfinished_lines
 from tests.support.fake_run import START, prepared_run
 
 
@@ -29,6 +29,17 @@ def test_a_worker_that_fell_silent_may_be_gone() -> None:
     assert silence_line("runs/a/workers/rollout-000", 360, beat()) == (
         "rollout-000 has been silent for 6 min: its pod may be gone, or waiting for a GPU"
     )
+
+
+def test_nothing_that_starts_is_noticed_in_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_LOOK_SECONDS", "_FIRST_SECONDS"):
+        monkeypatch.setattr(f"pipelines.cluster.silent_workers.{name}", 0.0)
+    run = prepared_run(tmp_path, tracking={"enabled": False}).run
+    assert list(SilentWorkers(run).lines()) == [
+        "no stage has started for 0 min: the pods may be waiting for nodes or images"
+    ]
+    run.claim("rollout", 0)  # as a task does
+    assert list(SilentWorkers(run).lines()) == []
 
 
 @pytest.fixture
