@@ -5,21 +5,16 @@ to the sandbox.
 """
 
 import re
+import textwrap
 from collections.abc import Iterable
+
+from components.sandbox.markdown import fenced_blocks
 
 Source = tuple[str, bool]
 """A text, and whether prose may follow the program in it."""
 
-# Possessive throughout: backtracking over a long line would take time quadratic in its length.
-_FENCE = re.compile(
-    r"""^[ \t]*(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+.-]*+)[^\n`]*+\n  # opens, with its language
-    (?P<text>.*?)
-    (?:^[ \t]*(?P=mark)[`~]*[ \t]*$|\Z)                                          # closes, or the text was cut off
-    """,
-    re.MULTILINE | re.DOTALL | re.VERBOSE,
-)
 _MARKED = re.compile(r"\[BEGIN\][ \t]*\n(?P<text>.*?)(?:\[DONE\]|\Z)", re.DOTALL)
-_PYTHON = {"python", "python3", "py", "py3"}
+_PYTHON = {"python", "python3", "py", "py3", "python2", "ipython", "cpython", "pypy", "pypy3"}
 _MAYBE_PYTHON = {"", "python-repl"}
 _FIRST_LINE = re.compile(
     r"^(?:(?:def|async def|class|import|from|if|for|while|try|with)\b|@\w|print\(|\w+(?:,[ \t]*\w+)*[ \t]*=)",
@@ -27,16 +22,45 @@ _FIRST_LINE = re.compile(
 )
 _DEFINITION = re.compile(r"^([ \t]*)(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)
 _IMPORT = re.compile(r"^(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+([\w., \t]+)", re.MULTILINE)
+_CONSTANT = re.compile(
+    r"^(?P<name>[A-Za-z_]\w*)[ \t]*(?::[^=\n]{1,80})?=[ \t]*(?:(?<=[A-Z0-9_] = )\S|[-\d\"'\[{(]|None\b|True\b|False\b)",
+    re.MULTILINE,
+)
+_ASSIGNED = re.compile(r"\b(\w+)[ \t]*(?:[-+*/%]|//|\*\*)?=(?!=)|\bfor[ \t]+(\w+)|\bas[ \t]+(\w+)")
+_PARAMETERS = re.compile(r"(?:\bdef[ \t]+\w+[ \t]*\(|\blambda\b)([^):\n]*)")
+_EXAMPLE = re.compile(r"^(?:print\(|assert\b|for\b|while\b|input\()", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
 
-def find_programs(text: str, names: Iterable[str]) -> list[Source]:
+def find_programs(text: str, names: Iterable[str], beginning: str = "") -> list[Source]:
     """Return candidates in order of preference; the first one that compiles is the program.
 
     Of several blocks the last one that defines one of `names` comes first, else the last block, together with the
     blocks that define or import what it uses.
+
+    Args:
+        beginning: what the program may continue: imports and the function without its body, as in HumanEval.
     """
-    text = text.rpartition("</think>")[2]
+    sources = _whole_programs(text, names)
+    if beginning and not any(_defines(source, names) for source, _ in sources):
+        return [*_continued(beginning, sources[0][0] if sources else text), *sources]
+    return sources
+
+
+def _continued(beginning: str, text: str) -> list[Source]:
+    """Return the beginning with a text as its body, which may lack the margin of its first line or of all."""
+    body = text.strip("\n")
+    first, _, rest = body.partition("\n")
+    indented = textwrap.indent(textwrap.dedent(body), "    ")
+    bodies = [body] if first.startswith((" ", "\t")) else [f"    {first}\n{rest}", indented]
+    return [(f"{beginning.rstrip()}\n{body}", cut) for cut in (False, True) for body in bodies]
+
+
+def _defines(text: str, names: Iterable[str]) -> bool:
+    return bool({name for _, name in _DEFINITION.findall(text)} & set(names))
+
+
+def _whole_programs(text: str, names: Iterable[str]) -> list[Source]:
     if groups := _groups(text):
         wanted = set(names)
         fitting = [(group, index) for group in groups if (index := _last_with(wanted, group)) is not None]
@@ -48,12 +72,12 @@ def find_programs(text: str, names: Iterable[str]) -> list[Source]:
 
 def _groups(text: str) -> list[list[str]]:
     """Return blocks tagged as Python, then untagged ones that look like it, then the rest, often input or output."""
-    fenced = [(match["language"].lower(), _dedented(match["text"])) for match in _FENCE.finditer(text)]
+    fenced = fenced_blocks(text)
     tagged = [block for language, block in fenced if language in _PYTHON]
     others = [block for language, block in fenced if language in _MAYBE_PYTHON]
     likely = [block for block in others if _FIRST_LINE.search(block)]
     groups = [group for group in (tagged, likely, others) if group]
-    marked = [_dedented(match["text"]) for match in _MARKED.finditer(text)]
+    marked = [textwrap.dedent(match["text"]) for match in _MARKED.finditer(text)]
     return groups or ([marked] if marked else [])
 
 
@@ -72,7 +96,9 @@ def _with_helpers(blocks: list[str], index: int) -> str:
     while waiting:
         current = waiting.pop()
         # Names that the block itself defines are not searched elsewhere: other blocks may hold earlier attempts.
-        used = set(_WORD.findall(blocks[current])) - bound[current] - bound[index]
+        assigned = {name for names in _ASSIGNED.findall(blocks[current]) for name in names}
+        assigned |= {word for line in _PARAMETERS.findall(blocks[current]) for word in _WORD.findall(line)}
+        used = set(_WORD.findall(blocks[current])) - bound[current] - bound[index] - assigned
         needed = {owners[name] for name in used & owners.keys()} - taken
         taken |= needed
         waiting += needed
@@ -80,13 +106,8 @@ def _with_helpers(blocks: list[str], index: int) -> str:
 
 
 def _bound(block: str) -> set[str]:
-    """Return the names that a block defines or imports at its top level."""
+    """Return the names that a block defines or imports at its top level, constants too."""
     imported = {word for line in _IMPORT.findall(block) for word in _WORD.findall(line)}
+    if not _EXAMPLE.search(block):
+        imported |= {match["name"] for match in _CONSTANT.finditer(block)}
     return imported | {name for margin, name in _DEFINITION.findall(block) if not margin}
-
-
-def _dedented(block: str) -> str:
-    """Remove the common margin: a block within a Markdown list is indented as a whole."""
-    lines = block.split("\n")
-    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    return "\n".join(line[margin:] for line in lines)

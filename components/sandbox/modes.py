@@ -44,8 +44,8 @@ def _try(mode: str, found: str, fix: str) -> Layer:
     deadline = time.monotonic() + _PROBE.seconds
     try:
         with Sandbox(mode, _PROBE) as sandbox, sandbox.start("calls") as program:
-            program.send([("", False)], deadline)
-            if program.receive(deadline) == ["ready"]:
+            program.send("", deadline)
+            if program.receive(deadline) == ["given"]:
                 return Layer(mode, True, found)
             reason = "a program did not start"
     except (SandboxGone, Closed, TimedOut) as error:

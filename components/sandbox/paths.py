@@ -9,6 +9,7 @@ from pathlib import Path
 
 DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
+_PACKAGES = ("site-packages", "dist-packages")
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _ROOT = Path(__file__).parents[2]
 
@@ -59,5 +60,32 @@ def import_root(namespaces: bool) -> str:
 
 
 @cache
+def packages() -> list[Place]:
+    """Return the folders of installed packages within the standard library's, which no program may read."""
+    folders = [place for place in interpreter() if Path(place.source).is_dir()]
+    return [
+        Place(f"{place.source}/{name}", f"{place.inside}/{name}")
+        for place in folders
+        for name in _PACKAGES
+        if Path(place.source, name).is_dir()
+    ]
+
+
+@cache
+def standard_library() -> list[str]:
+    """Return the executable and every entry of the standard library but installed packages."""
+    hidden = {place.source for place in packages()}
+    paths = [Path(place.source) for place in interpreter()]
+    entries = [str(entry) for path in paths for entry in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return [entry for entry in entries if entry not in hidden]
+
+
+@cache
 def libraries() -> list[str]:
-    return [path for path in _LIBRARIES if Path(path).exists()]
+    """Return folders of shared libraries; of Debian's only that of this architecture, beside which other data lies."""
+    existing = [path for path in _LIBRARIES if Path(path).exists()]
+    architecture = sysconfig.get_config_var("MULTIARCH") or "-"
+    if not Path("/usr/lib", architecture).is_dir():
+        return existing
+    own = [path if Path(path).is_symlink() else f"{path}/{architecture}" for path in ("/usr/lib", "/lib")]
+    return [path for path in [*own, *(path for path in existing if path.endswith("64"))] if Path(path).exists()]

@@ -8,14 +8,25 @@ import struct
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from components.sandbox.inside.confine import Confinement, landlock_abi
+from components.sandbox.inside.scratch import remove
 from components.sandbox.inside.wire import Closed, frame, parse
 from components.sandbox.layers import SYS_ADMIN, has_capabilities, uids_for
-from components.sandbox.paths import DEVICES, closed_folder, import_root, interpreter, libraries, modules
+from components.sandbox.paths import (
+    DEVICES,
+    closed_folder,
+    import_root,
+    interpreter,
+    libraries,
+    modules,
+    packages,
+    standard_library,
+)
 from components.sandbox.seccomp import seccomp_program
 
 _SCRATCH = "/scratch"
@@ -74,10 +85,20 @@ class Sandbox:
         self._uids = uids_for(os.getpid()) if several_uids else None
         # Without a mount namespace per program, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with inside:
+                self._begin(inside)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, inside: socket.socket) -> None:
         if self._scratch and self._uids:
             Path(self._scratch).chmod(0o711)
-        self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with inside, tempfile.TemporaryFile() as errors:
+        confinement = json.dumps(asdict(self._confinement())).encode()
+        with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 self._command(),
                 stdin=inside.fileno(),
@@ -88,7 +109,7 @@ class Sandbox:
             inside.close()
             try:
                 self._control.settimeout(_START_SECONDS)
-                self._control.send(json.dumps(asdict(self._confinement())).encode())
+                self._control.send(confinement)
                 greeting = self._control.recv(_PACKET)
             except OSError:
                 greeting = b""
@@ -109,8 +130,9 @@ class Sandbox:
         self._started += 1
         ours, theirs = socket.socketpair()
         uid = self._uids[kind == "asserts"] if self._uids else None
-        with theirs, Path(os.devnull).open("r+b", buffering=0) as null:
-            fds = [theirs.fileno(), *(null.fileno() if fd is None else fd for fd in (stdin, stdout))]
+        with theirs, Path(os.devnull).open("rb") as nothing, Path(os.devnull).open("wb") as null:
+            fds = [theirs.fileno(), nothing.fileno() if stdin is None else stdin]
+            fds.append(null.fileno() if stdout is None else stdout)
             try:
                 socket.send_fds(self._control, [json.dumps(["start", self._started, kind, uid]).encode()], fds)
             except OSError as error:
@@ -129,13 +151,15 @@ class Sandbox:
 
     def close(self) -> None:
         self._control.close()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            with suppress(OSError):
+                remove(self._scratch)
 
     def _command(self) -> list[str]:
         namespaces = self.mode == "namespaces"
@@ -158,6 +182,8 @@ class Sandbox:
             words += ["--perms", "0755", "--dir", folder]
         for place in places:
             words += ["--ro-bind", place.source, place.inside]
+        for place in packages():
+            words += ["--tmpfs", place.inside, "--remount-ro", place.inside]
         for path in libraries():
             link = Path(path).is_symlink()
             words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
@@ -167,11 +193,15 @@ class Sandbox:
 
     def _confinement(self) -> Confinement:
         limits, namespaces = self.limits, self.mode == "namespaces"
+        own = [p.inside for p in (*interpreter(), *modules())]
+        if not namespaces:
+            own = [*standard_library(), *(place.source for place in modules())]
         return Confinement(
             namespaces=namespaces,
             landlock=self.mode != "unsafe" and landlock_abi() > 0,
             scratch=self._scratch or _SCRATCH,
-            readable=[*libraries(), *(p.inside if namespaces else p.source for p in (*interpreter(), *modules()))],
+            readable=[*(path for path in libraries() if not Path(path).is_symlink()), *own],
+            listed=[] if namespaces else [p.source for p in interpreter() if Path(p.source).is_dir()],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
             processes=(_THREADS if limits.processes == 1 else limits.processes) + (0 if self._uids else _OWN_PROCESSES),

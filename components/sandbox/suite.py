@@ -10,56 +10,26 @@
 
 import ast
 import json
-import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-RELATIVE_TOLERANCE = 1e-7
-
-Check = Literal["equal", "true", "false", "close"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A test that is one call, `name(*positional, **named)`, and the value expected of it.
-
-    `tolerance` is absolute and used by `close` only.
-    """
-
-    name: str
-    positional: tuple[Any, ...]
-    named: dict[str, Any]
-    check: Check
-    expected: Any = None
-    tolerance: float = 0.0
-
-    def holds(self, value: Any) -> bool:
-        """Return whether a value, decoded from the program's message, is the expected one."""
-        match self.check:
-            case "true":
-                return bool(value)
-            case "false":
-                return not value
-            case "equal":
-                return bool(value == self.expected)
-            case "close":
-                return bool(value == self.expected) or _close(value, self.expected, self.tolerance)
-
-
-@dataclass(frozen=True)
-class Calls:
-    """Calls of the program's functions with plain values."""
-
-    calls: tuple[Call, ...]
+from components.sandbox.markdown import fenced_blocks
 
 
 @dataclass(frozen=True)
 class Asserts:
-    """Tests as Python text, run one after another after `setup` in a process of their own."""
+    """Tests as Python text, run one after another after `setup` in a process of their own.
+
+    `given` is Python text of which the program may use what it defines: classes of the set-up, or the beginning of the
+    program where the prompt holds it. `entry` is the name of the function to be tested, where it is known.
+    """
 
     setup: str
     tests: tuple[str, ...]
+    given: str = ""
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +39,16 @@ class Pairs:
     pairs: tuple[tuple[str, str], ...]
 
 
-Suite = Calls | Asserts | Pairs
+Suite = Asserts | Pairs
 
 
-def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, plus: bool) -> Suite:
+def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, plus: bool, prompt: str = "") -> Suite:
     """Read the tests of a row: its columns `metadata`, and its column `answer`.
 
     Args:
         challenge: add MBPP's challenge tests.
         plus: prefer the script `test` of MBPP+ to `test_list`.
+        prompt: may hold the beginning of the program, where no column `prompt` does.
 
     Raises:
         ValueError: the row has no tests, or they cannot be read.
@@ -86,9 +57,9 @@ def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, pl
     pairs = _json(metadata.get("input_output")) or given
     tests = _texts(metadata.get("test_list"))
     if metadata.get("test") and (plus or not tests):
-        script = str(metadata["test"])
-        call = f"\n\ncheck({metadata.get('entry_point')})" if "def check(" in script else ""
-        return _plus(script) or Asserts("", (script + call,))
+        script, entry = str(metadata["test"]), metadata.get("entry_point")
+        call = f"\n\ncheck({entry})" if "def check(" in script else ""
+        return _plus(script) or Asserts("", (script + call,), beginning((metadata.get("prompt"), prompt), entry), entry)
     if tests:
         setup = "\n".join([*_texts(metadata.get("test_imports")), metadata.get("test_setup_code") or ""]).strip()
         return _asserts(setup, tests + (_texts(metadata.get("challenge_test_list")) if challenge else []))
@@ -102,22 +73,66 @@ def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, pl
     raise ValueError("the prompt has no tests: neither test_list, test, input_output nor asserts in its answer")
 
 
+def beginning(texts: Iterable[Any], entry: str | None) -> str:
+    """Return the program's beginning in a prompt of HumanEval: imports, helping functions, a function without body."""
+    for text in texts:
+        if not isinstance(text, str) or not entry or not re.search(rf"\bdef {re.escape(entry)}\b", text):
+            continue
+        for part in [text, *(block.text for block in fenced_blocks(text))]:
+            first = re.search(r"^(?:from |import |def |class |@)", part, re.MULTILINE)
+            if first and _defines(_parsed(part[first.start() :]), entry):
+                return part[first.start() :]
+    return ""
+
+
+def _defines(nodes: list[ast.stmt], name: str) -> bool:
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name for node in nodes)
+
+
 def called_names(suite: Suite) -> list[str]:
     """Return the names that the tests call, some of which the program defines."""
     match suite:
-        case Calls(calls):
-            return sorted({call.name for call in calls})
-        case Asserts(setup, tests):
-            return sorted(set(re.findall(r"\b([^\W\d]\w*)\s*\(", "\n".join([setup, *tests]))))
+        case Asserts(setup, tests, _, entry):
+            called = set(re.findall(r"\b([^\W\d]\w*)\s*\(", "\n".join([setup, *tests])))
+            return [entry] if entry else sorted(called)
         case Pairs():
             return []
 
 
-def _asserts(setup: str, tests: list[str]) -> Suite:
-    calls = [parse_call(test) for test in tests]
-    if setup or None in calls:
-        return Asserts(setup, tuple(tests))
-    return Calls(tuple(call for call in calls if call))
+def defined_names(text: str) -> list[str]:
+    """Return the classes that a text defines."""
+    return [node.name for node in _parsed(text) if isinstance(node, ast.ClassDef)]
+
+
+def _asserts(setup: str, tests: list[str]) -> Asserts:
+    return Asserts(setup, tuple(tests), _for_the_program(setup))
+
+
+def _for_the_program(setup: str) -> str:
+    """Return the classes of a set-up that a program may use, with its imports and constants."""
+    nodes = _parsed(setup)
+    if not any(isinstance(node, ast.ClassDef) and not _is_test(node) for node in nodes):
+        return ""
+    constants = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
+    kept = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.ClassDef) and not _is_test(node))
+        or node in constants
+    ]
+    return "\n".join(ast.unparse(node) for node in kept)
+
+
+def _is_test(node: ast.ClassDef) -> bool:
+    return any("TestCase" in ast.unparse(base) for base in node.bases)
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):
+        return []
 
 
 def _pairs(inputs: list[Any], outputs: list[Any]) -> Pairs:
@@ -126,7 +141,7 @@ def _pairs(inputs: list[Any], outputs: list[Any]) -> Pairs:
     return Pairs(tuple((_text(given), _text(wanted)) for given, wanted in zip(inputs, outputs, strict=True)))
 
 
-def _plus(text: str) -> Calls | None:
+def _plus(text: str) -> Asserts | None:
     """Read MBPP+'s form: `inputs = [...]`, `results = [...]` and a loop of `assertion(f(*inp), exp, tolerance)`."""
     lists: dict[str, list[Any]] = {}
     checks = []
@@ -155,7 +170,12 @@ def _plus(text: str) -> Calls | None:
     except (SyntaxError, ValueError, KeyError, TypeError):
         return None
     # The script's own rule: without a tolerance, expected floats get 1e-6.
-    return Calls(tuple(Call(function, tuple(given), {}, "close", wanted, tolerance or 1e-6) for given, wanted in cases))
+    tests = tuple(_close(function, given, wanted, tolerance or 1e-6) for given, wanted in cases)
+    return Asserts("", tests, "", function)
+
+
+def _close(function: str, given: list[Any], wanted: Any, tolerance: float) -> str:
+    return f"assert __close__({function}({', '.join(map(repr, given))}), {wanted!r}, {tolerance})"
 
 
 def _json(value: Any) -> Any:
@@ -176,48 +196,3 @@ def _texts(value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def parse_call(test: str) -> Call | None:
-    """Read `assert f(1, [2]) == 3`, `assert f(x=1)` or `assert not f(1)`; return None for any other test.
-
-    The name may be that of a built-in function: here alone nothing but the program can be called, so it is certain that
-    the program's own function is meant.
-    """
-    try:
-        body = ast.parse(test.strip()).body
-    except (SyntaxError, ValueError):
-        return None
-    match body:
-        case [ast.Assert(test=ast.Compare(left=ast.Call() as call, ops=[ast.Eq()], comparators=[expected]))]:
-            return _call(call, "equal", expected)
-        case [ast.Assert(test=ast.Compare(left=expected, ops=[ast.Eq()], comparators=[ast.Call() as call]))]:
-            return _call(call, "equal", expected)
-        case [ast.Assert(test=ast.Call() as call)]:
-            return _call(call, "true")
-        case [ast.Assert(test=ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call))]:
-            return _call(call, "false")
-    return None
-
-
-def _call(call: ast.Call, check: Check, expected: ast.expr | None = None) -> Call | None:
-    if not isinstance(call.func, ast.Name):
-        return None
-    try:
-        positional = tuple(ast.literal_eval(argument) for argument in call.args)
-        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        wanted = ast.literal_eval(expected) if expected else None
-    except (ValueError, TypeError, SyntaxError, RecursionError):
-        return None
-    return Call(call.func.id, positional, named, check, wanted)
-
-
-def _close(value: Any, expected: Any, tolerance: float) -> bool:
-    """Compare floats, or sequences of floats only, as MBPP+ does."""
-    if isinstance(expected, float):
-        number = isinstance(value, int | float)
-        return number and math.isclose(value, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=tolerance)
-    if isinstance(expected, list | tuple) and expected and all(isinstance(item, float) for item in expected):
-        same = isinstance(value, list | tuple) and len(value) == len(expected)
-        return same and all(_close(v, e, tolerance) for v, e in zip(value, expected, strict=True))
-    return False

@@ -5,26 +5,30 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
+from components.contract.answers import without_reasoning
 from components.reward.graders import grader
 from components.reward.score import Score
 from components.sandbox.extraction import find_programs
 from components.sandbox.runner import TestResult, run_suite
 from components.sandbox.sandbox import Limits, Sandbox, SandboxGone
-from components.sandbox.suite import called_names, read_suite
+from components.sandbox.suite import Asserts, called_names, read_suite
 
 _LETTERS = {"passed": "P", "failed": "F", "raised": "E", "timeout": "T", "died": "X", "output": "O"}
 
 
-@grader(version="1", runs_programs=True)
+@grader(version="2", runs_programs=True)
 def code(
     completion: str,
     answer: str | None,
     metadata: dict[str, Any],
+    prompt: str = "",
     *,
     sandbox: dict[str, Any],
     partial: bool = False,
     challenge: bool = False,
     plus: bool = False,
+    exact_output: bool = False,
+    reasoning_end: str | None = "auto",
 ) -> Score:
     """Return 1 where the completion's program passes every test of the prompt, else 0.
 
@@ -33,20 +37,32 @@ def code(
         partial: return the share of tests that pass.
         challenge: add MBPP's challenge tests.
         plus: prefer the `test` script of MBPP+ to `test_list`.
+        exact_output: compare lines of output as they are, not word by word with a tolerance for numbers.
+        reasoning_end: the mark that ends the reasoning (`components.contract.answers.without_reasoning`).
 
     Returns:
         The score; its parts are the numbers of tests and of passed tests, its detail a letter per test (P passed,
         F failed, E raised, T timeout, X died, O too much output) and the first reason.
+
+    Raises:
+        ValueError: the prompt has no tests, or one of them cannot run whatever the program is.
     """
-    suite = read_suite(metadata, answer, challenge, plus)
-    sources = find_programs(completion, called_names(suite))
+    suite = read_suite(metadata, answer, challenge, plus, prompt)
+    text = without_reasoning(completion, prompt, reasoning_end)
+    if text is None:
+        return Score(0.0, {}, "the reasoning does not end")
+    beginning = suite.given if isinstance(suite, Asserts) and suite.entry else ""
+    sources = find_programs(text, called_names(suite), beginning)
     settings = tuple(sorted(sandbox.items()))
     try:
-        results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"])
+        results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"], exact_output)
     except SandboxGone:
         # Killed from outside, for instance because memory ran out. It may happen once.
         _close()
-        results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"])
+        results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"], exact_output)
+    for number, result in enumerate(results, start=1):
+        if result.verdict == "unrunnable":
+            raise ValueError(f"test {number} cannot run: {result.reason}")
     passed = Counter(result.verdict for result in results)["passed"]
     share = passed / len(results)
     return Score(

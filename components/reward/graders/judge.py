@@ -3,8 +3,10 @@
 import re
 from typing import Any
 
+from components.contract.answers import without_reasoning
 from components.reward.graders import grader
 from components.reward.graders.http_endpoint import cached_scores, check_endpoint, endpoint, request_digest
+from components.reward.score import Score
 
 TEMPLATE = """Question:
 {prompt}
@@ -30,7 +32,7 @@ def _check(
         raise ValueError(f"pattern must have a group for the score (got {pattern!r})")
 
 
-@grader(version="1", check=_check)
+@grader(version="2", check=_check)
 def judge(
     prompts: list[str],
     completions: list[str],
@@ -46,6 +48,7 @@ def judge(
     timeout: float = 30.0,
     retries: int = 2,
     cache: str | None = None,
+    reasoning_end: str | None = "auto",
 ) -> list[float | Exception]:
     """Return the scores that a language model gives, divided by `maximum`, from 0 to 1.
 
@@ -58,17 +61,28 @@ def judge(
         pattern: regular expression whose last match in the reply has the score as its first group.
         timeout: seconds for one try.
         cache: SQLite file that keeps scores for other processes and runs.
+        reasoning_end: the mark that ends the reasoning (`components.contract.answers.without_reasoning`); the judge
+            sees what follows it, and a completion without it scores 0.
     """
-    bodies = []
-    for prompt, completion, answer in zip(prompts, completions, answers, strict=True):
-        message = {"role": "user", "content": fill(template, prompt, completion, answer)}
-        bodies.append({"model": model, "messages": [message], "temperature": 0, "max_tokens": max_tokens})
+    scores: list[float | Exception] = [0.0] * len(completions)
+    bodies = {}
+    for row, (prompt, completion, answer) in enumerate(zip(prompts, completions, answers, strict=True)):
+        text = without_reasoning(completion, prompt, reasoning_end)
+        if text is None:
+            scores[row] = Score(0.0, {}, "the reasoning does not end")
+            continue
+        message = {"role": "user", "content": fill(template, prompt, text, answer)}
+        bodies[row] = {"model": model, "messages": [message], "temperature": 0, "max_tokens": max_tokens}
     server = endpoint(f"{url.rstrip('/')}/chat/completions", key_env, timeout, retries)
+    asked = list(bodies.values())
 
     def ask(rows: list[int]) -> list[float | Exception]:
-        return [_score(reply, pattern, maximum) for reply in server.post_all([bodies[row] for row in rows])]
+        return [_score(reply, pattern, maximum) for reply in server.post_all([asked[row] for row in rows])]
 
-    return cached_scores(cache, [request_digest("judge", url, body, pattern, maximum) for body in bodies], ask)
+    found = cached_scores(cache, [request_digest("judge", url, body, pattern, maximum) for body in asked], ask)
+    for row, score in zip(bodies, found, strict=True):
+        scores[row] = score
+    return scores
 
 
 def fill(template: str, prompt: str, completion: str, answer: str | None) -> str:

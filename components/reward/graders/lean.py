@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from components.contract.answers import without_reasoning
 from components.reward.graders import grader
 from components.reward.graders.http_endpoint import RequestFailed, check_endpoint, endpoint
 from components.reward.graders.lean_source import Refused, Source, complete
@@ -44,10 +45,11 @@ def _check(
     return f"lean-{found.group()}+mathlib-{mathlib}"
 
 
-@grader(version="1", check=_check)
+@grader(version="2", check=_check)
 def lean(
     completions: list[str],
     metadata: list[dict[str, Any]],
+    prompts: list[str] | None = None,
     *,
     url: str,
     mathlib: str,  # noqa: ARG001
@@ -57,6 +59,7 @@ def lean(
     retries: int = 1,
     per_request: int = 8,
     protocol: Literal["check", "verify"] = "check",
+    reasoning_end: str | None = "auto",
 ) -> list[float | Exception]:
     """Return 1 where Lean accepts the completion as a proof from the three standard axioms, else 0.
 
@@ -70,14 +73,19 @@ def lean(
         timeout: seconds Lean may take for one proof.
         request_timeout: seconds a request of up to `per_request` proofs may take, waiting in the server included.
         protocol: `check` is the server's current protocol (/api/check), `verify` that of its first versions (/verify).
+        reasoning_end: the mark that ends the reasoning (`components.contract.answers.without_reasoning`).
     """
     found: dict[int, float | Exception] = {}
     sources: dict[int, Source] = {}
-    for row, (completion, about) in enumerate(zip(completions, metadata, strict=True)):
+    asked = prompts or [""] * len(completions)
+    for row, (completion, about, prompt) in enumerate(zip(completions, metadata, asked, strict=True)):
         try:
             if "formal_statement" not in about:
                 raise ValueError("the prompt has no formal_statement")
-            sources[row] = complete(about.get("header") or "", about["formal_statement"], completion)
+            text = without_reasoning(completion, prompt, reasoning_end)
+            if text is None:
+                raise Refused("the reasoning does not end")
+            sources[row] = complete(about.get("header") or "", about["formal_statement"], text)
         except Refused as refused:
             found[row] = Score(0.0, {}, str(refused))
         except ValueError as error:

@@ -9,7 +9,15 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-_FENCE = re.compile(r"```[ \t]*(?:lean4?|Lean4?)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+from components.sandbox.markdown import fenced_blocks
+
+# The beginning of Lean in a completion without fences, after which prose is cut off.
+_BEGINNING = re.compile(r"^(?:theorem|lemma|import|open|set_option|by\b|:=)", re.MULTILINE)
+_PROSE_WORDS = {
+    "a", "an", "and", "are", "as", "be", "because", "can", "for", "here", "i", "is", "it", "now", "of", "proof",
+    "prove", "proves", "so", "that", "the", "then", "this", "to", "use", "using", "we", "which", "will", "you",
+}  # fmt: skip
+_LEAN_SIGNS = re.compile(r":=|[⟨⟩←→↔∀∃λ⊢▸∣]|<;>|\[.*\]|^\s*[·.|]")
 _SORRY = re.compile(r":=\s*(?:by\s+)?sorry\s*\Z")
 _NAME = re.compile(r"\s*(?:theorem|lemma)\s+([^\s:({\[]+)")
 _WORD = re.compile(r"[^\W\d][\w.'!?\u2080-\u2089]*")
@@ -47,8 +55,9 @@ class Source:
 def complete(header: str, statement: str, completion: str) -> Source:
     """Complete the statement with the completion's proof.
 
-    The proof is the last fenced block, or the whole completion without one: the theorem with its proof, which helping
-    theorems may precede, or the proof alone.
+    The proof is the last fenced block of Lean that states the theorem, else the last one, or the completion without
+    one, from its first line of Lean to the prose after it: the theorem with its proof, which helping theorems may
+    precede, or the proof alone.
 
     Args:
         statement: a theorem that ends in `:= sorry` or `:= by sorry`.
@@ -61,8 +70,8 @@ def complete(header: str, statement: str, completion: str) -> Source:
     if end is None or named is None:
         raise ValueError("the formal statement is not a theorem that ends in sorry")
     name, head = named[1], statement[: end.start()].strip()
-    fenced = _FENCE.findall(completion)
-    helpers, proof = _split(_remove_header(_remove_comments(fenced[-1] if fenced else completion), header), name, head)
+    code = _remove_comments(_find_proof(completion, name))
+    helpers, proof = _split(_remove_header(code, header), name, head)
     for part in (helpers, proof):
         _check(part)
     if helpers and not re.match(r"(?:theorem|lemma)\s", helpers):
@@ -71,6 +80,42 @@ def complete(header: str, statement: str, completion: str) -> Source:
         raise Refused("another theorem follows the proof")
     parts = [header.strip(), helpers, f"{head} := {proof}", f"#print axioms {name}"]
     return Source(name, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _find_proof(completion: str, name: str) -> str:
+    """Return the Lean in a completion. Raises Refused where there is none."""
+    blocks = fenced_blocks(completion)
+    for languages in ({"lean", "lean4"}, {""}):
+        fitting = [block.text for block in blocks if block.language in languages]
+        stating = [text for text in fitting if re.search(rf"\b(?:theorem|lemma)\s+{re.escape(name)}(?![\w.'])", text)]
+        if fitting:
+            text = (stating or fitting)[-1]
+            return text if languages != {""} else _without_prose(text)
+    if blocks:
+        raise Refused("there is no block of Lean")
+    return _without_prose(completion)
+
+
+def _without_prose(text: str) -> str:
+    """Cut off prose before and after Lean. Raises Refused where there is nothing but prose."""
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    if _is_prose(lines[first]):
+        begin = _BEGINNING.search(text)
+        if begin is None:
+            raise Refused("it is prose, not a proof")
+        lines, first = text[begin.start() :].split("\n"), 0
+    end = next((number for number in range(first + 1, len(lines)) if _is_prose(lines[number])), len(lines))
+    return "\n".join(lines[:end])
+
+
+def _is_prose(line: str) -> bool:
+    """Return whether a line is a sentence: two or more of the commonest English words, and nothing of Lean's."""
+    line = line.partition("--")[0]
+    words = re.findall(r"[a-z]+", line.lower())
+    if _LEAN_SIGNS.search(line) or len(words) < 3:
+        return bool(re.match(r"[A-Z][a-z]+(?:[ ,][a-z ]+)?[:.!]\s*$", line))
+    return len(_PROSE_WORDS.intersection(words)) >= 2 or bool(re.match(r"[A-Z][a-z]+,? [a-z]+ [a-z]+.*[.:!]\s*$", line))
 
 
 def _remove_comments(code: str) -> str:

@@ -29,6 +29,7 @@ _LANDLOCK_VERSION = 1
 _RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG, _TRUNCATE = 1 << 4, 1 << 5, 1 << 7, 1 << 8, 1 << 14
+_REFER = 1 << 13  # moves from one directory to another
 _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 _BIND_AND_CONNECT_TCP = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
@@ -42,15 +43,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Confinement:
     """The limits of programs, received as JSON from outside. Sizes are in bytes, times in seconds.
 
-    `readable` are system paths, `devices` paths that may be written too; `filter` is a seccomp program in
-    hexadecimal, empty for none. `processes` includes threads; the kernel counts them (`count_processes`) where no
-    other process has the same uid.
+    `readable` are system paths, `listed` folders of which names may be read, `devices` paths that may be written too;
+    `filter` is a seccomp program in hexadecimal, empty for none. `processes` includes threads; the kernel counts them
+    (`count_processes`) where no other process has the same uid.
     """
 
     namespaces: bool
     landlock: bool
     scratch: str
     readable: list[str]
+    listed: list[str]
     devices: list[str]
     filter: str
     processes: int
@@ -135,9 +137,9 @@ def _landlock(how: Confinement, scratch: str) -> None:
         attribute += struct.pack("=Q", _ABSTRACT_SOCKETS_AND_SIGNALS)
     ruleset = call("syscall", _SYS_LANDLOCK, attribute, len(attribute), 0)
     own = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
-    if how.namespaces:  # without a mount of its own, the size of a whole tree would have to be watched
-        own |= _MAKE_DIR | _REMOVE_DIR
-    rules = dict.fromkeys(how.readable, _EXECUTE | _READ_FILE | _READ_DIR)
+    own |= _MAKE_DIR | _REMOVE_DIR | _REFER
+    rules = dict.fromkeys(how.listed, _READ_DIR)
+    rules |= dict.fromkeys(how.readable, _EXECUTE | _READ_FILE | _READ_DIR)
     rules |= dict.fromkeys(how.devices, _READ_FILE | _WRITE_FILE)
     rules[scratch] = own
     for path, rights in rules.items():

@@ -4,17 +4,30 @@ import os
 import shutil
 from contextlib import suppress
 
+_MAX_DEPTH = 32
+
 
 def exceeds(path: str, disk: int, files: int) -> bool:
-    """Return whether a directory without subdirectories holds more than `disk` bytes or `files` files."""
+    """Return whether a tree holds more than `disk` bytes or `files` files, is too deep, or cannot be read."""
     used = count = 0
-    with suppress(FileNotFoundError), os.scandir(path) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                used += entry.stat(follow_symlinks=False).st_blocks * 512
-            count += 1
-            if used > disk or count > files:
-                return True
+    waiting = [(path, 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        with entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    used += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, depth + 1))
+                count += 1
+                if used > disk or count > files or depth > _MAX_DEPTH:
+                    return True
     return False
 
 

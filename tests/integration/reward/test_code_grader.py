@@ -1,6 +1,7 @@
 """The grader `code`: programs that pass, programs that fail, and the details."""
 
 import json
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
 from components.sandbox.modes import choose_mode, sandbox_options
 from components.sandbox.sandbox import Sandbox
-from tests.support.hostile import CHEATING
+from tests.support.hostile import CHEATING, DECIDES
 
 try:
     choose_mode(SandboxSection())
@@ -23,7 +24,7 @@ MODES = ["namespaces"] * modes.namespaces().holds + ["landlock"] * bool(landlock
 
 
 def score(program, *tests, answer=None, limits=None, fenced=True, mode=MODES[0], **more):
-    options = {name: more.pop(name) for name in ("partial", "plus", "challenge") if name in more}
+    options = {name: more.pop(name) for name in ("partial", "plus", "challenge", "exact_output") if name in more}
     metadata = {"test_list": list(tests), **more}
     sandbox = {**sandbox_options(SandboxSection(seconds=2, **(limits or {})), 10.0), "mode": mode}
     completion = f"```python\n{program}\n```" if fenced else program
@@ -103,24 +104,19 @@ def test_setup_builds_objects_of_the_program():
     [
         ("def f(x): raise StopIteration", "assert all(map(f, [1, 2]))", "ProgramError"),
         ("def f(x): raise StopIteration", "assert list(map(f, [1, 2])) == []", "ProgramError"),
-        (STACK, "assert Stack() == [1]", "returned an object that is not plain data, expected [1]"),
-        (STACK, "assert [1] == Stack()", "returned an object that is not plain data, expected [1]"),
-        (STACK, "assert Stack() == [1][:]", "AssertionError"),
-        (STACK, "assert Stack() in [[1], 'x', 5]", "AssertionError"),
-        ("class Yes:\n    def __eq__(self, o): return True\n    def __lt__(self, o): return True\n"
-         "    __gt__ = __le__ = __ge__ = __lt__\ndef f(): return Yes()", "assert f() < 5 or f() == 5", "TypeError"),
         ("class Yes(str):\n    def __eq__(self, o): return True\n    __hash__ = str.__hash__\ndef f(): return Yes('a')",
          "assert f() + '' == 'b' or f() == 'b'", "AssertionError"),
         ("class Long:\n    def __len__(self): return 3\n    def __iter__(self): return iter([9, 9, 9])\n"
-         "def f(): return Long()", "assert sorted(f()) == [1, 2, 3]", "AssertionError"),
+         "def f(): return Long()", "assert sorted(f()) == [1, 2, 3]", "[9, 9, 9] is not [1, 2, 3]"),
         ("class Length(int): pass\nclass Long:\n    def __len__(self): return True\ndef f(): return Long()",
-         "assert len(f()) == 2", "AssertionError"),
-        ("def sorted(x): return x", "assert set(sorted([2, 1])) == {1, 2}", "without calling the program"),
+         "assert len(f()) == 2", "1 is not 2"),
         ("def f(): raise AssertionError", "assert f() == 1", "AssertionError"),
-        ("def f(x): x.append(1)", "x = []\nf(x)\nassert x == [1]", "AssertionError"),
-        ("def f(g): return g(1)", "assert f(lambda x: x) == 1", "not plain data"),
         ("import os\ndef f(): os._exit(0)", "assert all(f() for _ in range(2))", "exit status 0"),
-        ("def f(): return f", "assert f()() is f() is f", "AssertionError"),
+        ("def f(x):\n    x.clear()\n    return []", "x = [3, 1]\nassert f(x) == sorted(x)", "returned [], expected"),
+        ("def f(x): return [5]", "assert [1] == f(2)", "f returned [5], expected [1]"),
+        ("def f():\n    while True: yield 1", "assert sum(f()) == 3", "does not end after 200,000 items"),
+        ("from collections import deque\ndef f(x): return deque()", "assert f(1)", "AssertionError"),
+        ("class No:\n    def __bool__(self): return False\ndef f(x): return No()", "assert f(1)", "AssertionError"),
     ],
 )  # fmt: skip
 def test_asserts_get_nothing_but_values_from_the_program(program, test, reason):
@@ -129,18 +125,45 @@ def test_asserts_get_nothing_but_values_from_the_program(program, test, reason):
     assert reason in result.detail
 
 
-def test_every_test_has_to_call_the_program_itself():
-    first, builtin, mention = "assert f(1) < 2", "assert set(sorted([2, 1])) == {1, 2}", "assert [f]"
-    result = score(
-        "def f(x): return x\ndef sorted(x): 1 / 0", first, builtin, first, mention, "assert f(1) > 1", builtin
-    )
-    assert result.detail == "PFPFFF; test 2: the test passes without calling the program"
+YES = "class Yes:\n    def __eq__(self, o): return True\n    def __lt__(self, o): return True\ndef f(): return Yes()"
+
+
+@pytest.mark.parametrize(
+    ("program", "test", "setup", "reason"),
+    [
+        (STACK, "assert Stack() == [1]", "", "whose class, Stack, decides what it equals"),
+        (STACK, "assert [1] == Stack()", "", "whose class, Stack, decides what it equals"),
+        (STACK, "assert Stack() in [[1], 'x', 5]", "", "whose class, Stack, decides what it equals"),
+        (YES, "assert f() < 5", "", "an object of the class Yes"),
+        ("def sorted(x): return x", "assert set(sorted([2, 1])) == {1, 2}", "", "without calling the program"),
+        ("def f(x): return x", "assert [f]", "", "without calling the program"),
+        (ADD, "class A: pass\nassert add(A(), A())", "", "'A', an object of its own"),
+        (ADD, "assert add(open('/dev/null'), 1)", "", "'TextIOWrapper', an object of its own"),
+        (ADD, "import numpy as np\nassert add(np.array([1]), 1)", "", "numpy is not in the sandbox"),
+        (ADD, "assert np.allclose(add(1, 2), 3)", "", "neither it nor the program defines np"),
+        (ADD, "from nowhere import thing\nassert add(1, 2) == 3", "", "nowhere is not in the sandbox, nor thing"),
+        (ADD, "assert add(1, 2) == ", "", "SyntaxError"),
+        (ADD, "assert add(1, 2) == 3", "import pandas", "setup: ModuleNotFoundError|setup: ImportError"),
+        (ADD, "assert add(1, 2) == 3", "x = 1 / 0", "setup: ZeroDivisionError"),
+        (ADD, "assert add(1, 2) == 3", "def broken(:", "setup: SyntaxError"),
+        (ADD, "assert add(1, 2) == 3", "class A(Missing): pass", "setup: NameError"),
+        (NODE, "import copy\nassert copy.copy(Node(1)).value == 1", "", "copies an object"),
+        ("class Text(str): pass\ndef f(): return Text('a')", "assert ''.join([f(), 'b']) == 'ab'", "", "TypeError"),
+    ],
+)  # fmt: skip
+def test_a_test_that_cannot_run_is_no_fault_of_the_program(program, test, setup, reason):
+    with pytest.raises(ValueError, match=reason):
+        score(program, test, test_setup_code=setup)
 
 
 @pytest.mark.parametrize("name", sorted(CHEATING))
 def test_no_cheat_passes_asserts(name):
-    result = score(CHEATING[name], "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])", fenced=False)
-    assert result == 0.0
+    test = "assert all(add(a, b) == a + b for a, b in [(2, 3), (10, 20)])"
+    if name in DECIDES:
+        with pytest.raises(ValueError, match="decides what it equals"):
+            score(CHEATING[name], test, fenced=False)
+    else:
+        assert score(CHEATING[name], test, fenced=False) == 0.0
 
 
 def test_the_detail_has_the_result_of_every_test():
@@ -189,6 +212,7 @@ if __name__ == "__main__":
     "program",
     [
         "print(5)\nexit()",
+        "import os, sys\nprint(5)\nsys.stdout.flush()\nos._exit(0)",
         "print(5)\nquit(0)\nprint(6)",
         "import sys\nprint(5)\nsys.stdout.close()",
         "import sys\nsys.stdout.write('5')\nsys.stdout = None",
@@ -213,7 +237,8 @@ def test_scripts_end_as_without_a_sandbox(program, mode):
     [
         ("print(5)\nraise SystemExit(3)", "E"),
         ("print(5, file=__import__('sys').stderr)", "F"),
-        ("import os\nos.write(1, b'5')\nos._exit(0)", "X"),
+        ("import os\nos.write(1, b'5')\nos._exit(3)", "X"),
+        ("import os\nos.write(1, b'6')\nos._exit(0)", "X"),
         ("import os\nos.close(1)", "F"),
         ("print(5)\nimport atexit, os\natexit.register(os._exit, 0)", "X"),
         ("print(5)\nimport threading\nthreading.Thread(target=threading.Event().wait).start()", "T"),
@@ -243,3 +268,39 @@ def test_tests_themselves_run_in_the_sandbox(tmp_path):
     result = score(ADD, f"open({str(canary)!r}, 'w').write('x')\nassert add(1, 2) == 3")
     assert result == 0.0
     assert not canary.exists()
+
+
+def test_the_program_follows_the_reasoning():
+    sandbox = {**sandbox_options(SandboxSection(seconds=2), 10.0), "mode": MODES[0]}
+    wrong, right = "```python\ndef add(a, b): return 0\n```", f"```python\n{ADD}\n```"
+    call = lambda text, **more: code(  # noqa: E731
+        completion=text, answer="assert add(2, 3) == 5", metadata={}, sandbox=sandbox, **more
+    )
+    assert call(f"<think>{wrong}</think>{right}") == 1.0
+    assert call(f"{right}", prompt="Add. <think>\n").detail == "the reasoning does not end"
+    assert call(f"<think>{right}").detail == "the reasoning does not end"
+    assert call(f"{wrong} FINAL {right}", reasoning_end="FINAL") == 1.0
+    assert call(f"{right} FINAL {wrong}", reasoning_end="FINAL") == 0.0
+
+
+def test_output_is_compared_exactly_by_option():
+    pairs = {"inputs": [""], "outputs": ["0.50\n1"]}
+    assert score("print(0.5, 1)", input_output=pairs) == 1.0
+    assert score("print(0.5, 1)", input_output=pairs, exact_output=True) == 0.0
+    assert score("print('0.50 \\n1')", input_output=pairs, exact_output=True) == 1.0
+
+
+def test_hostile_values_end_within_the_limit():
+    """A value that takes long to read or compare takes its time in the sandbox."""
+    program = "def f():\n    return [frozenset((i * (2**61 - 1),)) for i in range(90)], 16 ** 200_000, Huge()\n"
+    program += "class Huge(list):\n    def __iter__(self):\n        while True: yield 1\n"
+    begin = time.monotonic()
+    assert score(program, "assert f() == 5") == 0.0
+    assert (
+        score(
+            "from fractions import Fraction\ndef f(): return [Fraction(3 ** 40_000, 7 ** 30_000)] * 5",
+            "assert f() == 5",
+        )
+        == 0.0
+    )
+    assert time.monotonic() - begin < 6

@@ -9,7 +9,7 @@ import pytest
 
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
-from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
+from tests.support.hostile import CHEATING, DECIDES, ESCAPES, EXHAUSTION, UNREADABLE
 from tests.support.hostile.run import World
 
 # Attempts that are harmless without a sandbox, where they succeed: this shows that they are real attempts.
@@ -43,14 +43,15 @@ def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, use
     outcomes = found["outcomes"]
     assert found["traces"] == []
     assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}
-    assert {name: outcome for name, outcome in outcomes.items() if outcome[:2] != ["ok", 0.0]} == {}
+    assert {name for name, outcome in outcomes.items() if outcome[1] != 0.0} == set()
+    assert {name: outcome for name, outcome in outcomes.items() if outcome[0] != "ok"}.keys() == DECIDES | UNREADABLE
     # The attempt was made and denied. A seccomp filter may kill a process that uses another calling convention.
     answers = {name: outcomes[name][2] for name in ESCAPES}
     assert {n: a for n, a in answers.items() if "returned 'held'" not in a and "SIGSYS" not in a} == {}
 
 
 def test_the_corpus_is_as_large_as_documented():
-    assert len({**ESCAPES, **EXHAUSTION, **CHEATING}) == len(ESCAPES) + len(EXHAUSTION) + len(CHEATING) >= 60
+    assert len({**ESCAPES, **EXHAUSTION, **CHEATING}) == len(ESCAPES) + len(EXHAUSTION) + len(CHEATING) >= 200
 
 
 def test_attempts_succeed_where_nothing_confines_them(tmp_path):

@@ -43,6 +43,16 @@ def test_a_judge_scores_every_completion(httpserver):
     assert any("\n{answer} or {prompt}\n" in b["messages"][0]["content"] for b in bodies(httpserver))
 
 
+def test_a_judge_sees_what_follows_the_reasoning(httpserver):
+    url = reply_with(httpserver, by_content, "/v1/chat/completions")
+    texts = ["<think>forty-two</think>\nNo idea.", "<think>forty-two", "(forty-two) DONE so forty-two", "forty-two"]
+    found = [r.reward for r in outcomes("judge", texts[:2], url=f"{url}/v1", model="m")]
+    found += [r.reward for r in outcomes("judge", texts[2:], url=f"{url}/v1", model="m", reasoning_end="DONE")]
+    assert found == [0.25, 0.0, 1.0, 0.0]
+    assert len(bodies(httpserver)) == 2
+    assert not any("(forty-two)" in b["messages"][0]["content"] for b in bodies(httpserver))
+
+
 def test_the_requests_of_a_batch_are_open_side_by_side(httpserver):
     meeting = threading.Barrier(8, timeout=10)
 

@@ -99,10 +99,18 @@ def test_lean_decides_and_its_axioms_are_looked_at(httpserver):
         "sorry is not allowed in a proof",
     ]  # fmt: skip
     assert "timed out in 60.0 seconds" in results[6].detail
-    assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
+    assert versions == ["2+lean-4.9.0+mathlib-v4.9.0"]
     sent = [snippet["code"] for body in bodies(httpserver)[1:] for snippet in body["snippets"]]
     assert f"{HEADER}\ntheorem two : 1 + 1 = 2 := by plain\n\n#print axioms two\n" in sent
     assert not any("sorry" in code for code in sent)
+
+
+def test_the_proof_follows_the_reasoning(httpserver):
+    url = reply_with(httpserver, check, "/api/check")
+    texts = ["<think>```lean4\nby wrong\n```</think>\n```lean4\nby plain\n```", "<think>```lean4\nby plain\n```"]
+    with pool(url) as grading:
+        found = dict(grading.grade([GradingTask("p", text, None, METADATA) for text in texts]))
+    assert [(found[i].reward, found[i].detail) for i in range(2)] == [(1.0, None), (0.0, "the reasoning does not end")]
 
 
 def test_proofs_go_in_batches(httpserver):
@@ -116,7 +124,7 @@ def test_the_first_versions_protocol(httpserver):
     url = reply_with(httpserver, verify, "/verify")
     results, versions = outcomes(url, ["by plain", "by wrong"], protocol="verify")
     assert [r.reward for r in results] == [1.0, 0.0]
-    assert versions == ["1+lean-4.9.0+mathlib-v4.9.0"]
+    assert versions == ["2+lean-4.9.0+mathlib-v4.9.0"]
 
 
 def test_a_busy_server_is_asked_again(httpserver):

@@ -94,6 +94,13 @@ def head_of(row: dict) -> str:
         "  subst h\n  rfl",
         ":= by\n  subst h\n  rfl",
         f"```lean4\nimport Mathlib\nset_option maxHeartbeats 400000\n\n{HEAD} := by\n  subst h\n  rfl",
+        f"```lean\r\n{HEAD} := by\r\n  subst h\r\n  rfl\r\n```\r\n",
+        f"- ```lean4\n{HEAD} := by\n  subst h\n  rfl\n```",
+        f"```lean\n{HEAD} := by\n  subst h\n  rfl\n``` Done.",
+        f"Proof:\n```lean\n{HEAD} := by\n  subst h\n  rfl\n```\nCheck in Python:\n```python\nprint(1 + 1 == 2)\n```",
+        f"Here is the proof of it:\n\n{HEAD} := by\n  subst h\n  rfl\n\nThis works because x is 1.",
+        "We use that x is 1 and the rest is easy.\n\nby\n  subst h\n  rfl",
+        "```\nby\n  subst h\n  rfl\n```",
     ],
 )
 def test_honest_proofs_in_every_form_give_the_same_source(completion):
@@ -102,6 +109,22 @@ def test_honest_proofs_in_every_form_give_the_same_source(completion):
     tactics = "\n".join(line.rstrip() for line in source.code.splitlines())
     assert re.sub(r"\n +", "\n    ", tactics.split(":= by")[1]) == "\n    subst h\n    rfl\n\n#print axioms two"
     assert source.code.startswith(f"{HEADER.strip()}\n\n{HEAD} := by\n")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "The statement is true because x is equal to 1.",
+        "I would use simp, and then it is done.",
+        "Proof:\nIt is trivial.",
+        "First, we substitute x.\nThen the goal is 1 + 1 = 2, which is true.",
+        "```python\nprint(2)\n```",
+        "```\nThis is a proof that it is so.\n```",
+    ],
+)
+def test_prose_is_never_submitted(completion):
+    with pytest.raises(Refused):
+        complete(HEADER, STATEMENT, completion)
 
 
 def test_helping_theorems_stay_before_the_statement():

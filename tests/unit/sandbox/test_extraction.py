@@ -86,6 +86,28 @@ def test_a_program_that_begins_with_several_names_looks_like_one():
     assert find_programs(completion, [])[0][0] == "a, b = map(int, input().split())\n"
 
 
+@pytest.mark.parametrize(
+    ("blocks", "needed"),
+    [
+        (["LIMIT = 3", "def f(x): return LIMIT"], [0, 1]),
+        (["memo: dict[int, int] = {}", "def f(x): return memo"], [0, 1]),
+        (["x = [1, 2]", "def f(x): return x"], [1]),
+        (["total = 5", "def f(y):\n    total = y\n    return total"], [1]),
+        (["item = 5\nprint(f(item))", "def f(y):\n    for z in y: item\n    return y"], [1]),
+    ],
+)
+def test_constants_come_with_what_uses_them(blocks, needed):
+    assert find_programs(fenced(*blocks), ["f"])[0] == ("\n".join(f"{blocks[i]}\n" for i in needed), False)
+
+
+def test_a_body_continues_the_beginning():
+    beginning = 'def f(x):\n    """ Return x. """\n'
+    texts = [text for text, _ in find_programs("if x:\n    return x\nreturn 0", ["f"], beginning)]
+    assert beginning + "    if x:\n        return x\n    return 0" in texts
+    assert find_programs("    return x\n", ["f"], beginning)[0][0] == beginning + "    return x"
+    assert find_programs(PROGRAM, ["f"], beginning)[0] == (PROGRAM, False)
+
+
 def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
     completion = f"{fenced('def f(x): ...', language='')}\nUse:\n{fenced('print(f(3))')}"
     assert find_programs(completion, ["f"])[0][0] == "def f(x): ...\n"
@@ -101,8 +123,14 @@ def test_an_untagged_block_counts_where_it_alone_defines_what_is_asked_for():
         " " * 100_000 + "x\n",
         "~~~a\n" * 20_000,
         "import " + "a, " * 30_000,
+        "> ```\n" * 20_000,
+        "```python\nx```\n" * 10_000,
+        "- " * 30_000 + "```",
+        "```markdown\n```python\n" * 5_000,
+        "```" + "*" * 100_000 + "\n" + "```" + " " * 100_000 + "x",
+        "X" * 100_000 + " = 1\n" + "a: " + "b" * 100_000,
     ],
-    ids=range(7),
+    ids=range(13),
 )
 def test_long_completions_cost_little(completion):
     begin = time.monotonic()

@@ -1,14 +1,21 @@
 """Values and frames between outside and inside."""
 
+import datetime
 import json
 import math
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.sandbox.inside.wire import MAX_DEPTH, Malformed, decode, encode, parse
+from components.sandbox.inside.values import MAX_DEPTH, Malformed, decode, encode
+from components.sandbox.inside.wire import parse
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 HASHABLE = SCALARS | st.tuples(SCALARS, SCALARS) | st.frozensets(SCALARS, max_size=3)
@@ -47,7 +54,30 @@ def test_not_a_number_arrives():
     assert math.isnan(through(math.nan))
 
 
-def test_subclasses_arrive_as_what_they_hold():
+@pytest.mark.parametrize(
+    "value",
+    [
+        Decimal("1.10"), Decimal("NaN"), Fraction(2, 6), range(1, 9, 2), slice(1, None), deque([1, [2]], 3),
+        Counter("aab"), OrderedDict(a=1), defaultdict(list, {1: [2]}), array("d", [1.5]), UUID(int=7), ..., int, len,
+        bytearray(b"a"), datetime.date(2024, 2, 29), datetime.timedelta(1, 2), str.upper, math.gcd,
+        datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), [Decimal(1), {Fraction(1): (range(2),)}],
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_values_of_the_standard_library_arrive(value):
+    found = through(value)
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
+
+
+def test_views_arrive_as_views():
+    held = {1: [2], 3: [4]}
+    assert through(held.keys()) == held.keys()
+    assert through({1: 2}.items()) == {1: 2}.items()
+    assert list(through(held.values())) == [[2], [4]]
+
+
+def test_other_objects_stay_behind_with_what_they_hold():
     class Always(int):
         __hash__ = int.__hash__
 
@@ -55,22 +85,18 @@ def test_subclasses_arrive_as_what_they_hold():
             return True
 
     class Listed(list):
-        def __eq__(self, other):
-            return True
+        def __iter__(self):
+            return iter([9])
 
-    assert type(through(Always(7))) is int
-    assert through(Always(7)) != 8
-    assert through([Listed([1])]) == [[1]]
-
-
-def test_other_objects_stay_behind():
-    with pytest.raises(Malformed):
-        encode(object())
     kept = []
-    data = encode([print, range(3)], lambda value: kept.append(value) or len(kept) - 1)
-    assert data == ["l", ["o", 0], ["o", 1]]
-    assert decode(data, kept.__getitem__) == [print, range(3)]
-    assert decode(data) != [print, range(3)]
+    data = encode([Always(7), Listed([1]), print], lambda value: (kept.append(value) or len(kept) - 1, "about"))
+    assert data == ["l", ["o", 0, 7, "about"], ["o", 1, ["l", 1], "about"], ["n", "builtins", "print"]]
+    assert decode(data, lambda _number, held, _about: held) == [7, [1], print]
+    with pytest.raises(Malformed):
+        decode(data)
+    for value in (object(), Listed([1]), open, eval, __import__("os").system):
+        with pytest.raises(Malformed):
+            encode(value)
 
 
 def test_depth_is_bounded():
@@ -87,7 +113,10 @@ def test_depth_is_bounded():
 @pytest.mark.parametrize(
     "data",
     [
-        [], {}, {"l": 1}, ["x"], ["i"], ["i", 5], ["i", "0x"], ["i", "1", "2"], ["b", "€"], ["b", 5], ["c", 1.0],
+        ["x"], ["x", "Popen", "ls"], ["x", "Fraction", 1, 0], ["x", "range", "a"], ["x", "deque", 5], ["keys", 1],
+        ["n", "os", "system"], ["n", "builtins", "eval"], ["n", "nowhere", "a"], ["n", 1, 2], ["iterator"],
+        ["x", "array", "i", ["l", "a"]], ["o", 1, None], ["keys", ["l"]], ["x", "Decimal", "one"],
+        [], {}, {"l": 1}, ["i"], ["i", 5], ["i", "0x"], ["i", "1", "2"], ["b", "€"], ["b", 5], ["c", 1.0],
         ["c", 1, 2], ["o", "x"], ["o", 1.5], ["d", 1], ["s", ["l"]], ["f", ["d"]], ["d", ["l"], 1], [["l"]], [None],
         [1, 2], ["l", {}], ["t", ["t", ["t", []]]],
     ],
