@@ -11,11 +11,12 @@ _MESSAGE_CHARACTERS = 200
 _SILENT = (StopIteration, StopAsyncIteration)
 
 # Packages that are imported for an exception's class; importing others may do more than that.
-_WITH_ERRORS = """
-    argparse ast asyncio binascii configparser concurrent copy csv _csv dataclasses decimal email getopt graphlib
-    http json locale pickle _pickle queue _queue shutil socket sqlite3 statistics struct subprocess tarfile
-    tokenize unittest urllib uuid xml zipfile zlib zoneinfo
-""".split()
+_WITH_ERRORS = {
+    "argparse", "ast", "asyncio", "binascii", "configparser", "concurrent", "copy", "csv", "_csv",
+    "dataclasses", "decimal", "email", "getopt", "graphlib", "http", "json", "locale", "pickle", "_pickle",
+    "queue", "_queue", "shutil", "socket", "sqlite3", "statistics", "struct", "subprocess", "tarfile",
+    "tokenize", "unittest", "urllib", "uuid", "xml", "zipfile", "zlib", "zoneinfo",
+}  # fmt: skip
 
 
 class ProgramError(Exception):

@@ -90,7 +90,7 @@ def add(a, b): return Number
     ),
     "a range that takes long": "def add(a, b): return range(10 ** 18)\n",
     "a number that takes long": "from decimal import Decimal\ndef add(a, b): return Decimal('9e999999')\n",
-    "names that tests use": "globals().update({'AssertionError': None, '__hold__': None, '__equal__': lambda *_: True})\n"
+    "names that tests use": "globals().update({'AssertionError': None, '__equal__': lambda *_: True})\n"
     "def add(a, b): return 4\n",
     "a set-up that failed": """
 import json, os, struct
