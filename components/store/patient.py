@@ -11,7 +11,7 @@ from components.contract.errors import InputError
 from components.store.base import ObjectExists, ObjectInfo, Store, StoreUnavailable
 
 PATIENCE_VARIABLE = "RAPID_STORE_PATIENCE_MINUTES"
-"""How long to wait for object storage that does not answer; by default 10 in a pod, and not at all elsewhere."""
+"""Minutes to wait for object storage that does not answer; by default 10 in a pod, and not at all elsewhere."""
 
 _IN_A_POD = "KUBERNETES_SERVICE_HOST"
 _POD_MINUTES = "10"
@@ -33,7 +33,7 @@ def patience_seconds() -> float:
 class PatientStore(Store):
     """Repeats what another store could not do for lack of an answer, for so many seconds.
 
-    What waiting does not mend (wrong keys, no bucket, bad certificates) is raised at once.
+    What waiting does not fix (wrong keys, no bucket, bad certificates) is raised at once.
     """
 
     def __init__(self, store: Store, seconds: float) -> None:

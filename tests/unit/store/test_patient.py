@@ -70,7 +70,7 @@ def test_waiting_ends(away: Away, clock: list[float]) -> None:
     assert sum(clock) <= 600
 
 
-def test_what_waiting_does_not_mend_is_raised_at_once(away: Away, clock: list[float]) -> None:
+def test_what_waiting_does_not_fix_is_raised_at_once(away: Away, clock: list[float]) -> None:
     with pytest.raises(ObjectMissing):
         PatientStore(away, 600).read("a")
     assert not clock
