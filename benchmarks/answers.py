@@ -81,7 +81,7 @@ def spellings(answer: str) -> Iterator[str]:
 
 
 def ours(found: str, expected: str) -> bool:
-    from components.reward.mathematics.equivalence import equivalent
+    from components.mathematics.equivalence import equivalent
 
     return equivalent(found, expected)
 
@@ -105,7 +105,7 @@ def clear_caches() -> None:
     """Clear the caches of both."""
     from math_verify import parser
 
-    from components.reward.mathematics import formula, verification, words
+    from components.mathematics import formula, verification, words
 
     for function in (formula.parsed, words._words, verification._parsed, parser.parse_latex_cached):
         function.cache_clear()

@@ -1,6 +1,8 @@
 """The configuration of a run: one pydantic model, a section per stage."""
 
+import datetime
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -23,6 +25,7 @@ def _without_user(location: str) -> str:
     return location
 
 
+_MODEL_NAME = re.compile(r"[\w.+-](?:[\w .+-]*[\w.+-])?")
 _Location = Annotated[str, AfterValidator(_without_user)]
 
 
@@ -91,6 +94,20 @@ class DataSection(Section):
     system_prompt: Annotated[str | None, affects("prepare")] = Field(
         default=None, description="system message of plain prompts"
     )
+    today: Annotated[str | None, affects("prepare")] = Field(
+        default=None,
+        description="day that chat templates write into prompts, 2026-11-29; null: that of the first start",
+    )
+
+    @field_validator("today")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            return datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValueError("must be a day such as 2026-11-29") from None
 
 
 class TrackingSection(Section):
@@ -101,6 +118,14 @@ class TrackingSection(Section):
     uri: str | None = Field(default=None, description="null: SQLite beside the store")
     experiment: str = Field(default="rapid", min_length=1)
     model_name: str | None = Field(default=None, description="registered model; null: the run's name")
+
+    @field_validator("model_name")
+    @classmethod
+    def _can_be_registered(cls, value: str | None) -> str | None:
+        # MLflow refuses some of the others and misreads the rest in a search or in models:/NAME@ALIAS.
+        if value is not None and not _MODEL_NAME.fullmatch(value):
+            raise ValueError("must consist of letters, digits, . _ - + and spaces, without a space at its ends")
+        return value
 
     @field_validator("uri")
     @classmethod

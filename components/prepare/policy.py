@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
+from components.prepare.contents import POINTER_BYTES, pointer_reason
 from components.store.files import is_directory, reading
 
 if TYPE_CHECKING:
@@ -47,18 +48,18 @@ class BasePolicy:
     dtype: str
 
     def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Check that every token id has an embedding and that there is an end-of-sequence token.
+        """Check that there is an end-of-sequence token, and that it has an embedding.
 
-        The model may have more embeddings than the tokenizer has tokens: vocabularies are padded.
+        Other ids beyond the embeddings (an image token of a model for text, a padding token) are refused in the prompts
+        that contain them. The model may have more embeddings than the tokenizer has tokens: vocabularies are padded.
 
         Raises:
             InputError: the tokenizer does not fit the model.
         """
-        highest = max(tokenizer.get_vocab().values(), default=-1)
-        if highest >= self.vocab_size:
+        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id >= self.vocab_size:
             raise InputError(
-                f"the tokenizer in {self.directory} does not fit the model: its ids go up to {highest}, and "
-                f"vocab_size is {self.vocab_size}"
+                f"the tokenizer in {self.directory} does not fit the model: its end-of-sequence token has the id "
+                f"{tokenizer.eos_token_id}, and vocab_size is {self.vocab_size}"
             )
         if tokenizer.eos_token_id is None:
             raise InputError(
@@ -103,6 +104,7 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     Raises:
         InputError: something is missing, or the model cannot be used.
     """
+    _refuse_pointers(directory)
     config = _read_json_object(directory / "config.json")
     _check_causal(config, directory)
     text_config = sizes_of(config, str(directory / "config.json"))
@@ -155,6 +157,15 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     except Exception as error:  # the libraries below raise anything from KeyError to Exception itself
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise InputError(f"the tokenizer in {directory} cannot be read: {reason}") from None
+
+
+def _refuse_pointers(directory: Path) -> None:
+    for name in _matching(directory, POLICY_FILES):
+        path = directory / name
+        with reading(path):
+            data = path.read_bytes() if path.stat().st_size <= POINTER_BYTES else b""
+        if reason := pointer_reason(data):
+            raise InputError(f"{path} {reason}")
 
 
 def _check_causal(config: dict[str, Any], directory: Path) -> None:

@@ -1,19 +1,21 @@
 """The prompt tables of a run, from its data files and tokenizer."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from components.contract.config import RunConfig
-from components.contract.digests import derive_seed
+from components.contract.digests import derive_seed, json_digest
 from components.contract.errors import InputError
 from components.contract.manifest import Facts
 from components.contract.schemas import PROMPTS, validate, with_metadata
+from components.prepare.formats import parse_rows
 from components.prepare.generated_rows import generate_rows
-from components.prepare.prompts import Prompt, parse_prompts
-from components.prepare.rows import BadRow, Row, describe_bad, parse_rows
+from components.prepare.prompts import Prompt, parse_prompts, question, repeated_ids
+from components.prepare.references import unfit_references
+from components.prepare.rows import BadRow, Row, describe_bad
 from components.prepare.sources import DataSource, generator_seed
 from components.prepare.tokens import RenderedPrompt, Renderer
 
@@ -32,7 +34,13 @@ class PromptTables:
     bad: dict[str, list[BadRow]]
     """Bad rows by configuration key: `data.train`, `data.eval`."""
     overlapping: int
-    """Rows of data.train with the text of a held-out prompt."""
+    """Rows of data.train that are held-out prompts."""
+    remarks: list[str]
+    """Lines on what rendering did that a person may not expect."""
+    date: str | None
+    """The day that the chat template writes, if it writes one."""
+    undated_digest: str | None
+    """Digest of the held-out prompts without that day, by which scores of different days are comparable."""
 
     def facts(self) -> Facts:
         lengths = [len(ids) for table in (self.train, self.held_out) for ids in table["prompt_token_ids"].to_pylist()]
@@ -42,6 +50,7 @@ class PromptTables:
             "bad_rows": sum(map(len, self.bad.values())),
             "overlapping_rows": self.overlapping,
             "longest_prompt_tokens": max(lengths),
+            **({"date": self.date, "held_out_digest": self.undated_digest} if self.date else {}),
         }
 
     def bad_rows_json(self) -> bytes:
@@ -62,12 +71,19 @@ class DataSet:
     rows: int
     prompts: list[Prompt]
     bad: list[BadRow]
+    remarks: list[str] = field(default_factory=list)
 
     def extended(self, rows: list[Row], unreadable: list[BadRow], where: str, prefix: str) -> "DataSet":
         """Add the rows of one more file, whose prompts' ids begin with `prefix`."""
         prompts, malformed = parse_prompts(rows, where, prefix)
         bad = sorted([*self.bad, *unreadable, *malformed], key=lambda row: row.place)
-        return replace(self, rows=self.rows + len(rows) + len(unreadable), prompts=[*self.prompts, *prompts], bad=bad)
+        return replace(
+            self,
+            rows=self.rows + len(rows) + len(unreadable),
+            prompts=[*self.prompts, *prompts],
+            bad=bad,
+            remarks=[*self.remarks, *repeated_ids(rows)],
+        )
 
 
 def read_data(config: RunConfig, sources: list[DataSource]) -> list[DataSet]:
@@ -81,17 +97,23 @@ def read_data(config: RunConfig, sources: list[DataSource]) -> list[DataSet]:
     sets = [_read(config, source) for source in sources]
     for found in sets:
         _check_share(found, found.bad, config.data.max_bad_share)
+        found.remarks.extend(unfit_references(config.reward, found.prompts))
     return sets
 
 
-def build_tables(config: RunConfig, sets: list[DataSet], tokenizer: "PreTrainedTokenizerBase") -> PromptTables:
+def build_tables(
+    config: RunConfig, sets: list[DataSet], tokenizer: "PreTrainedTokenizerBase", vocab_size: int | None = None
+) -> PromptTables:
     """Render, tokenise and split what was read.
+
+    Args:
+        vocab_size: number of token ids with an embedding; None: not known.
 
     Raises:
         InputError: more rows are bad than `data.max_bad_share`, or too few prompts remain.
     """
     longest_completion = max(config.rollout.max_tokens, config.evaluate.max_tokens or 0)
-    renderer = Renderer(tokenizer, config.data, config.model.max_length - longest_completion)
+    renderer = Renderer(tokenizer, config.data, config.model.max_length - longest_completion, vocab_size)
     usable: list[Prompts] = []
     bad: dict[str, list[BadRow]] = {}
     for found in sets:
@@ -102,7 +124,15 @@ def build_tables(config: RunConfig, sets: list[DataSet], tokenizer: "PreTrainedT
     train, from_file = usable[0], usable[1] if len(usable) > 1 else None
     kept, held_out = hold_out(train, from_file, config.data.eval_prompts, config.run.seed)
     overlapping = len(train) - len(kept) - (len(held_out) if from_file is None else 0)
-    return PromptTables(_table(kept, "train", config), _table(held_out, "eval", config), bad, overlapping)
+    date = renderer.date if renderer.writes_date else None
+    undated = _undated_digest(renderer, held_out) if date else None
+    train_table, held_out_table = _table(kept, "train", config), _table(held_out, "eval", config)
+    return PromptTables(train_table, held_out_table, bad, overlapping, renderer.remarks, date, undated)
+
+
+def _undated_digest(renderer: Renderer, prompts: Prompts) -> str:
+    sources = (prompt.source for prompt in prompts)
+    return json_digest(sorted(json.dumps([renderer.undated_text(p), p.answer, p.metadata]) for p in sources))
 
 
 def _read(config: RunConfig, source: DataSource) -> DataSet:
@@ -147,11 +177,12 @@ def _table(prompts: Prompts, split: str, config: RunConfig) -> pa.Table:
 
 
 def hold_out(train: Prompts, held_out: Prompts | None, count: int, seed: int) -> tuple[Prompts, Prompts]:
-    """Training and held-out prompts, no text in both.
+    """Training and held-out prompts, no question in both.
 
     Args:
         held_out: prompts of a file of their own; None splits them off from `train`.
-        count: held-out prompts that are kept. Which ones depends on `seed` and their text, not on their place.
+        count: held-out prompts that are kept. Which ones depends on `seed` and their content in the data, not on their
+            place, and not on the rendered text, into which a chat template may write today's date.
 
     Raises:
         InputError: fewer held-out prompts than wanted, or none left to train on.
@@ -162,13 +193,17 @@ def hold_out(train: Prompts, held_out: Prompts | None, count: int, seed: int) ->
         raise InputError(
             f"data.eval_prompts is {count}, but {source} only {len(pool)} distinct usable prompts; lower it"
         )
-    chosen = {p.text for p in sorted(pool, key=lambda p: derive_seed(seed, "held out", p.text))[:count]}
-    evaluation = [prompt for prompt in pool if prompt.text in chosen]
-    training = [prompt for prompt in train if prompt.text not in chosen]
+    chosen = set(sorted(pool, key=lambda content: derive_seed(seed, "held out", content))[:count])
+    evaluation = [prompt for content, prompt in pool.items() if content in chosen]
+    training = [prompt for prompt in train if question(prompt.source) not in chosen]
     if not training:
         raise InputError(f"no prompt is left to train on: all {len(train)} are held out (data.eval_prompts is {count})")
     return training, evaluation
 
 
-def _distinct(prompts: Prompts) -> Prompts:
-    return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+def _distinct(prompts: Prompts) -> dict[str, RenderedPrompt]:
+    """Return the first prompt with each question, in order."""
+    found: dict[str, RenderedPrompt] = {}
+    for prompt in prompts:
+        found.setdefault(question(prompt.source), prompt)
+    return found

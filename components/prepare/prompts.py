@@ -18,10 +18,13 @@ from typing import Any
 from components.contract.errors import InputError
 from components.prepare.datasets import adapter_of
 from components.prepare.rows import BadRow, Row
+from components.prepare.text_rows import WrittenFloat
 
 Messages = tuple[dict[str, str], ...]
 
 _ANSWERS = ("answer", "solution", "ground_truth")
+_EXACT = 2**53
+"""Whole numbers from here on are rounded in a float."""
 _IDS = ("prompt_id", "id", "unique_id", "task_id")
 
 
@@ -37,11 +40,19 @@ class Prompt:
     file: str = ""
 
 
+def question(prompt: Prompt) -> str:
+    """Return the content of a prompt as one text, by which equal prompts are known: a user message equals its text."""
+    content = prompt.content
+    if not isinstance(content, str) and len(content) == 1 and content[0]["role"] == "user":
+        return content[0]["content"]
+    return content if isinstance(content, str) else json.dumps(content)
+
+
 def parse_prompts(rows: list[Row], where: str, prefix: str) -> tuple[list[Prompt], list[BadRow]]:
     """Prompts of all usable rows, and the others with the reason.
 
     A prompt's id is that of the first of the columns `prompt_id`, `id`, `unique_id` and `task_id` that every
-    row has, else `p` and the row's number; `prefix` goes before it.
+    row has and that repeats no value, else `p` and the row's number; `prefix` goes before it.
 
     Raises:
         InputError: no row has a prompt column.
@@ -53,22 +64,42 @@ def parse_prompts(rows: list[Row], where: str, prefix: str) -> tuple[list[Prompt
             f"{where} has no column 'prompt'; its columns are {', '.join(columns) or '(none)'}: rename the one that "
             "holds the prompt (rows of GSM8K, MATH, MBPP and MiniF2F are taken as they are)"
         )
-    id_column = next((name for name in _IDS if all(_identifies(row.columns.get(name)) for row in rows)), None)
+    id_column = next((name for name in _id_columns(rows) if _first_repeated(rows, name) is None), None)
     prompts: list[Prompt] = []
-    seen: dict[str, int] = {}
     for row in rows:
         own = str(row.columns[id_column]) if id_column else f"p{row.number:06d}"
-        prompt_id = prefix + own
         try:
-            prompt = _parse(row, prompt_id)
-            if prompt_id in seen:
-                raise ValueError(f"{id_column} {own!r} is already used by row {seen[prompt_id]}")
+            prompts.append(_parse(row, prefix + own))
         except (ValueError, RecursionError) as error:  # columns may be nested too deeply to be written again
             bad.append(BadRow(row.number, str(error), row.file))
-        else:
-            seen[prompt_id] = row.number
-            prompts.append(prompt)
     return prompts, bad
+
+
+def repeated_ids(rows: list[Row]) -> list[str]:
+    """Return a remark if prompts go by the numbers of their rows because their own ids repeat."""
+    repeated = {name: _first_repeated(rows, name) for name in _id_columns(rows)}
+    if not repeated or None in repeated.values():
+        return []
+    name, row = next(iter(repeated.items()))
+    assert row is not None
+    value = str(row.columns[name])
+    return [
+        f"{row.file or 'the'} column {name} repeats {value!r} (row {row.number}); prompts go by the numbers of rows"
+    ]
+
+
+def _id_columns(rows: list[Row]) -> list[str]:
+    return [name for name in _IDS if rows and all(_identifies(row.columns.get(name)) for row in rows)]
+
+
+def _first_repeated(rows: list[Row], column: str) -> Row | None:
+    seen: set[str] = set()
+    for row in rows:
+        value = str(row.columns[column])
+        if value in seen:
+            return row
+        seen.add(value)
+    return None
 
 
 def _adapted(rows: list[Row]) -> tuple[list[Row], list[BadRow]]:
@@ -90,7 +121,7 @@ def _parse(row: Row, prompt_id: str) -> Prompt:
     for text in (prompt_id, answer or "", *_texts(content)):
         if not _is_unicode(text):
             raise ValueError("contains half of a surrogate pair, which is not valid text")
-    metadata = json.dumps(others, default=str, sort_keys=True)
+    metadata = json.dumps(others, default=_described, sort_keys=True)
     return Prompt(row.number, prompt_id, content, answer, metadata, row.file)
 
 
@@ -135,7 +166,20 @@ def _answer(others: dict[str, Any]) -> str | None:
 
 
 def _answer_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+    """Return an answer as it is written; a whole number of a column of floats, as pandas makes them, without `.0`."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, WrittenFloat):
+        return value.text
+    if isinstance(value, bytes):
+        raise ValueError("the answer is bytes, not text")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    return json.dumps(value, default=_described)
+
+
+def _described(value: object) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
 
 
 def _identifies(value: Any) -> bool:

@@ -12,12 +12,11 @@ from typing import Any
 from components.contract.config import RunConfig
 from components.contract.digests import bytes_digest, derive_seed, json_digest
 from components.contract.errors import InputError
+from components.prepare.folders import FORMATS, Chosen, choose_files
 from components.store import Store, open_store
 from components.store.files import is_directory
 
 PREFIX = "reasoning_gym:"
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
-"""Names that are read in a directory; a pattern chooses its own."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -53,9 +52,18 @@ class DataSource:
         """True if its files may change from run to run."""
         return not self.is_generated and is_selection(self.text)
 
-    @cached_property
+    @property
     def files(self) -> tuple[DataFile, ...]:
         """Raises InputError where there are none, or one cannot be read."""
+        return self._read[0]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines on what was passed over in a folder."""
+        return [] if self.is_generated else self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[DataFile, ...], list[str]]:
         return read_files(self.text, self.key)
 
     @cached_property
@@ -114,13 +122,14 @@ def is_selection(source: str) -> bool:
     return source.endswith("/") or bool(_WILD.search(source)) or ("://" not in source and is_directory(Path(source)))
 
 
-def read_files(source: str, key: str) -> tuple[DataFile, ...]:
-    """Read the files of a source, sorted by name; empty files in a directory or pattern are skipped.
+def read_files(source: str, key: str) -> tuple[tuple[DataFile, ...], list[str]]:
+    """Read the files of a source, sorted by name, and return them with lines on what was passed over in a folder.
 
     Args:
         source: a path, `file:///path` or `s3://bucket/key`. `*`, `?` and `[...]` match inside one name of the path,
-            `**` any folders.
-        key: configuration key of the source, to be named in errors.
+            `**` any folders. Empty files that a pattern matches are skipped; `choose_files` says what is read of a
+            folder.
+        key: configuration key of the source.
 
     Raises:
         InputError: there is no such file, none matches, or one cannot be read.
@@ -128,14 +137,18 @@ def read_files(source: str, key: str) -> tuple[DataFile, ...]:
     if not is_selection(source):
         folder, _, name = source.rpartition("/")
         store = open_store(folder or ("/" if source.startswith("/") else "."))
-        return (DataFile(source, store.read(name)),)
+        return (DataFile(source, store.read(name)),), []
     folder, pattern = _split(source)
     store = open_store(folder)
-    files = tuple(DataFile(_name(store, name), store.read(name)) for name in _select(store, pattern))
-    if not files:
-        wanted = "/".join(pattern) or ", ".join(SUFFIXES)
-        raise InputError(f"{key}: {source} matches no non-empty file ({wanted})")
-    return files
+    if pattern:
+        found = [info.key for info in store.list("") if info.size]
+        chosen = Chosen([name for name in found if _matches(name.split("/"), pattern)], [])
+    else:
+        chosen = choose_files(store, key, source)
+    if not chosen.names:
+        wanted = "/".join(pattern) or ", ".join(FORMATS)
+        raise InputError("; ".join([f"{key}: {source} matches no non-empty file ({wanted})", *chosen.remarks]))
+    return tuple(DataFile(_name(store, name), store.read(name)) for name in chosen.names), chosen.remarks
 
 
 def _split(source: str) -> tuple[str, list[str]]:
@@ -150,14 +163,6 @@ def _split(source: str) -> tuple[str, list[str]]:
     if not separator and not folder:
         folder = "/" if path.startswith("/") else "."
     return f"{scheme}{separator}{folder}", [name for name in names[wild:] if name]
-
-
-def _select(store: Store, pattern: list[str]) -> list[str]:
-    found = [info.key for info in store.list("") if info.size]
-    if pattern:
-        return [name for name in found if _matches(name.split("/"), pattern)]
-    # Names such as _SUCCESS and .part are what writers leave for each other.
-    return [n for n in found if n.endswith(SUFFIXES) and not any(part.startswith((".", "_")) for part in n.split("/"))]
 
 
 def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -84,12 +84,16 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
         base = inspect_policy(source.directory, config.model.max_length) if source else None
         with clock.measure("compute"):
             sets = read_data(config, sources)
+        for key, lines in [*((s.key, s.remarks) for s in sources), *((found.key, found.remarks) for found in sets)]:
+            for line in lines:
+                note(f"{key}: {line}")
         with clock.measure("load"):
             tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(output, Path(scratch)))
         if base:
             base.check_tokenizer(tokenizer)
         with clock.measure("compute"):
-            tables = build_tables(config, sets, tokenizer)
+            vocab_size = base.vocab_size if base else int(policy.facts["vocab_size"] or 0) if policy else None
+            tables = build_tables(config, sets, tokenizer, vocab_size)
         if base and source:
             policy = _commit_policy(output, base, source, clock)
     assert policy is not None
@@ -137,6 +141,8 @@ def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[D
             output.write(DATA_FILES, (json.dumps(chosen, indent=2) + "\n").encode())
     for key, files in chosen.items():
         note(f"{key}: {len(files)} files, from {files[0]['file']} to {files[-1]['file']}")
+    for line in tables.remarks:
+        note(line)
     facts = tables.facts()
     output.commit(clock.timings(), facts)
     for key, bad in tables.bad.items():

@@ -132,11 +132,13 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
     """
     assert evaluation.eval is not None
     prompts = read_prompts(run)
+    # Where the chat template writes the day into every prompt, prepare notes their digest without it.
+    undated = run.directory(run.layout.prompts).require().facts.get("held_out_digest")
     held_out = prompts.filter(pc.equal(prompts["split"], "eval")).select(["prompt", "answer", "metadata"])
     evaluate, rollout = run.config.evaluate, run.config.rollout
     return json_digest(
         {
-            "prompts": sorted(json.dumps(row, sort_keys=True) for row in held_out.to_pylist()),
+            "prompts": undated or sorted(json.dumps(row, sort_keys=True) for row in held_out.to_pylist()),
             "reward": stage_digest(run.config, "reward"),
             "grader_version": evaluation.grader_version,
             "sampling": [evaluate.temperature, evaluate.top_p, evaluate.max_tokens or rollout.max_tokens, rollout.stop],

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
+from components.contract.printable import printable
 from components.runtime.progress import emit
 
 TERMINATION_VARIABLE = "RAPID_TERMINATION_LOG"
@@ -20,7 +21,7 @@ def exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        message = " ".join(str(error).split())
+        message = printable(" ".join(str(error).split()))
         if path := os.environ.get(TERMINATION_VARIABLE):
             with suppress(OSError):
                 Path(path).write_text(message, encoding="utf-8")

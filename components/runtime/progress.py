@@ -9,6 +9,8 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from components.contract.printable import printable
+
 EVENTS_VARIABLE = "RAPID_EVENTS"
 """Set by the local runner: progress then goes to standard output as one JSON object a line."""
 
@@ -29,7 +31,7 @@ def emit(kind: str, **fields: object) -> bool:
 def note(text: str) -> None:
     """Show one line to the person or runner that watches."""
     if not emit("note", text=text):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 class StageProgress:

@@ -10,12 +10,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from components.contract.printable import printable
+
 _ROUND = re.compile(r"^(iteration|evaluation) \d+ ")
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is: no markup, no highlighting, no wrapping."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    """Print a line as it is: no markup, no highlighting, no wrapping, and no escape sequences."""
+    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def script(name: str) -> str:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.rule import Rule
 from rich.table import Table
 
+from components.contract.printable import printable
 from pipelines.cli.output import say, script
 from pipelines.estimates.memory_estimate import micro_batch_tokens
 from pipelines.estimates.storage_estimate import trajectory_bytes
@@ -28,7 +29,9 @@ def findings_table(findings: list[Finding]) -> Table:
     table.add_column("found")
     for finding in findings:
         table.add_row(
-            f"[{_STYLES[finding.level]}]{finding.level.value}[/]", escape(finding.subject), escape(finding.text)
+            f"[{_STYLES[finding.level]}]{finding.level.value}[/]",
+            escape(finding.subject),
+            escape(printable(finding.text)),
         )
     return table
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
+from components.contract.printable import printable
 from components.contract.resolve import config_json, parse_config
 from components.results import Comparison, compare, read_run, require_rewards
 from components.results.comparison import Changed
@@ -111,13 +112,13 @@ def _table(comparisons: list[Comparison]) -> Table:
 
 def _panel(comparison: Comparison, example: Changed) -> Panel:
     text = example.text if len(example.text) <= _SHOWN_CHARACTERS else "... " + example.text[-_SHOWN_CHARACTERS:]
-    body = Text(text)
+    body = Text(printable(text))
     if example.answer is not None:
-        body.append(f"\nreference answer: {example.answer}", style="dim")
+        body.append(f"\nreference answer: {printable(example.answer)}", style="dim")
     if example.detail:
-        body.append(f"\n{example.detail}", style="red")
+        body.append(f"\n{printable(example.detail)}", style="red")
     title = (
         f"{comparison.round_} {comparison.split} {example.group_id} #{example.sample_index}: "
         f"{example.before:g} -> {example.after:g}"
     )
-    return Panel(body, title=title, title_align="left")
+    return Panel(body, title=Text(printable(title)), title_align="left")

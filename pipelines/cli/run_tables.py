@@ -2,8 +2,10 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.contract.config import RunConfig
+from components.contract.printable import printable
 from components.contract.schemas import STATUSES
 from components.results import Breakdown, IterationResult, RoundResult, RunResults, run_warnings
 from components.results.wallclock import duration
@@ -47,7 +49,7 @@ def print_results(config: RunConfig, results: RunResults, console: Console) -> N
 def print_warnings(results: RunResults, console: Console) -> None:
     """Print the warnings about the rewards of all rounds."""
     for warning in run_warnings(results):
-        console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(warning), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def results_table(config: RunConfig, results: RunResults) -> Table:
@@ -120,13 +122,13 @@ def breakdown_table(title: str, column: str | None, entries: list[Breakdown]) ->
     passes = sorted({k for entry in entries for k in entry.pass_at_k})
     majorities = sorted({k for entry in entries for k in entry.majority_at_k})
     table = _plain(title)
-    table.add_column(column or "")
+    table.add_column(Text(printable(column or "")))
     names = ["prompts", "reward", *(f"pass@{k}" for k in passes), *(f"maj@{k}" for k in majorities), "failed"]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
         table.add_row(
-            entry.subject,
+            Text(printable(entry.subject)),
             str(entry.prompts),
             _number(entry.reward),
             *(_number(entry.pass_at_k.get(k)) for k in passes),

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
+from components.contract.printable import printable
 from components.results import breakdown, read_completions, read_run, subject_column
 from components.store import ObjectMissing
 from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, WatchOption, connected, find_stored_run
@@ -145,16 +146,16 @@ def _panel(row: dict[str, object]) -> Panel:
     logprobs = row["behaviour_logprobs"]
     assert isinstance(tokens, list)
     assert isinstance(logprobs, list)
-    body = Text.assemble((str(row["prompt"]), "dim"), "\n", str(row["text"]))
+    body = Text.assemble((printable(str(row["prompt"])), "dim"), "\n", printable(str(row["text"])))
     if row["answer"] is not None:
-        body.append(f"\nreference answer: {row['answer']}", style="dim")
+        body.append(f"\nreference answer: {printable(str(row['answer']))}", style="dim")
     if row["detail"]:
-        body.append(f"\n{row['status']}: {row['detail']}", style="red")
+        body.append(f"\n{row['status']}: {printable(str(row['detail']))}", style="red")
     reward = row["reward"]
     assert isinstance(reward, float)
     title = f"reward {reward:.3g}  {row['status']}  {row['group_id']} #{row['sample_index']}"
     subtitle = f"{len(tokens)} tokens, {row['finish_reason']}, mean log-probability {sum(logprobs) / len(logprobs):.2f}"
-    return Panel(body, title=title, subtitle=subtitle, title_align="left", subtitle_align="left")
+    return Panel(body, title=Text(printable(title)), subtitle=subtitle, title_align="left", subtitle_align="left")
 
 
 def rewards_command(

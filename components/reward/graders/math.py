@@ -4,8 +4,8 @@ from functools import lru_cache
 from importlib.metadata import version
 
 from components.contract.answers import STYLES, Style, final_answer, marked_answer
+from components.mathematics.equivalence import equivalent
 from components.reward.graders import grader
-from components.reward.mathematics.equivalence import equivalent
 
 
 def _check(extract: str) -> None:

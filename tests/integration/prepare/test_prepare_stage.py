@@ -234,14 +234,14 @@ def drop_prompt_column(model, data):  # noqa: ARG001
 
 def outgrow_the_vocabulary(model, data):  # noqa: ARG001
     path = model / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 50}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 31}))
 
 
 @pytest.mark.parametrize(
     ("spoil", "words", "message"),
     [
         (drop_prompt_column, (), "no column 'prompt'; its columns are answer, query"),
-        (outgrow_the_vocabulary, (), "does not fit the model: its ids go up to 97, and vocab_size is 50"),
+        (outgrow_the_vocabulary, (), "prompt has the token = (31), and the model has embeddings for 31 only"),
         (spoil_nothing, ("data.train=absent.jsonl",), "absent.jsonl does not exist"),
         (spoil_nothing, ("store=prompts.jsonl",), "prompts.jsonl"),
         (spoil_nothing, ("rollout.temprature=1",), "rollout.temprature is not an option"),

@@ -239,6 +239,8 @@ def test_later_words_win() -> None:
         ("reward.graders.0.weight=2", "reward.graders.0.weight is not an option: reward.graders is not a section"),
         ("train.updates.more=1", "train.updates.more is not an option: train.updates is not a section"),
         ("tracking=[1]", "tracking.uri must be text$"),
+        ("data.today=29.11.2026", "data.today must be a day such as 2026-11-29"),
+        ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
     ],
 )
@@ -362,3 +364,14 @@ def test_known_keys_name_every_leaf() -> None:
             node = tree
             for name in key.split("."):
                 node = node[name]
+
+
+@pytest.mark.parametrize("name", ["it's", "a/b", "a:b", 'a"b', "a`b", "a@b", "50%", "a\\b", " a", "a\n", "", "\x1b[2J"])
+def test_a_name_that_the_registry_cannot_take_is_refused_at_once(name: str) -> None:
+    with pytest.raises(InputError, match=r"tracking\.model_name must consist of letters, digits"):
+        parse_config(MINIMAL, [f"tracking.model_name={json.dumps(name)}"])
+
+
+@pytest.mark.parametrize("name", ["adder", "Qwen2.5-0.5B math", "a_b+c", "größe", "7"])
+def test_ordinary_names_of_models(name: str) -> None:
+    assert parse_config(MINIMAL, [f"tracking.model_name={json.dumps(name)}"]).tracking.model_name == name

@@ -35,6 +35,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.max_bad_share": ("0.5", ""),
     "data.chat": ("never", "prepare"),
     "data.system_prompt": ("Hello", "prepare"),
+    "data.today": ("2026-11-29", "prepare"),
     "rollout.group_size": ("4", "rollout"),
     "rollout.max_tokens": ("100", "prepare rollout"),
     "rollout.temperature": ("0.7", "rollout train"),
@@ -122,7 +123,7 @@ CHANGES: dict[str, tuple[str, str]] = {
 # All that stage_digest covers, so that a digest keeps its meaning.
 AFFECTING: dict[StageName, str] = {
     "prepare": "run.seed model.path model.revision model.max_length data.eval_prompts data.chat data.system_prompt "
-    "rollout.max_tokens evaluate.max_tokens",
+    "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
     "rollout.stop rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",

@@ -34,6 +34,14 @@ def test_files_of_the_policy_and_no_others(model_directory):
     assert (policy.model_type, policy.vocab_size, policy.parameters, policy.dtype) == ("qwen2", 128, 512, "float32")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer.model"])
+def test_a_checkout_without_its_large_files(model_directory, name):
+    directory = model_directory()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 988097824\n"
+    (directory / name).write_text(pointer)
+    refused(directory, rf"{name} is a Git LFS pointer for 988,097,824 bytes, .*: git lfs pull")
+
+
 def test_sharded_weights(model_directory):
     from safetensors.numpy import save_file
 
@@ -142,8 +150,10 @@ def test_tokenizers_that_fit_and_do_not(model_directory, tokenizer):
     directory = model_directory()
     inspect_policy(directory, 64).check_tokenizer(tokenizer)
     config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps(config | {"vocab_size": 97}))
-    with pytest.raises(InputError, match="does not fit the model: its ids go up to 97, and vocab_size is 97"):
+    (directory / "config.json").write_text(json.dumps(config | {"vocab_size": 3}))
+    inspect_policy(directory, 64).check_tokenizer(tokenizer)  # ids beyond the embeddings, until a prompt has one
+    (directory / "config.json").write_text(json.dumps(config | {"vocab_size": 2}))
+    with pytest.raises(InputError, match="its end-of-sequence token has the id 2, and vocab_size is 2"):
         inspect_policy(directory, 64).check_tokenizer(tokenizer)
     endless = deepcopy(tokenizer)
     endless.eos_token = None

@@ -31,7 +31,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def names(place: str, source: str) -> list[str]:
-    files = read_files(source, "data.train")
+    files, _ = read_files(source, "data.train")
     assert all(file.data.decode() == file.uri.removeprefix(f"{place}/") for file in files)
     return [file.data.decode() for file in files]
 
@@ -80,6 +80,6 @@ def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "some/one.jsonl").write_text("{}")
     monkeypatch.chdir(tmp_path)
     for source in ("some/one.jsonl", "some/*.jsonl", "s*/one.jsonl", "some"):
-        assert [file.data for file in read_files(source, "data.train")] == [b"{}"]
+        assert [file.data for file in read_files(source, "data.train")[0]] == [b"{}"]
     monkeypatch.chdir(tmp_path / "some")
-    assert [file.data for file in read_files("one.jsonl", "data.train")] == [b"{}"]
+    assert [file.data for file in read_files("one.jsonl", "data.train")[0]] == [b"{}"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from components.prepare.formats import parse_rows
 from components.prepare.prompts import parse_prompts
-from components.prepare.rows import BadRow, Row, parse_rows
+from components.prepare.rows import BadRow, Row
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 STATEMENT = "theorem two : 1 + 1 = 2 := by sorry"

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contract.errors import InputError
-from components.prepare.prompts import parse_prompts
-from components.prepare.rows import BadRow, describe_bad, parse_rows
+from components.prepare.formats import parse_rows
+from components.prepare.prompts import parse_prompts, repeated_ids
+from components.prepare.rows import BadRow, describe_bad
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -109,7 +110,7 @@ def test_malformed_messages(tmp_path, messages, reason):
 def test_bytes_that_are_no_text_cost_one_row(tmp_path):
     (tmp_path / "data.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "\xff"}\n')
     prompts, bad = parse(tmp_path / "data.jsonl")
-    assert (len(prompts), bad) == (1, [BadRow(2, "not JSON (UnicodeDecodeError)")])
+    assert (len(prompts), bad) == (1, [BadRow(2, "not UTF-8 but perhaps Latin-1 (byte 0xff)")])
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,23 @@ def test_ids_come_from_a_column_that_every_row_has(tmp_path):
     assert [p.prompt_id for p in parse(path, prefix="eval-")[0]] == ["eval-x", "eval-y"]
 
 
-def test_a_repeated_id_is_a_bad_row(tmp_path):
-    path = write_lines(tmp_path / "data.jsonl", *({"prompt": "a", "id": i} for i in ("1", 2, 1)))
+@pytest.mark.parametrize(
+    ("columns", "expected", "remarks"),
+    [
+        ({"id": ["1", 2, 1]}, ["p000001", "p000002", "p000003"], 1),
+        ({"id": ["algebra"] * 3, "task_id": [3, 4, 5]}, ["3", "4", "5"], 0),
+        ({"prompt_id": ["a", "b", "c"], "id": [1, 1, 1]}, ["a", "b", "c"], 0),
+        ({"unique_id": ["x", "y", "y"], "id": [1, 1, None]}, ["p000001", "p000002", "p000003"], 1),
+    ],
+)
+def test_a_column_that_repeats_is_not_the_prompts_name(tmp_path, columns, expected, remarks):
+    rows = [{"prompt": "a", **{name: values[i] for name, values in columns.items()}} for i in range(3)]
+    path = write_lines(tmp_path / "data.jsonl", *rows)
     prompts, bad = parse(path)
-    assert [p.prompt_id for p in prompts] == ["1", "2"]
-    assert bad == [BadRow(3, "id '1' is already used by row 1")]
+    assert ([p.prompt_id for p in prompts], bad) == (expected, [])
+    found = repeated_ids(parse_rows(path.read_bytes(), str(path))[0])
+    assert len(found) == remarks
+    assert all("(row 3); prompts go by the numbers of rows" in line for line in found)
 
 
 def test_no_prompt_column(tmp_path):

@@ -110,3 +110,83 @@ def test_no_held_out_prompts():
 def test_too_few_prompts(held_out, count, message):
     with pytest.raises(InputError, match=message):
         hold_out(numbered("a", "b", "c"), None if held_out is None else numbered(*held_out), count, seed=0)
+
+
+def test_a_token_without_an_embedding_costs_the_prompts_that_have_it(tokenizer):
+    highest = tokenizer("z").input_ids[-1]
+    prompts = [prompt("a{b", 1), prompt("a", 2), prompt("az", 3)]
+    kept, bad = Renderer(tokenizer, DataSection(train="x"), 100, highest).render(prompts)
+    assert [p.source.number for p in kept] == [2]
+    assert [(row.number, row.reason) for row in bad] == [
+        (1, f"prompt has the token {{ ({highest + 1}), and the model has embeddings for {highest} only"),
+        (3, f"prompt has the token z ({highest}), and the model has embeddings for {highest} only"),
+    ]
+
+
+def appending(tokenizer, template):
+    from copy import deepcopy
+
+    from tokenizers import processors
+
+    changed = deepcopy(tokenizer)
+    changed.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("<bos>", 1), ("<eos>", 2), ("<unk>", 0)]
+    )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "appended"),
+    [
+        ("<bos> $A <eos>", [1], "<eos>"),
+        ("$A <eos>", [], "<eos>"),
+        ("<bos> $A <unk> <eos>", [1], "<unk> <eos>"),
+        ("<bos> <unk> $A", [1, 0], None),
+    ],
+)
+def test_an_end_behind_the_prompt_is_left_out(tokenizer, template, before, appended):
+    renderer = Renderer(appending(tokenizer, template), DataSection(train="x"), 100)
+    (first, second), bad = renderer.render([prompt("1", 1), prompt("1+1=", 2)])
+    assert bad == []
+    assert first.token_ids == [*before, *tokenizer("1", add_special_tokens=False).input_ids]
+    assert second.token_ids == [*before, *tokenizer("1+1=", add_special_tokens=False).input_ids]
+    expected = [f"the tokenizer appends {appended} to every text; it is left out of the prompts"] if appended else []
+    assert renderer.remarks == expected
+
+
+def test_a_template_appends_nothing(chat_tokenizer):
+    renderer = Renderer(appending(chat_tokenizer, "<bos> $A <eos>"), DataSection(train="x"), 100)
+    ((result,), _) = renderer.render([prompt("hi")])
+    assert result.text == "[user]hi[assistant]"
+    assert result.token_ids == chat_tokenizer("[user]hi[assistant]", add_special_tokens=False).input_ids
+    assert renderer.remarks == []
+
+
+LLAMA = (
+    "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '26 Jul 2024' %}"
+    "{% endif %}{% endif %}Today Date: {{ date_string }}\n{% for m in messages %}{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [LLAMA, "{{ strftime_now('%d %b %Y') }}{{ messages[-1].content }}"])
+def test_the_date_is_that_of_the_run(chat_tokenizer, template):
+    chat_tokenizer.chat_template = template
+    renderer = Renderer(chat_tokenizer, DataSection(train="x", today="2031-02-03"), 100)
+    ((result,), _) = renderer.render([prompt("hi")])
+    assert "03 Feb 2031" in result.text
+    assert renderer.writes_date
+    assert renderer.remarks == ["the chat template writes the date into every prompt: 2031-02-03, set by data.today"]
+    assert "01 Jan 1970" in renderer.undated_text(prompt("hi"))
+
+
+def test_what_is_held_out_depends_on_the_question_and_not_on_the_day():
+    def night(day):
+        sources = [prompt(f"q{i}", i) for i in range(50)]
+        return [RenderedPrompt(p, f"{day} {p.content}", [1]) for p in sources]
+
+    chosen = [[p.source.content for p in hold_out(night(day), None, 10, seed=1)[1]] for day in ("Monday", "Tuesday")]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 10
+    message = [RenderedPrompt(prompt(({"role": "user", "content": "q1"},)), "other", [1])]
+    assert [p.source.number for p in hold_out(night("Monday"), message, 1, seed=1)[0]] == [0, *range(2, 50)]

@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components.contract.answers import final_answer
+from components.mathematics.equivalence import equivalent
+from components.mathematics.quantities import read_quantity
 from components.results.majority import vote
 from components.reward.graders.math import math
-from components.reward.graders.numeric import numeric, read_quantity
-from components.reward.mathematics.equivalence import equivalent
+from components.reward.graders.numeric import numeric
 
 PIECES = [
     "\\boxed{", "\\boxed{5}", "\\boxed ", "\\boxed", "}", "{", "####", "#### ", "#", "the answer is ", "Answer: ",

@@ -8,15 +8,15 @@ notation does not know, such as an integral.
 from fractions import Fraction
 from itertools import pairwise
 
-from components.reward.mathematics.exact import Uncomputable, exact
-from components.reward.mathematics.formula import parsed
-from components.reward.mathematics.notation import Malformed, Unknown
-from components.reward.mathematics.regions import is_infinite, is_interval, region, same_region
-from components.reward.mathematics.tree import MINUS_ONE, Node, has, symbol_name, symbols
-from components.reward.mathematics.units import conversion
-from components.reward.mathematics.values import ratio, real, same_value
-from components.reward.mathematics.verification import verified
-from components.reward.mathematics.words import numeral, same_words
+from components.mathematics.exact import Uncomputable, exact
+from components.mathematics.formula import parsed
+from components.mathematics.notation import Malformed, Unknown
+from components.mathematics.regions import is_infinite, is_interval, region, same_region
+from components.mathematics.tree import MINUS_ONE, Node, has, symbol_name, symbols
+from components.mathematics.units import conversion
+from components.mathematics.values import ratio, real, same_value
+from components.mathematics.verification import verified
+from components.mathematics.words import numeral, same_words
 
 _COLLECTIONS = {"list", "tuple", "set", "union", "matrix", "row"}
 _ABOUT = Fraction(1, 20)

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from components.reward.mathematics.notation import without_delimiters
+from components.mathematics.notation import without_delimiters
 
 _WRAPPED = re.compile(r"\\(?:text[a-z]*|mathrm|mathbf|mathit|mbox|operatorname|boxed|fbox)\s*\{([^{}]*)\}")
 _LAYOUT = re.compile(r"\\(?:displaystyle|textstyle|left|right|quad|qquad|,|!|;|:)(?![a-zA-Z])\s?")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.reward.mathematics.equivalence import equivalent
+from components.mathematics.equivalence import equivalent
 
 SAME = [
     ("204_{5}", "204_5"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from components.reward.mathematics.tree import Node
+from components.mathematics.tree import Node
 
 MOST_BITS = 50_000
 LARGEST_FACTORIAL = 4000

@@ -10,9 +10,9 @@ power     atom (`^` power | `!` | `%` | degrees)*
 
 from functools import lru_cache
 
-from components.reward.mathematics.atoms import STARTS, Atoms
-from components.reward.mathematics.notation import Malformed, tokens
-from components.reward.mathematics.tree import MINUS_ONE, ONE, Node
+from components.mathematics.atoms import STARTS, Atoms
+from components.mathematics.notation import Malformed, tokens
+from components.mathematics.tree import MINUS_ONE, ONE, Node
 
 _RELATIONS = {"=", "<", ">", "<=", ">=", "!=", "~", "in"}
 

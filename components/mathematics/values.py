@@ -11,8 +11,8 @@ from typing import Any
 
 import mpmath
 
-from components.reward.mathematics.exact import LARGEST_FACTORIAL, MOST_BITS, Uncomputable, exact
-from components.reward.mathematics.tree import Node, has, symbol_name, symbols
+from components.mathematics.exact import LARGEST_FACTORIAL, MOST_BITS, Uncomputable, exact
+from components.mathematics.tree import Node, has, symbol_name, symbols
 
 _mp = mpmath.mp.clone()
 _mp.dps = 60

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from components.reward.mathematics.tree import Node
-from components.reward.mathematics.values import near, real
+from components.mathematics.tree import Node
+from components.mathematics.values import near, real
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _INFINITY = Node("symbol", value="infty")

@@ -4,10 +4,10 @@ from abc import abstractmethod
 from fractions import Fraction
 from functools import reduce
 
-from components.reward.mathematics.notation import Malformed, Token, Unknown
-from components.reward.mathematics.reader import DEEPEST, Reader
-from components.reward.mathematics.tree import MINUS_ONE, ONE, Node
-from components.reward.mathematics.units import is_unit, unit
+from components.mathematics.notation import Malformed, Token, Unknown
+from components.mathematics.reader import DEEPEST, Reader
+from components.mathematics.tree import MINUS_ONE, ONE, Node
+from components.mathematics.units import is_unit, unit
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "<": (">",)}
 _FENCES = {"|": "|", "lfloor": "rfloor", "lceil": "rceil"}

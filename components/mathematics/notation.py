@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from components.reward.mathematics.units import CURRENCIES, LETTERS, is_unit
+from components.mathematics.units import CURRENCIES, LETTERS, is_unit
 
 FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "lg",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from fractions import Fraction
 
-from components.reward.mathematics.notation import Malformed, Token
-from components.reward.mathematics.tree import MINUS_ONE, Node
-from components.reward.mathematics.units import LETTERS, SCALES, is_alternative, is_unit, unit
+from components.mathematics.notation import Malformed, Token
+from components.mathematics.tree import MINUS_ONE, Node
+from components.mathematics.units import LETTERS, SCALES, is_alternative, is_unit, unit
 
 DEEPEST = 40
 _NEITHER = {"not", "nor", "but"}
