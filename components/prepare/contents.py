@@ -1,4 +1,4 @@
-"""What the bytes of a file are, by the marks at their beginning: compression, encoding, and kinds that hold no rows."""
+"""The kind of a file by the marks at its beginning: compression, encoding, and kinds that hold no rows."""
 
 import json
 import lzma

@@ -1,4 +1,4 @@
-"""Whether the graders can compare with the reference answers of the data."""
+"""Reference answers of the data that a grader cannot compare with."""
 
 from collections.abc import Sequence
 

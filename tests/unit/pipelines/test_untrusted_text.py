@@ -1,4 +1,4 @@
-"""What a model or a data file writes reaches the terminal as text: no escape sequence, no markup."""
+"""Text of a model or a data file reaches the terminal as text: no escape sequence, no markup."""
 
 import io
 

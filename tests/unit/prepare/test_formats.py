@@ -22,6 +22,10 @@ CSV = 'prompt,answer\nnaïve?,1\n"2, ""quoted""\nand more",½\n'
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
 def zstandard(data: bytes, codec: str = "zstd") -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, codec) as stream:
@@ -78,12 +82,12 @@ TEXTS = {
     "no_suffix": arrow(pa.Table.from_pylist(ROWS)),
 }
 COMPRESSIONS = {
-    ".gz": gzip.compress,
+    ".gz": gzipped,
     ".zst": zstandard,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
     ".lz4": lambda data: zstandard(data, "lz4"),
-    "": gzip.compress,
+    "": gzipped,
 }
 
 
@@ -102,7 +106,7 @@ def test_compression_changes_nothing(name, suffix):
 
 
 def test_parts_that_were_compressed_one_by_one_are_all_read():
-    data = b"".join(gzip.compress(line.encode() + b"\n") for line in LINES.splitlines())
+    data = b"".join(gzipped(line.encode() + b"\n") for line in LINES.splitlines())
     assert prompts_of(data, "parts.jsonl.gz") == prompts_of(TEXTS["plain.jsonl"], "plain.jsonl")
 
 
@@ -112,11 +116,11 @@ def test_parts_that_were_compressed_one_by_one_are_all_read():
         ("a.jsonl", POINTER, r"a\.jsonl is a Git LFS pointer for 12,345 bytes, not the file itself; .* git lfs pull"),
         ("a.parquet", POINTER.replace(b"\n", b"\r\n"), "is a Git LFS pointer"),
         ("a.csv", b"/annex/objects/SHA256E-s12--ab.csv\n", "is a git-annex pointer"),
-        ("a.jsonl.gz", gzip.compress(b"x" * 999)[:-9], r"a\.jsonl\.gz cannot be decompressed \(gzip\)"),
+        ("a.jsonl.gz", gzipped(b"x" * 999)[:-9], r"a\.jsonl\.gz cannot be decompressed \(gzip\)"),
         ("a.jsonl.xz", lzma.compress(b"x" * 999)[:-9], r"cannot be decompressed \(xz\)"),
         ("a.zst", zstandard(b"x" * 999)[:-3], r"cannot be decompressed \(zstd\)"),
         ("a.xlsx", b"PK\x03\x04....", "is a ZIP archive or an Excel workbook; unpack it, or save"),
-        ("a.tar.gz", gzip.compress(bytes(257) + b"ustar" + bytes(250)), "is a tar archive; unpack it"),
+        ("a.tar.gz", gzipped(bytes(257) + b"ustar" + bytes(250)), "is a tar archive; unpack it"),
         ("a.db", b"SQLite format 3\x00...", "is an SQLite database; save its rows"),
         ("a.pkl", b"\x80\x05\x95...", "is a Python pickle, which is never loaded"),
         ("a.jsonl", b"\n<!DOCTYPE html>\n<html>", "is an HTML page, as a server sends it instead of a file"),
@@ -127,7 +131,7 @@ def test_parts_that_were_compressed_one_by_one_are_all_read():
         ("a.csv", b"prompt,answer,prompt\nx,1,y\n", "has two columns 'prompt'; rename one"),
         ("a.json", '[{"prompt": "é"}]'.encode("latin-1"), r"a\.json is not JSON: not UTF-8 but perhaps Latin-1"),
         ("a.csv", b"prompt,answer\n", "holds no rows"),
-        ("a.jsonl.gz", gzip.compress(b""), "holds no rows"),
+        ("a.jsonl.gz", gzipped(b""), "holds no rows"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_called_what_it_is(name, content, message):
@@ -140,7 +144,7 @@ def test_a_file_that_cannot_be_used_is_called_what_it_is(name, content, message)
 def test_latin_1_costs_the_rows_that_have_it(name):
     text = CSV if name.endswith("csv") else LINES
     data = text.replace("½", "x").encode("latin-1")
-    prompts, bad = prompts_of(gzip.compress(data) if name.endswith("gz") else data, name)
+    prompts, bad = prompts_of(gzipped(data) if name.endswith("gz") else data, name)
     assert bad == [BadRow(1, "not UTF-8 but perhaps Latin-1 (byte 0xef)")]
     assert [p.content for p in prompts] == [ROWS[1]["prompt"]]
 
