@@ -32,6 +32,12 @@ class RolloutSection(Section):
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], affects("rollout")] = Field(
         default=(), description="strings that end a completion"
     )
+    include_stop: Annotated[bool, affects("rollout")] = Field(
+        default=False, description="whether graders see the stop string or end token that ended a completion"
+    )
+    skip_special_tokens: Annotated[bool, affects("rollout")] = Field(
+        default=True, description="whether special tokens are left out of the text that graders see"
+    )
     oversampling: Annotated[float, affects("rollout")] = Field(
         default=1.0,
         ge=1.0,

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,8 @@ class BasePolicy:
     vocab_size: int
     parameters: int
     dtype: str
+    matrices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of the weights with two dimensions, by the name of their module."""
 
     def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         """Check that there is an end-of-sequence token, and that it has an embedding.
@@ -116,11 +118,14 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     tokenizer = _matching(directory, _TOKENIZER)
     if not tokenizer:
         raise InputError(f"there is no tokenizer in {directory}; save it there with tokenizer.save_pretrained")
-    parameters, dtype = _tensors(directory, weights)
+    shapes, parameters, dtype = _tensors(directory, weights)
     files = {*weights, *tokenizer, *_matching(directory, _OTHER)}
     if (directory / INDEX).is_file() and WEIGHTS not in weights:
         files.add(INDEX)
-    return BasePolicy(directory, tuple(sorted(files)), str(config["model_type"]), vocab_size, parameters, dtype)
+    matrices = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if len(shape) == 2}
+    return BasePolicy(
+        directory, tuple(sorted(files)), str(config["model_type"]), vocab_size, parameters, dtype, matrices
+    )
 
 
 def sizes_of(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -204,11 +209,12 @@ def _weight_files(directory: Path) -> list[str]:
     raise InputError(f"there are no weights in {directory}: neither {WEIGHTS} nor {INDEX}")
 
 
-def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
-    """Return the number of parameters and the type that most of them are stored in."""
+def _tensors(directory: Path, weights: list[str]) -> tuple[dict[str, tuple[int, ...]], int, str]:
+    """Return shapes by name, the number of parameters and the type that most of them are stored in."""
     from safetensors import SafetensorError, safe_open
 
     stored: Counter[str] = Counter()
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in weights:
         # safetensors calls every file that it cannot open missing.
         with reading(directory / name), (directory / name).open("rb"):
@@ -217,7 +223,8 @@ def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
             with safe_open(directory / name, framework="numpy") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 - not a mapping
                     tensor = tensors.get_slice(key)
-                    stored[tensor.get_dtype()] += prod(tensor.get_shape())
+                    shapes[key] = tuple(tensor.get_shape())
+                    stored[tensor.get_dtype()] += prod(shapes[key])
         except (SafetensorError, OSError) as error:
             raise InputError(f"{directory / name} is damaged: {error}") from None
     if not stored:
@@ -225,7 +232,7 @@ def _tensors(directory: Path, weights: list[str]) -> tuple[int, str]:
     code = stored.most_common(1)[0][0]
     if code not in _DTYPES:
         raise InputError(f"the weights in {directory} are stored as {code}; dequantise them to bfloat16 or float32")
-    return stored.total(), _DTYPES[code]
+    return shapes, stored.total(), _DTYPES[code]
 
 
 def _matching(directory: Path, patterns: tuple[str, ...]) -> list[str]:

@@ -25,6 +25,7 @@ from components.contract.layout import MANIFEST, RunLayout, manifest_key
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
+from components.prepare.adapters import check_adapters
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
 from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
@@ -91,6 +92,7 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
             tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(output, Path(scratch)))
         if base:
             base.check_tokenizer(tokenizer)
+            check_adapters(base, config.train.lora)
         with clock.measure("compute"):
             vocab_size = base.vocab_size if base else int(policy.facts["vocab_size"] or 0) if policy else None
             tables = build_tables(config, sets, tokenizer, vocab_size)

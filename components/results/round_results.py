@@ -141,7 +141,14 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
             "prompts": undated or sorted(json.dumps(row, sort_keys=True) for row in held_out.to_pylist()),
             "reward": stage_digest(run.config, "reward"),
             "grader_version": evaluation.grader_version,
-            "sampling": [evaluate.temperature, evaluate.top_p, evaluate.max_tokens or rollout.max_tokens, rollout.stop],
+            "sampling": [
+                evaluate.temperature,
+                evaluate.top_p,
+                evaluate.max_tokens or rollout.max_tokens,
+                rollout.stop,
+                *(["include_stop"] if rollout.include_stop else []),
+                *([] if rollout.skip_special_tokens else ["special_tokens"]),
+            ],
             "pass_threshold": evaluate.pass_threshold,
         }
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.rollout_config import EngineSection
+from components.rollout.decoding import Ending, decode
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,8 @@ class SamplingSpec:
     top_p: float
     max_tokens: int
     stop: tuple[str, ...]
+    include_stop: bool = False
+    skip_special_tokens: bool = True
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class Engine:
         # Every round begins alike, whatever this engine has sampled before.
         assert self._engine.reset_prefix_cache()
         params = {spec: self._params(spec) for spec in {request.spec for request in requests}}
-        decoded_by_engine = {request.group_id for request in requests if request.spec.stop}
+        specs = {request.group_id: request.spec for request in requests}
         for request in requests:
             sampling = params[request.spec].clone()
             sampling.seed = request.seed
@@ -205,7 +208,7 @@ class Engine:
             for output in self._engine.step():
                 if output.finished:
                     completions = cast("list[CompletionOutput]", output.outputs)
-                    yield output.request_id, self._completions(completions, output.request_id in decoded_by_engine)
+                    yield output.request_id, self._completions(completions, specs[output.request_id])
 
     def _params(self, spec: SamplingSpec) -> "SamplingParams":
         from vllm import SamplingParams
@@ -217,22 +220,27 @@ class Engine:
             top_p=spec.top_p,
             max_tokens=spec.max_tokens,
             stop=list(spec.stop) or None,
-            # Stop strings are found in text; otherwise a whole group is decoded at once, which is cheaper.
+            # Only to find stop strings: the texts that are stored are decoded here, a whole group at once.
             detokenize=bool(spec.stop),
+            skip_special_tokens=spec.skip_special_tokens,
             logprobs=0,
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _completions(self, outputs: "list[CompletionOutput]", decoded: bool) -> list[Completion]:
+    def _completions(self, outputs: "list[CompletionOutput]", spec: SamplingSpec) -> list[Completion]:
         from vllm.logprobs import FlatLogprobs
 
         outputs = sorted(outputs, key=lambda output: output.index)
         token_ids = [list(output.token_ids) for output in outputs]
-        if decoded:
-            texts = [output.text for output in outputs]
-        else:
-            texts = self._tokenizer.batch_decode(token_ids, skip_special_tokens=True)
+        endings = [Ending(output.finish_reason or "abort", output.stop_reason) for output in outputs]
+        texts = decode(
+            self._tokenizer,
+            token_ids,
+            endings,
+            include_stop=spec.include_stop,
+            skip_special_tokens=spec.skip_special_tokens,
+        )
         completions = []
         for output, ids, text in zip(outputs, token_ids, texts, strict=True):
             assert isinstance(output.logprobs, FlatLogprobs)

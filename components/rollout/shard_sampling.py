@@ -64,15 +64,11 @@ def _groups(config: RunConfig, round_: Round, shard: int, prompts: dict[str, int
 
 def _specs(config: RunConfig) -> dict[str, SamplingSpec]:
     rollout, evaluate = config.rollout, config.evaluate
+    text = rollout.stop, rollout.include_stop, rollout.skip_special_tokens
+    longest = evaluate.max_tokens or rollout.max_tokens
     return {
-        "train": SamplingSpec(rollout.group_size, rollout.temperature, 1.0, rollout.max_tokens, rollout.stop),
-        "eval": SamplingSpec(
-            evaluate.samples,
-            evaluate.temperature,
-            evaluate.top_p,
-            evaluate.max_tokens or rollout.max_tokens,
-            rollout.stop,
-        ),
+        "train": SamplingSpec(rollout.group_size, rollout.temperature, 1.0, rollout.max_tokens, *text),
+        "eval": SamplingSpec(evaluate.samples, evaluate.temperature, evaluate.top_p, longest, *text),
     }
 
 

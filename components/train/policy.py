@@ -124,12 +124,13 @@ def add_adapters(model: nn.Module, section: LoraSection, saved: Path | None, see
         peft's wrapper, which saves and merges them.
 
     Raises:
-        InputError: `targets` names no module of this model.
+        InputError: `targets` names no module of this model, or its embeddings or output layer.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if saved is not None:
         return PeftModel.from_pretrained(model, saved, is_trainable=True)
+    _refuse_embeddings(model, section)
     torch.manual_seed(seed)
     targets = section.targets if isinstance(section.targets, str) else list(section.targets)
     config = LoraConfig(
@@ -142,6 +143,24 @@ def add_adapters(model: nn.Module, section: LoraSection, saved: Path | None, see
         return get_peft_model(model, config)
     except ValueError as error:
         raise InputError(f"train.lora.targets: {' '.join(str(error).split())[:300]}") from None
+
+
+def _refuse_embeddings(model: nn.Module, section: LoraSection) -> None:
+    """Refuse adapters on embeddings: the loss reads the output layer's weight itself, and tied weights are one tensor.
+
+    Raises:
+        InputError: `targets` names an embedding or the output layer.
+    """
+    if section.targets == "all-linear":
+        return  # peft leaves the output layer out
+    special = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[operator]
+    for name, module in model.named_modules():
+        hits = [target for target in section.targets if name == target or name.endswith(f".{target}")]
+        if hits and (isinstance(module, nn.Embedding) or any(module is part for part in special)):
+            raise InputError(
+                f"train.lora.targets: {hits[0]} is an embedding or the output layer, which take no adapters; "
+                "leave it out"
+            )
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.contract.config import ModelSection, RunConfig
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference, is_model_reference
+from components.prepare.adapters import check_adapters
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, json_object, sizes_of
 from components.prepare.policy_source import is_elsewhere
 from components.store.files import is_directory, reading
@@ -89,6 +90,7 @@ def _check_directory(config: RunConfig, directory: Path) -> ModelCheck:
         return ModelCheck([Finding.ok(_KEY, str(directory.absolute())), *findings], shape)
     try:
         policy = inspect_policy(directory, config.model.max_length)
+        check_adapters(policy, config.train.lora)
     except InputError as error:
         return ModelCheck([Finding.error(_KEY, str(error)), *findings], shape)
     result = f"{directory.absolute()}: {policy.parameters / 1e6:,.1f} million parameters in {policy.dtype}"

@@ -215,7 +215,8 @@ def test_a_tokenizer_that_does_not_fit_the_model(config: Path) -> None:
     tiny_model(0, vocab_size=8, hidden_size=64, num_attention_heads=2).save_pretrained(other)
     tokenizer().save_pretrained(other)
     (line,) = errors(plan(config, f"model={other}"))
-    assert line.startswith(f"prompts: the tokenizer in {other} does not fit the model")
+    assert line.startswith("prompts: data.train: 64 of 64 rows of ")
+    assert "prompt has the token = (13), and the model has embeddings for 8 only" in line
 
 
 def test_generated_tasks_and_an_evaluation_alone(config: Path) -> None:

@@ -40,6 +40,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "rollout.max_tokens": ("100", "prepare rollout"),
     "rollout.temperature": ("0.7", "rollout train"),
     "rollout.stop": ("[x]", "rollout"),
+    "rollout.include_stop": ("true", "rollout"),
+    "rollout.skip_special_tokens": ("false", "rollout"),
     "rollout.oversampling": ("1.5", "rollout"),
     "rollout.shards": ("2", "rollout"),
     "rollout.part_groups": ("7", ""),
@@ -125,7 +127,8 @@ AFFECTING: dict[StageName, str] = {
     "prepare": "run.seed model.path model.revision model.max_length data.eval_prompts data.chat data.system_prompt "
     "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
-    "rollout.stop rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
+    "rollout.stop rollout.include_stop rollout.skip_special_tokens "
+    "rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
     "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
     "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",

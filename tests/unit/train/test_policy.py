@@ -149,6 +149,13 @@ def test_adapter_targets_that_are_not_there_are_refused(tmp_path: Path) -> None:
         add_adapters(load(tmp_path, lora=4), LoraSection(rank=4, targets=("no_such_layer",)), None, seed=0)
 
 
+@pytest.mark.parametrize("targets", [("lm_head",), ("q_proj", "embed_tokens"), ("model.embed_tokens",)])
+def test_adapters_on_embeddings_are_refused(tmp_path: Path, targets: tuple[str, ...]) -> None:
+    save_tiny_policy(tmp_path)
+    with pytest.raises(InputError, match=rf"train.lora.targets: {targets[-1]} is an embedding or the output layer"):
+        add_adapters(load(tmp_path, lora=4), LoraSection(rank=4, targets=targets), None, seed=0)
+
+
 def test_packing_is_for_flash_attention_unless_asked_for() -> None:
     cuda, section = torch.device("cuda"), TrainSection(compute_dtype="bfloat16")
     assert wants_packing(section, cuda)
