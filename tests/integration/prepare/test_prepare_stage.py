@@ -257,3 +257,27 @@ def test_bad_input_is_one_line_and_status_2(config, model, data, tmp_path, spoil
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "store" / "runs" / "example" / "config.json").exists()
+
+
+def test_nights_with_a_dated_template_hold_out_the_same_prompts(config, model, data, capsys):
+    (model / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}")
+    data.write_text(data.read_text() + json.dumps({"prompt": "1+x=", "answer": "x+1"}) + "\n")
+    runs = []
+    for day in ("2026-11-29", "2026-11-30"):
+        words = (f"run.name=night-{day}", f"data.today={day}", "reward=numeric")
+        runs.append(open_run(prepare(config(*words)).run_uri))
+        said = capsys.readouterr().err
+        assert f"the chat template writes the date into every prompt: {day}" in said
+        assert "data.train: the grader numeric cannot grade 1 of 41 prompts" in said
+        assert "(first row 41: 'x+1'); use the grader math" in said
+    first, second = (prompts_of(run, "eval") for run in runs)
+    assert first["prompt_id"] == second["prompt_id"]
+    assert {text.split(":")[0] for text in first["prompt"].to_pylist()} == {"29 Nov 2026"}
+    facts = [run.directory(run.layout.prompts).require().facts for run in runs]
+    assert [fact["date"] for fact in facts] == ["2026-11-29", "2026-11-30"]
+    assert facts[0]["held_out_digest"] == facts[1]["held_out_digest"]
+
+
+def test_adapters_that_cannot_be_trained_are_refused_before_anything_is_sampled(config):
+    with pytest.raises(InputError, match=r"train\.lora\.targets: lm_head is an embedding or the output layer"):
+        prepare(config("train.lora={rank: 2, targets: [lm_head]}"))

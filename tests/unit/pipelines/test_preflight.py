@@ -6,8 +6,10 @@ import pytest
 
 from components.contract.resolve import load_config
 from pipelines.preflight import check_before_run, machine_check, preflight
+from pipelines.preflight.data_check import check_data
 from pipelines.preflight.findings import Level
 from pipelines.preflight.machine_check import check_packages, check_sandbox, inspect_machine
+from pipelines.preflight.model_check import ModelCheck
 from tests.support.arithmetic_run import write_config
 
 OWN_UID = "sandbox: own uid"
@@ -61,3 +63,14 @@ def test_a_system_without_libnuma_is_reported_with_a_fix(
     if said:
         assert f"{library} not installed" in found[0].result
         assert "apt-get install libnuma1" in found[0].fix
+
+
+def test_answers_that_numeric_cannot_compare_are_a_warning(tmp_path: Path) -> None:
+    data = tmp_path / "answers.jsonl"
+    data.write_text("".join(f'{{"prompt": "q{i}", "answer": "{a}"}}\n' for i, a in enumerate(("1", "(3, 4)", "x"))))
+    words = [f"data.train={data}", "data.eval_prompts=1", "reward=numeric"]
+    config = load_config(write_config(tmp_path), words)
+    (finding, *_) = check_data(config, None, ModelCheck([])).findings
+    assert (finding.level, finding.subject) == (Level.warning, "data.train")
+    assert "numeric cannot grade 2 of 3 prompts" in finding.text
+    assert "(first row 2: '(3, 4)'); use the grader math" in finding.text
