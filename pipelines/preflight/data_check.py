@@ -18,6 +18,7 @@ from pipelines.estimates.work_estimate import PromptTokens
 from pipelines.preflight.findings import Finding, Level, check_pod_path
 from pipelines.preflight.machine_check import package_version
 from pipelines.preflight.model_check import ModelCheck
+from pipelines.preflight.reference_check import check_references
 
 if TYPE_CHECKING:
     from pipelines.cluster.cluster_config import ClusterConfig
@@ -55,6 +56,7 @@ def check_data(config: RunConfig, cluster: "ClusterConfig | None", model: ModelC
     except InputError as error:
         return DataCheck([Finding.error("data", str(error))])
     findings = [_describe(source, read) for source, read in zip(sources, sets, strict=True)]
+    findings += check_references(config, sets)
     if model.tokenizer is None or not package_version("transformers"):
         return _estimate_lengths(config, sets, findings)
     try:
