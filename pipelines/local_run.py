@@ -12,34 +12,43 @@ from pathlib import Path
 from typing import Any
 
 from components.contract.config import RunConfig
+from components.contract.layout import RunLayout
 from components.contract.resolve import config_json
+from components.pod.supervisor import is_finished
 from components.runtime.progress import EVENTS_VARIABLE
+from components.store import Run, open_store
 from pipelines.cluster.cluster_config import local_cluster
+from pipelines.cluster.cluster_sections import Layout
 
 _STOP_SECONDS = 10
 
 
 class LocalRun:
-    """One execution of the compiled pipeline. A context manager that ends every process on exit.
+    """One execution of the pipeline. A context manager that ends every process on exit.
 
     The output of the stages goes to `log`. The working directory is removed if the run succeeded.
+
+    Raises:
+        InputError: the layout cannot hold the run.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, layout: Layout = "pod") -> None:
         self._config = config
+        self._cluster = local_cluster(config.loop, layout)
         self.workdir = Path(tempfile.mkdtemp(prefix=f"rapid-{config.run.name}-"))
         self.log = self.workdir / "run.log"
         self.succeeded = False
 
     def __enter__(self) -> "LocalRun":
-        from pipelines.compilation import compile_pipeline
-
-        pipeline = self.workdir / "pipeline.yaml"
-        compile_pipeline(pipeline, local_cluster(self._config.loop))
-        parameters = self.workdir / "parameters.json"
-        parameters.write_text(json.dumps({"config": config_json(self._config)}), encoding="utf-8")
+        run = Run(open_store(self._config.store.uri), RunLayout(self._config.run.name), self._config)
+        request = {
+            "config": config_json(self._config),
+            "cluster": self._cluster.model_dump(),
+            "starts_workers": self._cluster.layout == "pod" and not is_finished(run),
+        }
+        (self.workdir / "run.json").write_text(json.dumps(request), encoding="utf-8")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.kfp_local", str(pipeline), str(parameters), str(self.workdir)],
+            [sys.executable, "-m", "pipelines.kfp_local", str(self.workdir)],
             # The pipe closes however this process ends, and the pipeline then ends itself.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

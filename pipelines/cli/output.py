@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from components.contract.printable import printable
 
@@ -60,6 +69,11 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    @property
+    def bars(self) -> list[Task]:
+        """The bars, from top to bottom."""
+        return self._progress.tasks
+
     def progress(self, event: dict[str, Any]) -> None:
         """Show a progress event of a stage.
 
@@ -68,7 +82,7 @@ class LiveView:
         """
         label = event["label"]
         if label not in self._bars:
-            tasks = {task.id: task for task in self._progress.tasks}
+            tasks = {task.id: task for task in self.bars}
             for known, bar in list(self._bars.items()):
                 if tasks[bar].finished or _stage_of(known) == _stage_of(label):
                     self._progress.remove_task(bar)

@@ -3,7 +3,7 @@
 import os
 import shlex
 from itertools import count
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from pipelines.preflight import check_before_run
 from pipelines.preflight.findings import refuse_errors
 
 _LOG_TAIL = 25
+LocalLayout = Literal["pod", "tasks"]
 
 
 def run_command(
@@ -38,6 +39,13 @@ def run_command(
             help="Run model-written programs even if this machine has no sandbox: reward.sandbox.unsafe=true.",
         ),
     ] = False,
+    layout: Annotated[
+        LocalLayout,
+        typer.Option(
+            help="pod: the stages are processes that stay loaded for the whole run. tasks: every stage of every "
+            "iteration starts anew, one at a time. The results are the same, and a run that goes on may change it.",
+        ),
+    ] = "tasks",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -63,9 +71,9 @@ def run_command(
         rapid run my.yaml --dry-run
     """
     words = [*(overrides or ()), *(["reward.sandbox.unsafe=true"] if unsafe else [])]
-    command = ["run", str(config), *words]
+    command = ["run", str(config), *words, *(["--layout", layout] if layout != "tasks" else [])]
     if not dry_run:
-        execute(load_config(config, words), command)
+        execute(load_config(config, words), command, layout)
         return
     plan = make_plan(load_config(config, words), config)
     print_plan(plan, command, Console())
@@ -99,11 +107,12 @@ def _unfinished_name(config: RunConfig) -> str:
     return next(name for name in names if not Run(store, RunLayout(name), config).published())
 
 
-def execute(config: RunConfig, command: list[str]) -> None:
+def execute(config: RunConfig, command: list[str], layout: LocalLayout = "tasks") -> None:
     """Run a resolved configuration to its end and print its results.
 
     Args:
         command: the words after `rapid` that start this run, to be shown with more iterations.
+        layout: how its stages become processes.
 
     Raises:
         typer.Exit: 2 if a stage found bad input, 1 if the pipeline failed otherwise, 130 after Ctrl-C.
@@ -112,7 +121,7 @@ def execute(config: RunConfig, command: list[str]) -> None:
     console = Console()
     _print_headline(config, console)
     errors: list[str] = []
-    with LocalRun(config) as local:
+    with LocalRun(config, layout) as local:
         try:
             with LiveView(console) as view:
                 for event in local.events():
@@ -124,8 +133,7 @@ def execute(config: RunConfig, command: list[str]) -> None:
         _print_summary(open_run(_uri(config)), command, console)
         return
     error_console = Console(stderr=True)
-    # Shards that meet the same error each report it.
-    for message in dict.fromkeys(errors):
+    for message in distinct(errors):
         say(error_console, f"error: {message}")
     if not errors:
         for line in local.log_tail(_LOG_TAIL):
@@ -133,6 +141,15 @@ def execute(config: RunConfig, command: list[str]) -> None:
         say(error_console, "a stage ended without an error message; the same command continues the run")
     say(error_console, f"log: {local.log}")
     raise typer.Exit(EXIT_BAD_INPUT if errors else 1)
+
+
+def distinct(errors: list[str]) -> list[str]:
+    """Drop repetitions: shards that meet the same error each report it, and workers name the stage that failed."""
+    return [
+        message
+        for message in dict.fromkeys(errors)
+        if not any(message != other and message.endswith(other) for other in errors)
+    ]
 
 
 def _uri(config: RunConfig) -> str:

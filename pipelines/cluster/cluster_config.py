@@ -272,7 +272,7 @@ def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
     return ClusterConfig.parse({**tree, **given}, str(path or "cluster settings"))
 
 
-def local_cluster(loop: LoopSection, layout: Layout = "tasks") -> ClusterConfig:
+def local_cluster(loop: LoopSection, layout: Layout = "pod") -> ClusterConfig:
     """Return the settings for a run on this machine, without pods: no cache volume and no image parameters.
 
     Raises:
@@ -291,8 +291,8 @@ def local_cluster(loop: LoopSection, layout: Layout = "tasks") -> ClusterConfig:
             "parallel_shards": 1 if layout == "tasks" else 0,
             "cache": None,
             "image_parameters": False,
-            # No pod is lost on one machine, and an error should be reported at once.
+            # No pod is lost on one machine, and a person waits.
             "pod_retries": 0,
-            **{pod: {"retries": 0} for pod in _EVERY_POD},
+            "backoff": {"seconds": 1, "max_seconds": 10},
         }
     )

@@ -1,0 +1,39 @@
+"""The display of a run in progress: bars of stages that work side by side, and each error once."""
+
+import io
+
+from rich.console import Console
+
+from pipelines.cli.output import LiveView
+from pipelines.cli.run_commands import distinct
+
+
+def bars(*events: tuple[str, int]) -> list[str]:
+    """Return the labels that are shown after events of (label, done) of 10."""
+    view = LiveView(Console(file=io.StringIO(), force_terminal=True))
+    for label, done in events:
+        view.progress({"label": label, "done": done, "total": 10, "unit": "groups", "stats": ""})
+    return [task.description for task in view.bars]
+
+
+def test_stages_that_work_side_by_side_have_a_bar_each() -> None:
+    sampling, training = "iteration 0002 rollout", "iteration 0001 train"
+    assert bars((sampling, 3), (training, 5), (sampling, 4)) == [sampling, training]
+
+
+def test_a_finished_bar_disappears_when_something_else_begins() -> None:
+    assert bars(("iteration 0001 rollout", 10)) == ["iteration 0001 rollout"]
+    assert bars(("iteration 0001 rollout", 10), ("iteration 0001 train", 0)) == ["iteration 0001 train"]
+
+
+def test_a_stage_that_stopped_early_goes_on_to_another_round_in_one_bar() -> None:
+    assert bars(("iteration 0001 train", 7), ("iteration 0002 train", 0)) == ["iteration 0002 train"]
+    shards = ("iteration 0001 rollout shard 0", 7), ("iteration 0001 rollout shard 1", 2)
+    assert len(bars(*shards)) == 2
+
+
+def test_a_failure_that_workers_repeat_is_shown_once() -> None:
+    assert distinct(["no such grader", "reward: no such grader", "no such grader", "disk full"]) == [
+        "no such grader",
+        "disk full",
+    ]
