@@ -4,6 +4,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
 from typing import Literal
@@ -13,8 +14,8 @@ from components.sandbox.extraction import Source
 from components.sandbox.inside.values import Malformed
 from components.sandbox.inside.wire import Closed
 from components.sandbox.output import same_lines, same_tokens
-from components.sandbox.sandbox import Program, Sandbox, TimedOut, TooLarge
-from components.sandbox.suite import Asserts, Pairs, Suite, defined_names
+from components.sandbox.sandbox import Program, Sandbox, SandboxGone, TimedOut, TooLarge
+from components.sandbox.suite import Asserts, Pairs, Suite, are_plain_calls, defined_names
 
 _MAX_SHOWN_CHARACTERS = 80
 _FAILURES = (Closed, TimedOut, TooLarge, Malformed)
@@ -53,14 +54,22 @@ def run_suite(
 
 def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, deadline: float) -> list[TestResult]:
     results: list[TestResult] = []
-    with sandbox.start("asserts") as tests, sandbox.start("calls") as program:
+    shared = are_plain_calls(suite)
+    tests, worked = sandbox.take_tests(shared)
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        stack.callback(tests.stop)
+        program = stack.enter_context(sandbox.start("calls"))
         try:
             match _load(program, suite.given, sources, deadline):
                 case TestResult() as failure:
                     return [failure]
                 case list(names):
                     job = {"setup": suite.setup, "tests": suite.tests, "names": names, "entry": suite.entry}
-                    tests.send({**job, "given": defined_names(suite.given)}, deadline)
+                    try:
+                        tests.send({**job, "given": defined_names(suite.given)}, deadline)
+                    except Closed:
+                        raise SandboxGone("its process for tests has ended") from None
             while len(results) < len(suite.tests):
                 match tests.receive(deadline):
                     case ["call", operation, *arguments]:
@@ -70,6 +79,11 @@ def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, de
                         results.append(TestResult(kind, reason or ""))
         except _FAILURES as error:
             results.append(_failed(error, program))
+        else:
+            if shared:
+                stack.pop_all()
+                program.stop()
+                sandbox.keep_tests(tests, worked + time.monotonic() - begin)
     return results
 
 

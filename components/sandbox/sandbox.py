@@ -13,20 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from components.sandbox import paths
 from components.sandbox.inside.confine import Confinement, landlock_abi
 from components.sandbox.inside.scratch import remove
 from components.sandbox.inside.wire import Closed, frame, parse
 from components.sandbox.layers import SYS_ADMIN, has_capabilities, uids_for
-from components.sandbox.paths import (
-    DEVICES,
-    closed_folder,
-    import_root,
-    interpreter,
-    libraries,
-    modules,
-    packages,
-    standard_library,
-)
+from components.sandbox.paths import DEVICES
 from components.sandbox.seccomp import seccomp_program
 
 _SCRATCH = "/scratch"
@@ -35,6 +27,7 @@ _STOP_SECONDS = 10.0
 _PACKET = 1 << 16
 _MIB = 2**20
 _FILES = 1024
+_SHARE = 0.3
 _THREADS = 32
 # Processes of the sandbox itself, which the kernel counts too where programs run as the same user.
 _OWN_PROCESSES = 4
@@ -80,8 +73,10 @@ class Sandbox:
     def __init__(self, mode: str, limits: Limits) -> None:
         self.mode, self.limits = mode, limits
         self._started = 0
+        # A process for tests that have no code of their own, and the seconds that it has worked.
+        self._kept: tuple[Program, float] | None = None
         # A user namespace has one uid only.
-        several_uids = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not closed_folder()
+        several_uids = has_capabilities(SYS_ADMIN) if mode == "namespaces" else not paths.closed_folder()
         self._uids = uids_for(os.getpid()) if several_uids else None
         # Without a mount namespace per program, one directory holds a scratch directory for each.
         self._scratch = None if mode == "namespaces" else tempfile.mkdtemp(prefix="rapid-sandbox-")
@@ -140,6 +135,18 @@ class Sandbox:
                 raise SandboxGone(f"the sandbox has ended: {error}") from None
         return Program(self, self._started, ours)
 
+    def take_tests(self, shared: bool) -> tuple["Program", float]:
+        """Return a process for tests, with the seconds that it has worked: the kept one, if it may be shared."""
+        kept, self._kept = (self._kept, None) if shared else (None, self._kept)
+        return kept or (self.start("asserts"), 0.0)
+
+    def keep_tests(self, tests: "Program", worked: float) -> None:
+        """Keep a process for the next tests, unless it has used much of the processor time that it may use."""
+        if worked > _SHARE * self.limits.cpu_seconds or self._kept is not None:
+            tests.stop()
+        else:
+            self._kept = tests, worked
+
     def stop(self, number: int) -> int:
         """Kill a program with all that it started; return its wait status once all of it is gone."""
         try:
@@ -150,6 +157,8 @@ class Sandbox:
             raise SandboxGone("the sandbox has ended") from None
 
     def close(self) -> None:
+        if self._kept is not None:
+            self._kept[0]._channel.close()
         self._control.close()
         if self._process is not None:
             try:
@@ -163,8 +172,8 @@ class Sandbox:
 
     def _command(self) -> list[str]:
         namespaces = self.mode == "namespaces"
-        executable = interpreter()[0].inside if namespaces else interpreter()[0].source
-        code = f"import sys; sys.path.append({import_root(namespaces)!r})\n"
+        executable = paths.interpreter()[0].inside if namespaces else paths.interpreter()[0].source
+        code = f"import sys; sys.path.append({paths.import_root(namespaces)!r})\n"
         code += "from components.sandbox.inside.zygote import main; main()"
         python = [executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", code]
         return [*self._bubblewrap(), "--", *python] if namespaces else python
@@ -175,16 +184,16 @@ class Sandbox:
         words += [] if has_capabilities(SYS_ADMIN) else ["--unshare-user"]
         for name in ("SYS_ADMIN", "KILL", *(("SETUID", "SETGID") if self._uids else ())):
             words += ["--cap-add", f"CAP_{name}"]
-        places = (*interpreter(), *modules())
+        places = (*paths.interpreter(), *paths.modules())
         # Directories that bubblewrap creates by itself are open to their owner only.
-        targets = [*(place.inside for place in places), *libraries(), *DEVICES, f"{_SCRATCH}/-"]
+        targets = [*(place.inside for place in places), *paths.libraries(), *DEVICES, f"{_SCRATCH}/-"]
         for folder in sorted({str(folder) for target in targets for folder in Path(target).parents} - {"/"}):
             words += ["--perms", "0755", "--dir", folder]
         for place in places:
             words += ["--ro-bind", place.source, place.inside]
-        for place in packages():
+        for place in paths.packages():
             words += ["--tmpfs", place.inside, "--remount-ro", place.inside]
-        for path in libraries():
+        for path in paths.libraries():
             link = Path(path).is_symlink()
             words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
         for path in DEVICES:
@@ -193,15 +202,16 @@ class Sandbox:
 
     def _confinement(self) -> Confinement:
         limits, namespaces = self.limits, self.mode == "namespaces"
-        own = [p.inside for p in (*interpreter(), *modules())]
-        if not namespaces:
-            own = [*standard_library(), *(place.source for place in modules())]
+        if namespaces:
+            own = [place.inside for place in (*paths.interpreter(), *paths.modules())]
+        else:
+            own = [*paths.standard_library(), *(place.source for place in paths.modules())]
         return Confinement(
             namespaces=namespaces,
             landlock=self.mode != "unsafe" and landlock_abi() > 0,
             scratch=self._scratch or _SCRATCH,
-            readable=[*(path for path in libraries() if not Path(path).is_symlink()), *own],
-            listed=[] if namespaces else [p.source for p in interpreter() if Path(p.source).is_dir()],
+            readable=[*(path for path in paths.libraries() if not Path(path).is_symlink()), *own],
+            listed=[] if namespaces else [p.source for p in paths.interpreter() if Path(p.source).is_dir()],
             devices=DEVICES,
             filter="" if self.mode == "unsafe" else seccomp_program(limits.processes).hex(),
             processes=(_THREADS if limits.processes == 1 else limits.processes) + (0 if self._uids else _OWN_PROCESSES),

@@ -41,6 +41,11 @@ class Pairs:
 
 Suite = Asserts | Pairs
 
+_PLAIN = {
+    ast.Assert, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
+    ast.Compare, ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.UnaryOp, ast.Not, ast.USub,
+}  # fmt: skip
+
 
 def read_suite(metadata: dict[str, Any], answer: str | None, challenge: bool, plus: bool, prompt: str = "") -> Suite:
     """Read the tests of a row: its columns `metadata`, and its column `answer`.
@@ -97,6 +102,21 @@ def called_names(suite: Suite) -> list[str]:
             return [entry] if entry else sorted(called)
         case Pairs():
             return []
+
+
+def are_plain_calls(suite: Asserts) -> bool:
+    """Return whether every test is one assert of one call with plain values, so that no code of the data set's runs."""
+    return not suite.setup and all(map(_is_plain_call, suite.tests))
+
+
+def _is_plain_call(test: str) -> bool:
+    match _parsed(test):
+        case [ast.Assert() as node]:
+            nodes = list(ast.walk(node))
+            calls = [inner for inner in nodes if isinstance(inner, ast.Call)]
+            names = [inner for inner in nodes if isinstance(inner, ast.Name)]
+            return len(calls) == len(names) == 1 and calls[0].func is names[0] and set(map(type, nodes)) <= _PLAIN
+    return False
 
 
 def defined_names(text: str) -> list[str]:

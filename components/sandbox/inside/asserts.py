@@ -36,9 +36,17 @@ def serve(channel: int) -> None:
     `names` are those that the program defines, `given` those of classes of the set-up that it was given, `entry` that
     of the function to be tested. Sends `["call", ...]` whenever the program is needed and reads its reply; sends
     `["verdict", kind, reason]` after every test: `passed`, `failed`, `raised`, or `unrunnable` where the program
-    is not to blame. Where the set-up fails, so do all tests.
+    is not to blame. Where the set-up fails, so do all tests. Then the next ones may come.
     """
-    job = receive(channel)
+    while True:
+        try:
+            job = receive(channel)
+        except Closed:
+            return
+        _run_job(channel, job)
+
+
+def _run_job(channel: int, job: Any) -> None:
     tests = _Tests(Session(channel), set(job["names"]), set(job["given"]), job["entry"])
     failure = tests.run(job["setup"], is_setup=True)
     for text in job["tests"]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.sandbox.suite import Asserts, Pairs, called_names, read_suite
+from components.sandbox.suite import Asserts, Pairs, are_plain_calls, called_names, read_suite
 
 PLUS = """
 import numpy as np
@@ -57,6 +57,26 @@ def test_humaneval_scripts_are_one_test():
         found = read_suite({"test": script, "entry_point": "f"}, None, False, False, prompt)
         assert found.given.rstrip() == opening.rstrip()
         assert called_names(found) == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("test", "plain"),
+    [
+        ("assert f(1, [2, {3}]) == (4,)", True),
+        ("assert not f(x=-1.5), 'message'", True),
+        ("assert f(g(1)) == 2", False),
+        ("assert f(x) == 1", False),
+        ("assert f(9 ** 9 ** 9) == 1", False),
+        ("assert a.f(1) == 1", False),
+        ("assert f(lambda: 1)", False),
+        ("assert [f(1) for _ in 'ab']", False),
+        ("import os\nassert f(1)", False),
+        ("assert (", False),
+    ],
+)
+def test_plain_calls_have_no_code_of_their_own(test, plain):
+    assert are_plain_calls(Asserts("", (test,))) is plain
+    assert not are_plain_calls(Asserts("x = 1", (test,)))
 
 
 def test_pairs():
