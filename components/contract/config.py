@@ -12,7 +12,7 @@ from components.contract.credentials import has_user
 from components.contract.reward_config import RewardSection
 from components.contract.rollout_config import EvaluateSection, RolloutSection
 from components.contract.section import Count, Fraction, Section, affects
-from components.contract.train_config import TrainSection
+from components.contract.train_config import EXACT_GAP, ROUNDED_GAP, TrainSection
 
 
 def _without_user(location: str) -> str:
@@ -180,6 +180,12 @@ class RunConfig(Section):
     def total_steps(self) -> int:
         """Optimizer steps that the learning-rate schedule spans: all of the run, unless configured."""
         return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates)
+
+    @property
+    def max_logprob_gap(self) -> float:
+        """Largest tolerated mean |log pi - log mu| per token before the first update, nats."""
+        exact = self.model.dtype == self.train.compute_dtype == "float32"
+        return self.train.max_logprob_gap or (EXACT_GAP if exact else ROUNDED_GAP)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

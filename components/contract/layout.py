@@ -136,6 +136,10 @@ class RunLayout:
         """Reason of the worker that failed for good, which ends the others."""
         return f"{self.root}/workers/failure.json"
 
+    def published(self, version: int) -> str:
+        """Return the mark of a policy that was published, which is never deleted."""
+        return f"{self.root}/published/{version:04d}"
+
     @property
     def report(self) -> str:
         return f"{self.root}/report"

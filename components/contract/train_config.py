@@ -14,6 +14,9 @@ CPU_LOGITS = 1 << 24
 GPU_LOGITS = 1 << 28
 """1 GiB: GPUs need larger matrix products."""
 
+EXACT_GAP, ROUNDED_GAP = 1e-3, 0.1
+"""Limits of the gap between engine and trainer, nats per token: in float32 and in dtypes that round."""
+
 
 class OverlongSection(Section):
     """Completions cut off at rollout.max_tokens (finish_reason `length`)."""
@@ -95,8 +98,10 @@ class TrainSection(Section):
     max_bad_group_share: Annotated[Fraction, affects("train")] = Field(
         default=0.0, description="share of groups with bad rows that is dropped instead of refused"
     )
-    max_logprob_gap: Annotated[Positive, affects()] = Field(
-        default=0.1, description="largest tolerated mean |log pi - log mu| per token before the first update, nats"
+    max_logprob_gap: Annotated[Positive | None, affects()] = Field(
+        default=None,
+        description="largest tolerated mean |log pi - log mu| per token before the first update, nats; null: "
+        f"{EXACT_GAP:g} where weights and compute are float32, else {ROUNDED_GAP:g}",
     )
     micro_batch_tokens: Annotated[Count, affects()] = Field(
         default=4096, description="tokens per forward pass, padding included"
@@ -119,6 +124,11 @@ class TrainSection(Section):
     lora: Annotated[LoraSection | None, affects("train")] = None
     checkpoint_every: Annotated[int, affects()] = Field(
         default=0, ge=0, description="mini-batches between checkpoints within an iteration; 0: none"
+    )
+    keep_policies: Annotated[int | None, affects()] = Field(
+        default=None,
+        ge=2,
+        description="how many of the newest policies are kept, beside the base policy and published ones; null: all",
     )
     processes: Annotated[Count, affects()] = Field(
         default=1, description="training processes on a machine, one per GPU"

@@ -28,6 +28,7 @@ def run_stage(run_uri: str) -> Manifest:
     policy = run.policy(version).require()
     inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(run)}
     with clock.measure("store"):
+        run.mark_published(version)
         registration = _registration(run, version, inputs["policy"])
     inputs["registration"] = json_digest(registration.model_dump() if registration else None)
     output = run.output("publish", run.layout.report, inputs)

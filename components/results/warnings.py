@@ -1,5 +1,8 @@
 """Sentences about a run that its reader has to know before believing the numbers; none for a healthy run."""
 
+from collections.abc import Sequence
+from statistics import median
+
 from components.contract.config import RunConfig
 from components.results.round_results import RoundResult, SplitResult
 from components.results.run_results import IterationResult, RunResults
@@ -9,11 +12,18 @@ MANY_TRUNCATED = 0.2
 LARGE_GAP = 0.01
 """Nats per token."""
 
+GAP_JUMP = 10.0
+"""Times the median of the earlier iterations' gaps, where it is above `GAP_NOISE`."""
+
+GAP_NOISE = 1e-5
+"""Nats per token; float32 on both sides differs by less."""
+
 
 def run_warnings(results: RunResults) -> list[str]:
     """Return warnings about all rounds, then about all updates."""
     rounds = [warning for result in results.rounds for warning in round_warnings(result)]
-    return rounds + [warning for iteration in results.iterations for warning in update_warnings(iteration)]
+    updates = [warning for iteration in results.iterations for warning in update_warnings(iteration)]
+    return rounds + updates + gap_warnings(results.iterations)
 
 
 def round_warnings(result: RoundResult) -> list[str]:
@@ -59,6 +69,24 @@ def update_warnings(iteration: IterationResult) -> list[str]:
             f"In iteration {iteration.number} engine and trainer disagreed by {train.logprob_gap_mean:.3f} nats a "
             "token before the first update; importance weights correct for it but add noise."
         )
+    return warnings
+
+
+def gap_warnings(iterations: Sequence[IterationResult]) -> list[str]:
+    """Return warnings about iterations in which engine and trainer differed much more than in those before."""
+    warnings: list[str] = []
+    gaps: list[float] = []
+    for iteration in iterations:
+        gap = iteration.train.logprob_gap_mean if iteration.train else None
+        if gap is None:
+            continue
+        if gaps and gap > GAP_NOISE and gap > GAP_JUMP * median(gaps):
+            warnings.append(
+                f"In iteration {iteration.number} engine and trainer disagreed by {gap:.2g} nats a token, "
+                f"{gap / max(median(gaps), 1e-12):.0f} times the median of the iterations before: the engine may have "
+                "missed a part of the update."
+            )
+        gaps.append(gap)
     return warnings
 
 

@@ -46,14 +46,16 @@ class Heartbeat:
     only one that is left without an exception has ended, because what crashed is started again.
 
     Args:
-        attempts: the worker's attempts, one for each shard that it serves.
+        attempts: the worker's attempts, one for each shard that it serves; none where another process speaks for it.
         age: seconds since the worker's process began.
     """
 
     def __init__(self, attempts: Sequence[Attempt], age: float = 0.0) -> None:
         self._attempts = attempts
         started = now() - timedelta(seconds=age)
-        self._beat = Beat(attempt=attempts[0].number, count=0, state="starting", detail="", started=started)
+        self._beat = Beat(
+            attempt=attempts[0].number if attempts else 0, count=0, state="starting", detail="", started=started
+        )
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)

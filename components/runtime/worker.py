@@ -41,11 +41,15 @@ class Worker:
 
     Args:
         shards: the shards that this process serves, one after the other; None for the train stage.
+        joins: the attempt of a worker of several processes, which the first of them has claimed and speaks for.
     """
 
-    def __init__(self, run: Run, stage: StageName, shards: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, run: Run, stage: StageName, shards: Sequence[int] | None = None, joins: Attempt | None = None
+    ) -> None:
         self.run, self.stage = run, stage
         self._shards: Sequence[int | None] = [None] if shards is None else shards
+        self._joins = joins
         self._attempts: dict[int | None, Attempt] = {}
         self._done: dict[int | None, Round] = {}
         self._policies = _Policies(run)
@@ -53,9 +57,10 @@ class Worker:
 
     def __enter__(self) -> Self:
         age = process_age()  # belongs to no iteration
-        self._attempts = {shard: self.run.claim(self.stage, shard) for shard in self._shards}
+        self._attempts = {shard: self._joins or self.run.claim(self.stage, shard) for shard in self._shards}
         self._stack = ExitStack()
-        self._heartbeat = self._stack.enter_context(Heartbeat(list(self._attempts.values()), age))
+        speaks_for = [] if self._joins else list(self._attempts.values())
+        self._heartbeat = self._stack.enter_context(Heartbeat(speaks_for, age))
         return self
 
     def __exit__(

@@ -1,6 +1,7 @@
 """A run: its store, layout and configuration, opened from one URI."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from components.contract.resolve import stored_config
 from components.contract.section import StageName
 from components.contract.stage_digest import stage_digest
 from components.store.attempts import Attempt
-from components.store.base import ObjectMissing, Store
+from components.store.base import ObjectExists, ObjectMissing, Store
 from components.store.commit import OutputDirectory, StageOutput, folder_of
 from components.store.schemes import open_store
 
@@ -63,8 +64,29 @@ class Run:
         return "/".join(filter(None, [policy.uri, folder_of(policy.require().outputs)]))
 
     def fetch_policy(self, version: int, into: Path) -> Path:
-        """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does."""
-        return self.policy(version).fetch(into)
+        """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does.
+
+        Raises:
+            InputError: it is not committed, damaged, or was deleted.
+        """
+        try:
+            return self.policy(version).fetch(into)
+        except ObjectMissing:
+            kept = self.config.train.keep_policies
+            if kept is None or version == 0:
+                raise
+            raise ObjectMissing(
+                f"policy {version} of {self.uri} is gone: train.keep_policies keeps the newest {kept}, the base policy "
+                "and those that were published"
+            ) from None
+
+    def mark_published(self, version: int) -> None:
+        """Note for good that a policy is published, so that it is kept."""
+        with suppress(ObjectExists):
+            self.store.create(self.layout.published(version), b"")
+
+    def is_published(self, version: int) -> bool:
+        return self.store.exists(self.layout.published(version))
 
     def policy_version(self) -> int:
         """Return the version of the newest committed policy; 0 is the base policy."""

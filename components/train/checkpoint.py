@@ -48,7 +48,7 @@ def save_state(
         state["weights"] = _weights(model)
     directory.mkdir(parents=True, exist_ok=True)
     with _one_process_is_enough():
-        dcp.save(state, storage_writer=FileSystemWriter(directory), no_dist=processes.world_size == 1)
+        dcp.save(state, storage_writer=FileSystemWriter(directory, sync_files=False), no_dist=processes.world_size == 1)
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, processes: Processes) -> int:

@@ -126,6 +126,6 @@ def check_logprob_gap(tokens: TokenMeans, limit: float) -> None:
     if not tokens.gap_mean <= limit:
         raise InputError(
             f"engine and trainer disagree by {tokens.gap_mean:.3g} nats per token (maximum {tokens.gap_max:.3g}), more "
-            f"than train.max_logprob_gap {limit}: the rollout engine had other weights, another tokenizer, template "
-            "or temperature than this policy; sample again with it"
+            f"than {limit:g} (train.max_logprob_gap): the rollout engine had other weights, another tokenizer, "
+            "template or temperature than this policy; sample again with it"
         )

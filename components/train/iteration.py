@@ -1,127 +1,84 @@
 """One iteration's training: policy and trajectories in, the next policy and the resume state out."""
 
-import tempfile
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
-from components.train.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state, upload_all
+from components.train.checkpoint import load_checkpoint, save_checkpoint, save_state, upload_all
 from components.train.diagnostics import TokenMeans, check_logprob_gap
-from components.train.distributed import Processes
 from components.train.policy import export_adapters, export_policy, full_state, vocabulary
+from components.train.resident import ADAPTER, OPTIMIZER, Resident
+from components.train.retention import delete_outdated
 from components.train.task import TrainTask
-from components.train.trainer import (
-    Trainer,
-    UpdateProgress,
-    build_trainer,
-    keep_freed_memory,
-    load_frozen,
-    measure_behaviour_gap,
-    update_policy,
-)
+from components.train.trainer import Trainer, UpdateProgress, load_frozen, measure_behaviour_gap, update_policy
 from components.train.trajectories import Trajectories, read_trajectories
 
-OPTIMIZER = "optimizer"
-ADAPTER = "adapter"
 
+def train_iteration(task: TrainTask, clock: Clock, resident: Resident) -> Manifest:
+    """Train, upload and commit; every process of those that train together calls it.
 
-def train_iteration(task: TrainTask, clock: Clock, processes: Processes) -> Manifest:
-    """Train, upload and commit; every process of those that train together calls it."""
-    keep_freed_memory()
-    train = task.run.config.train
-    with tempfile.TemporaryDirectory(prefix="rapid-train-") as name:
-        scratch = Path(name)
-        with clock.measure("store"):
-            files = _fetch(task, scratch)
-        gap = _check_behaviour_policy(task, scratch, clock, processes) if task.stale else None
-
-        trainer, data, progress = _load(task, files, gap, clock, processes)
-        save = (lambda reached: save_checkpoint(task, trainer, reached)) if train.checkpoint_every else None
-        with clock.measure("compute"):
-            progress = update_policy(trainer, data, task.iteration, progress, save)
-        with clock.measure("store"):
-            _upload_policy(task, trainer, files, scratch / "policy", scratch / "made" / ADAPTER)
-            if processes.is_main:
-                task.commit_policy({"outcome": "trained", **policy_digests(task.policy_output.files)}, clock)
-            _upload_state(task, trainer, progress.step, scratch / "made")
-
-        manifest = None
+    Args:
+        resident: what an earlier iteration has left in this process, and this one leaves to the next.
+    """
+    train, processes = task.run.config.train, resident.processes
+    gap = _check_behaviour_policy(task, resident, clock) if task.stale else None
+    trainer, data, progress = _load(task, resident, gap, clock)
+    save = (lambda reached: save_checkpoint(task, trainer, reached)) if train.checkpoint_every else None
+    with clock.measure("compute"):
+        progress = update_policy(trainer, data, task.iteration, progress, save)
+    resident.leave_gpu()  # before the commit, after which the policy is sampled
+    policy, state = (resident.scratch / f"{kind}-{task.iteration:04d}" for kind in ("policy", "state"))
+    with clock.measure("store"):
+        digests = _upload_policy(task, trainer, resident, policy, state / ADAPTER)
         if processes.is_main:
-            manifest = task.commit(_metrics(task, data, progress), _facts(progress), clock)
-            task.clear_checkpoints()
-        manifest = processes.broadcast(manifest)
+            task.commit_policy({"outcome": "trained", **digests}, clock)
+        _upload_state(task, trainer, progress.step, state)
+        shutil.rmtree(state)
+    manifest = None
+    if processes.is_main:
+        manifest = task.commit(_metrics(task, data, progress), _facts(progress), clock)
+        task.clear_checkpoints()
+        delete_outdated(task.run, task.iteration)
+        resident.written(task.iteration, policy, digests["weights_digest"])
+    manifest, digest = processes.broadcast((manifest, digests.get("weights_digest", "")))
+    resident.keep(task.iteration, digest, progress.step)
     assert manifest is not None
     return manifest
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Directories on this machine.
-
-    Attributes:
-        policy: the policy to train.
-        base: the base policy, where adapters or the KL term need it.
-        optimizer, adapter: of the previous iteration; None in the first, and without adapters.
-    """
-
-    policy: Path
-    base: Path | None
-    optimizer: Path | None
-    adapter: Path | None
-
-
-def _fetch(task: TrainTask, scratch: Path) -> _Files:
-    train, later = task.run.config.train, task.iteration > 1
-    before = task.run.directory(task.run.layout.train(task.iteration - 1))
-    policy = task.run.fetch_policy(task.iteration - 1, scratch / "incoming")
-    base = None
-    if train.lora or train.kl_coefficient:
-        base = task.run.fetch_policy(0, scratch / "base") if later else policy
-    return _Files(
-        policy=policy,
-        base=base,
-        optimizer=before.fetch(scratch / "carried", OPTIMIZER) if later else None,
-        adapter=before.fetch(scratch / "adapter", ADAPTER) if later and train.lora else None,
-    )
-
-
-def _check_behaviour_policy(task: TrainTask, scratch: Path, clock: Clock, processes: Processes) -> TokenMeans | None:
+def _check_behaviour_policy(task: TrainTask, resident: Resident, clock: Clock) -> TokenMeans | None:
     """Load the behaviour policy, compare it with its trajectories and release it.
 
     Raises:
         InputError: it cannot have sampled them.
     """
-    config = task.run.config
+    config, scratch = task.run.config, resident.scratch / "behaviour"
     with clock.measure("store"):
         version = task.run.sampled_policy(Round.iteration(task.iteration))
-        files = task.run.fetch_policy(version, scratch / "behaviour")
+        files = resident.policy_files(version, scratch)
     with clock.measure("load"):
-        behaviour = load_frozen(files, config, processes)
+        behaviour = load_frozen(files, config, resident.processes)
+    shutil.rmtree(scratch, ignore_errors=True)
     with clock.measure("store"):
         data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(behaviour.model))
     with clock.measure("compute"):
-        gap = measure_behaviour_gap(behaviour, data, config, task.iteration, processes)
+        gap = measure_behaviour_gap(behaviour, data, config, task.iteration, resident.processes)
     if gap:
-        check_logprob_gap(gap, config.train.max_logprob_gap)
+        check_logprob_gap(gap, config.max_logprob_gap)
     return gap
 
 
 def _load(
-    task: TrainTask, files: _Files, gap: TokenMeans | None, clock: Clock, processes: Processes
+    task: TrainTask, resident: Resident, gap: TokenMeans | None, clock: Clock
 ) -> tuple[Trainer, Trajectories, UpdateProgress]:
     """Load policy, optimizer and data, and the newest checkpoint within the iteration, where there is one."""
-    config = task.run.config
-    with clock.measure("load"):
-        trainer = build_trainer(config, files.policy, processes, files.base, files.adapter)
-        step = 0
-        if files.optimizer:
-            step = load_state(files.optimizer, trainer.policy.model, trainer.optimizer, processes)
+    trainer, step = resident.load(task.iteration - 1, clock)
     with clock.measure("store"):
         data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(trainer.policy.model))
-        progress = load_checkpoint(task, trainer) if config.train.checkpoint_every else None
+        progress = load_checkpoint(task, trainer) if task.run.config.train.checkpoint_every else None
     if progress is None:
         progress = UpdateProgress(
             step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None
@@ -129,17 +86,21 @@ def _load(
     return trainer, data, progress
 
 
-def _upload_policy(task: TrainTask, trainer: Trainer, files: _Files, made: Path, adapter: Path) -> None:
-    """Upload the next policy; adapters, merged into it, go to `adapter` on this machine."""
-    config, processes = task.run.config, trainer.processes
+def _upload_policy(task: TrainTask, trainer: Trainer, resident: Resident, made: Path, adapter: Path) -> dict[str, str]:
+    """Write and upload the next policy; adapters, merged into it, go to `adapter` on this machine.
+
+    Returns:
+        The digests of the policy; nothing in processes other than the first.
+    """
+    config = task.run.config
     state = full_state(trainer.policy.model)
-    if processes.is_main:
-        if lora := config.train.lora:
-            assert files.base is not None
-            state = export_adapters(state, files.base, lora, config.model.path, adapter)
-        names = [output.name for output in task.policy_manifest.outputs]
-        export_policy(state, files.policy, names, made, config.model)
-        task.policy_output.upload(made)
+    if not resident.processes.is_main:
+        return {}
+    if lora := config.train.lora:
+        state = export_adapters(state, resident.base, lora, config.model.path, adapter)
+    export_policy(state, resident.companions_directory, resident.companions, made, config.model)
+    task.policy_output.upload(made)
+    return policy_digests(task.policy_output.files)
 
 
 def _upload_state(task: TrainTask, trainer: Trainer, step: int, made: Path) -> None:

@@ -3,9 +3,8 @@
 from kfp import dsl
 
 from components.results import iteration_numbers
-from components.runtime.progress import emit
 from components.store import open_run
-from components.tracking import sync
+from components.train.aftermath import Aftermath
 
 
 def log_iteration(run_uri: str, iteration: int, metrics: dsl.Metrics) -> int:
@@ -13,8 +12,8 @@ def log_iteration(run_uri: str, iteration: int, metrics: dsl.Metrics) -> int:
     run = open_run(run_uri)
     for key, value in iteration_numbers(run, iteration).items():
         metrics.log_metric(key, value)
-    sync(run)
-    emit("iteration", number=iteration)
+    with Aftermath(run) as aftermath:
+        aftermath.of(iteration)
     if run.directory(run.layout.train(iteration)).require().facts["outcome"] == "target_reached":
         return 0
     return run.config.loop.iterations - iteration

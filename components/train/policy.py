@@ -179,14 +179,30 @@ def full_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: cast(Tensor, tensor) for name, tensor in state.items() if name in once}
 
 
+def copy_companions(policy: Path, names: Iterable[str], into: Path) -> list[str]:
+    """Copy the files of a policy but its weights: config.json, tokenizer, chat template, generation_config.json.
+
+    Args:
+        names: the policy's files, relative to its directory.
+
+    Returns:
+        Those that were copied.
+    """
+    companions = [name for name in names if not name.endswith(_WEIGHTS)]
+    for name in companions:
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(policy / name, into / name)
+    return companions
+
+
 def export_policy(
-    state: Mapping[str, Tensor], incoming: Path, files: Iterable[str], directory: Path, section: ModelSection
+    state: Mapping[str, Tensor], incoming: Path, companions: Iterable[str], directory: Path, section: ModelSection
 ) -> None:
-    """Write weights and config.json in `model.dtype`, and copy the other files of the incoming policy byte for byte.
+    """Write weights and config.json in `model.dtype`, and copy the policy's other files byte for byte.
 
     Args:
         state: full tensors by parameter name, tied ones once.
-        files: the incoming policy's files (tokenizer, chat template, generation_config.json), relative to `incoming`.
+        companions: the files beside an earlier policy's weights, in the directory `incoming`.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -202,10 +218,7 @@ def export_policy(
     skeleton.save_pretrained(directory, state_dict=tensors)
     # save_pretrained writes one even where there was none, and engines would take sampling defaults from it.
     (directory / "generation_config.json").unlink(missing_ok=True)
-    for name in files:
-        if name != "config.json" and not name.endswith(_WEIGHTS):
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(incoming / name, directory / name)
+    copy_companions(incoming, (name for name in companions if name != "config.json"), directory)
 
 
 def export_adapters(

@@ -7,18 +7,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from components.contract.errors import EXIT_BAD_INPUT
-from components.runtime.processes import dies_with
+from components.runtime.processes import PARENT_VARIABLE, dies_with
 from components.runtime.progress import EVENTS_VARIABLE
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 
 
-def spawn(run_uri: str, iteration: int, count: int) -> None:
-    """Run `python -m components.train` as `count` processes to their end.
+def spawn(words: Sequence[str], count: int) -> None:
+    """Run `python -m components.train` with these words as `count` processes to their end.
 
     Torchrun itself would hide the one line about bad input below its own report of the failure. The first process
     prints to this one's streams; another one's output is shown only where that process failed first.
@@ -31,7 +32,8 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
         port = chosen.getsockname()[1]
     # The cores are divided among the processes, where torchrun would give each a single thread.
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
-    words = [sys.executable, "-m", "components.train", run_uri, "--iteration", str(iteration)]
+    command = [sys.executable, "-m", "components.train", *words]
+    reports = os.environ.get(PARENT_VARIABLE)
     with tempfile.TemporaryFile() as others:
         running = []
         for rank in range(count):
@@ -45,14 +47,15 @@ def spawn(run_uri: str, iteration: int, count: int) -> None:
                 "OMP_NUM_THREADS": threads,
             }
             if rank > 0:
-                environment[EVENTS_VARIABLE] = ""
+                environment |= {EVENTS_VARIABLE: "", PARENT_VARIABLE: ""}
             output = others if rank > 0 else None
             running.append(
                 subprocess.Popen(
-                    words,
+                    command,
                     env={**os.environ, **environment},
                     stdout=output,
                     stderr=output,
+                    pass_fds=[int(reports)] if reports and rank == 0 else [],
                     preexec_fn=dies_with(os.getpid()),
                 )
             )

@@ -8,7 +8,7 @@ from components.contract.manifest import Facts, Manifest, outputs_digest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
-from components.store import Attempt, OutputDirectory, Run, StageOutput, open_run
+from components.store import Attempt, OutputDirectory, Run, StageOutput
 from components.train.build_objective import objective_inputs
 from components.train.trajectories import shard_directories
 
@@ -37,13 +37,12 @@ class TrainTask:
     output: StageOutput
 
     @classmethod
-    def find(cls, run_uri: str, iteration: int) -> "TrainTask":
+    def find(cls, run: Run, iteration: int) -> "TrainTask":
         """Look up an iteration's inputs.
 
         Raises:
             InputError: an input is not committed, or there is no policy to train.
         """
-        run = open_run(run_uri)
         if iteration < 1:
             raise InputError(f"iteration {iteration}: iterations count from 1")
         policy_directory = run.policy(iteration - 1)
@@ -96,6 +95,7 @@ class TrainTask:
             note(f"iteration {self.iteration}: another policy replaces that of a killed attempt and what it sampled")
             self._discard_sampled()
             self.policy_output.retract()
+            self._discard_sampled()  # what was committed in between; nobody can sample that policy any more
         self.policy_output.commit(clock.timings(), facts)
 
     def _discard_sampled(self) -> None:

@@ -104,6 +104,17 @@ def build_trainer(
     return Trainer(config, logprob_model, terms, build_optimizer(model, train), processes)
 
 
+def move_trainer(trainer: Trainer, device: torch.device) -> None:
+    """Move weights, reference and optimizer state to a device, in place, and give up the memory they had."""
+    trainer.optimizer.zero_grad()
+    for model in filter(None, (trainer.policy, trainer.terms.reference)):
+        model.to(device)
+    for state in trainer.optimizer.state.values():
+        state.update({name: value.to(device) for name, value in state.items() if isinstance(value, torch.Tensor)})
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def build_logprob_model(model: torch.nn.Module, config: RunConfig) -> LogprobModel:
     train = config.train
     dtype = getattr(torch, train.compute_dtype)
@@ -209,7 +220,7 @@ def _update(
         return None
     progress.bad_in_a_row = 0
     if progress.gap_mean is None:
-        check_logprob_gap(result.tokens, train.max_logprob_gap)
+        check_logprob_gap(result.tokens, config.max_logprob_gap)
         progress.gap_mean, progress.gap_max = result.tokens.gap_mean, result.tokens.gap_max
     measured = off_policy(
         result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens

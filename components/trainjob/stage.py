@@ -17,7 +17,7 @@ def run_stage(run_uri: str, iteration: int, settings: JobSettings) -> Manifest:
         InputError: as `components.train.stage.run_stage`; or Kubernetes refuses the job, or cannot be reached.
         SystemExit: the job failed, or this process received SIGTERM.
     """
-    task = TrainTask.find(run_uri, iteration)
+    task = TrainTask.find(open_run(run_uri), iteration)
     if manifest := find_finished(task, Clock()):
         return manifest
     # The SDK takes a second to import.

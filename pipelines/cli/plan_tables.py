@@ -176,12 +176,16 @@ def _storage(plan: Plan) -> Table:
     if work.tokens_per_completion is not None:
         one, run = (trajectory_bytes(s, work.expected_tokens(s) or 0) for s in (work.iteration, work.run))
         table.add_row("  expected", size(one), size(run), "at the mean length so far")
-    table.add_row("policies", size(storage.policy), size(storage.iterations * storage.policy), plan.config.model.dtype)
-    weights = "float32 weights" if plan.config.model.dtype != "float32" else ""
-    moments = " and ".join(filter(None, ["moments", "adapters" if plan.config.train.lora else weights]))
-    table.add_row("optimizer", size(storage.optimizer), size(storage.iterations * storage.optimizer), moments)
+    config = plan.config
+    dtype = config.model.dtype + (f", the newest {storage.policies} at most" if config.train.keep_policies else "")
+    table.add_row("policies", size(storage.policy), size(storage.policies * storage.policy), dtype)
+    weights = "moments and float32 weights" if config.model.dtype != "float32" and not config.train.lora else "moments"
+    kept = f"{weights}, the newest {storage.optimizers} at most"
+    table.add_row("optimizer", size(storage.optimizer), size(storage.optimizers * storage.optimizer), kept)
+    if storage.adapters:
+        table.add_row("adapters", size(storage.adapters), size(storage.iterations * storage.adapters), "float32")
     table.add_row("base policy", "", size(storage.base), "once")
     if storage.checkpoint:
         table.add_row("checkpoint", "", size(storage.checkpoint), "while an iteration trains")
-    table.add_row("total", size(storage.iteration), size(storage.total), "at most; no iteration is deleted")
+    table.add_row("total", size(storage.iteration), size(storage.total), "at most, at a time")
     return table

@@ -1,4 +1,7 @@
-"""The bytes that a run keeps in its store. Committed iterations are never deleted."""
+"""The bytes that a run keeps in its store.
+
+Trajectories and rewards are never deleted, optimizer states are, and policies where `train.keep_policies` is set.
+"""
 
 from dataclasses import dataclass
 
@@ -14,6 +17,10 @@ BYTES_PER_ROW = 60.0
 """A completion's keys, its share of the prompt and its rewards."""
 
 
+_OPTIMIZERS = 3
+"""States at a time: those of the two newest iterations, and one that is just written."""
+
+
 @dataclass(frozen=True)
 class StorageEstimate:
     """Bytes in the store.
@@ -23,7 +30,10 @@ class StorageEstimate:
         training: trajectories and rewards of an iteration's training prompts, at the maximum length.
         held_out: those of the held-out prompts, of an iteration that evaluates and after the last one.
         policy: policy of one iteration, in `model.dtype`.
-        optimizer: optimizer state of one iteration: moments, and master weights or adapters that are not in the policy.
+        policies: the most that are kept at a time beside the base policy, one that is just written included.
+        optimizer: optimizer state of one iteration: moments, and master weights that are not in the policy.
+        optimizers: the most that are kept at a time.
+        adapters: adapters of one iteration, which are kept beside the policy that they are merged into.
         checkpoint: checkpoint of an unfinished iteration, if `train.checkpoint_every` is set.
         iterations: iterations still to run.
         evaluations: how often held-out prompts are still sampled.
@@ -33,7 +43,10 @@ class StorageEstimate:
     training: int
     held_out: int
     policy: int
+    policies: int
     optimizer: int
+    optimizers: int
+    adapters: int
     checkpoint: int
     iterations: int
     evaluations: int
@@ -46,12 +59,12 @@ class StorageEstimate:
     @property
     def iteration(self) -> int:
         """The most that an iteration writes: one that evaluates."""
-        return self.training + self.held_out + self.policy + self.optimizer
+        return self.training + self.held_out + self.policy + self.optimizer + self.adapters
 
     @property
     def total(self) -> int:
-        """Everything still to be written, the base policy included."""
-        kept = self.iterations * (self.policy + self.optimizer)
+        """The most that is stored at a time of what is still to be written, the base policy included."""
+        kept = self.policies * self.policy + self.optimizers * self.optimizer + self.iterations * self.adapters
         return self.base + self.trajectories + kept + self.checkpoint
 
 
@@ -69,13 +82,17 @@ def estimate_storage(
     lora = config.train.lora
     policy = shape.parameters * BYTES[config.model.dtype]
     trained = shape.adapter_parameters(lora) if lora else shape.parameters
-    own_weights = bool(lora) or config.model.dtype != "float32"
+    master = 0 if lora or config.model.dtype == "float32" else 4
+    keep = config.train.keep_policies
     return StorageEstimate(
         base=policy if base is None else base,
         training=trajectory_bytes(work.training, work.training.most_tokens),
         held_out=trajectory_bytes(work.held_out, work.held_out.most_tokens),
         policy=policy,
-        optimizer=trained * (12 if own_weights else 8),
+        policies=min(work.iterations, keep + 1) if keep else work.iterations,
+        optimizer=trained * (8 + master),
+        optimizers=min(work.iterations, _OPTIMIZERS),
+        adapters=4 * trained if lora else 0,
         checkpoint=trained * 12 if config.train.checkpoint_every else 0,
         iterations=work.iterations,
         evaluations=work.evaluations,

@@ -10,6 +10,9 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from components.contract.metrics import TrainMetrics
 from components.store import Run
 
+NOWHERE = Path("/nonexistent")
+"""Into which nothing is fetched from a local store."""
+
 
 def metrics_of(run: Run, iteration: int = 1) -> TrainMetrics:
     return TrainMetrics.model_validate_json(run.directory(run.layout.train(iteration)).read("metrics.json"))
@@ -17,15 +20,17 @@ def metrics_of(run: Run, iteration: int = 1) -> TrainMetrics:
 
 def weights(run: Run, version: int) -> dict[str, torch.Tensor]:
     """Return the tensors of a policy by name."""
-    policy = run.store.local_path(run.layout.policy(version))
-    assert policy is not None
-    return load_file(policy / "model.safetensors")
+    return load_file(policy_path(run, version) / "model.safetensors")
+
+
+def policy_path(run: Run, version: int) -> Path:
+    """Return a policy's directory in Hugging Face format; it may be written to."""
+    return run.fetch_policy(version, NOWHERE)
 
 
 def state(run: Run, iteration: int) -> dict[str, torch.Tensor]:
     """Return `step`, `exp_avg/<name>`, `exp_avg_sq/<name>` and `weights/<name>`, whatever the number of processes."""
-    saved = run.store.local_path(f"{run.layout.train(iteration)}/optimizer")
-    assert saved is not None
+    saved = run.directory(run.layout.train(iteration)).fetch(NOWHERE, "optimizer")
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "state.pt"
         dcp_to_torch_save(saved, whole)

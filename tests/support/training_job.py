@@ -77,7 +77,7 @@ class Ready:
 
     def training(self, settings: JobSettings = SETTINGS) -> Training:
         """The training of iteration 1."""
-        return Training(self.run, settings, TrainTask.find(self.run.uri, 1))
+        return Training(self.run, settings, TrainTask.find(self.run, 1))
 
     @property
     def old(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Ready:
 
     def commit(self, iteration: int = 1) -> Manifest:
         """Commit a policy as the training pods do."""
-        task = TrainTask.find(self.run.uri, iteration)
+        task = TrainTask.find(self.run, iteration)
         task = task.claimed(self.run.claim("train"))
         task.policy_output.write("model.safetensors", f"weights {iteration}".encode())
         task.commit_policy({"outcome": "trained", **policy_digests(task.policy_output.files)}, Clock())

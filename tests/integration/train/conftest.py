@@ -17,6 +17,7 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parquet import encode
 from tests.support.tiny_policy import plain_logprobs, random_completions, save_tiny_policy
+from tests.support.trained import policy_path
 
 Rows = list[dict[str, Any]]
 
@@ -45,8 +46,11 @@ class TrainingRun:
         facts: Callable[[dict[str, Any]], dict[str, Any]] = keep,
         rewards: Callable[[Rows], Rows] = keep,
         reward_inputs: Callable[[dict[str, str]], dict[str, str]] = keep,
+        engine: Path | None = None,
     ) -> None:
         """Commit random completions of the policy that the iteration samples; the callables may spoil what is written.
+
+        `engine` holds the weights that give the log-probabilities, by default those of that policy.
 
         The reward is the share of `3` among the completion's tokens; one held-out group has reward 0.5.
         """
@@ -55,7 +59,7 @@ class TrainingRun:
         config, layout, round_ = self.run.config, self.run.layout, Round.iteration(iteration)
         version = self.run.sampled_policy(round_)
         policy = self.policy(version)
-        path = self.run.fetch_policy(version, self.scratch.with_name(f"policy-{version}"))
+        path = engine or self.run.fetch_policy(version, self.scratch.with_name(f"policy-{version}"))
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         made: Rows = []
         for number, (prompt, completions) in enumerate(
@@ -112,9 +116,7 @@ class TrainingRun:
         return self.run.policy(version).require()
 
     def policy_path(self, version: int) -> Path:
-        path = self.run.store.local_path(self.run.layout.policy(version))
-        assert path is not None
-        return path
+        return policy_path(self.run, version)
 
     def _parts(
         self, stage: StageName, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict

@@ -42,7 +42,7 @@ def test_two_nodes_train_as_one_process(
     with played(server.state, lambda state: run_pods(state, tmp_path)):
         manifest = train_elsewhere(two.run.uri, 1, JOB)
     assert "policy 1 after optimizer step 2" in capsys.readouterr().err.splitlines()
-    written = {o.path for o in manifest.outputs}
+    written = {o.name for o in manifest.outputs}
     assert {"optimizer/__0_0.distcp", "optimizer/__1_0.distcp"} <= written
     assert_same_training(one, two, 1)
     with_nodes(two, 1)

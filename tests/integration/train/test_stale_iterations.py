@@ -56,9 +56,10 @@ def test_log_probabilities_that_the_policy_that_sampled_does_not_give_are_refuse
     assert behind.run.policy_version() == 1
 
 
-def test_the_target_is_reached_by_an_older_policy_and_the_newest_is_evaluated_by_the_round_ahead(
+def test_the_target_is_reached_by_an_older_policy_and_the_newest_has_an_evaluation_of_its_own(
     training_run: Make,
 ) -> None:
+    """Samples of later iterations are left alone."""
     made = training_run(*MOVED, "loop.target_reward=0.9", "data.eval_prompts=1")
     made.sample(1)
     train(made.run.uri, 1)
@@ -66,4 +67,4 @@ def test_the_target_is_reached_by_an_older_policy_and_the_newest_is_evaluated_by
     made.sample(3)
     assert train(made.run.uri, 2).facts["outcome"] == "target_reached"
     assert made.run.policy_version() == 1
-    assert made.run.final_round() == Round.iteration(3)
+    assert made.run.final_round() == Round.evaluation(1)

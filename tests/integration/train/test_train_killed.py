@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from components.contract.errors import InputError
+from components.contract.layout import Round
 from components.contract.metrics import TrainMetrics
 from components.train.stage import run_stage as train
+from components.train.trainer import update_policy
 from tests.support.trained import assert_same_state, state
 
 Make = Callable[..., Any]
@@ -60,18 +64,14 @@ def test_a_killed_iteration_makes_the_same_policy_when_started_again(training_ru
     metrics = TrainMetrics.model_validate_json(directory.read("metrics.json"))
     assert [step.step for step in metrics.steps] == list(range(1, 41))
     assert not made.run.store.list(made.run.layout.checkpoints(1))
-    interrupted_state = state(made.run, 1)
+    interrupted_state, policy = state(made.run, 1), made.policy(1)
 
     # The same work in a run that nobody interrupts.
     for info in made.run.store.list(directory.key):
         made.run.store.delete(info.key)
-    undisturbed = train(made.run.uri, 1)
+    train(made.run.uri, 1)
     assert_same_state(interrupted_state, state(made.run, 1))
-    one, other = (
-        {o.path: o.sha256 for o in manifest.outputs if o.path.startswith("policy/")}
-        for manifest in (interrupted, undisturbed)
-    )
-    assert one == other
+    assert made.policy(1).digest == policy.digest
 
 
 def test_a_checkpoint_of_other_settings_is_passed_over(training_run: Make) -> None:
@@ -99,11 +99,73 @@ def test_checkpoints_that_a_kill_after_the_commit_left_are_removed(training_run:
 def test_files_of_a_killed_upload_are_replaced(training_run: Make) -> None:
     made = training_run()
     made.sample()
-    for name in ("policy/model.safetensors", "optimizer/__0_0.distcp"):
-        made.run.store.write(f"{made.run.layout.train(1)}/{name}", b"half a file")
+    killed = made.run.claim("train").folder
+    directories = made.run.layout.policy(1), made.run.layout.train(1)
+    left = [f"{directory}/{killed}/optimizer/__0_0.distcp" for directory in directories]
+    for key in left:
+        made.run.store.write(key, b"half a file")
     train(made.run.uri, 1)
+    assert not any(map(made.run.store.exists, left))
     made.sample(2)
     assert train(made.run.uri, 2).facts["policy_version"] == 2
+
+
+@pytest.fixture
+def killed_after_its_policy(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run whose first iteration ended after its policy was committed and before its optimizer was; 2 is sampled."""
+    made = training_run("loop.iterations=2", "train.learning_rate=1e-3")
+    made.sample(1)
+    monkeypatch.setattr("components.train.iteration._upload_state", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(made.run.uri, 1)
+    monkeypatch.undo()
+    assert (made.run.policy_version(), made.run.trained()) == (1, 0)
+    made.sample(2)
+    return made
+
+
+def killed(*_: Any) -> None:
+    raise RuntimeError("killed")
+
+
+def rollout_of(made: Any, iteration: int) -> Any:
+    return made.run.directory(made.run.layout.rollout(Round.iteration(iteration), 0))
+
+
+def test_a_policy_without_its_optimizer_is_trained_again_and_what_it_has_sampled_stays(
+    killed_after_its_policy: Any,
+) -> None:
+    made = killed_after_its_policy
+    policy, sampled = made.policy(1), rollout_of(made, 2).require()
+    train(made.run.uri, 1)
+    assert made.policy(1) == policy
+    assert rollout_of(made, 2).require() == sampled
+    assert train(made.run.uri, 2).facts["step"] == 4
+
+
+def test_weights_that_differ_replace_the_policy_and_discard_what_it_has_sampled(
+    killed_after_its_policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = killed_after_its_policy
+    old = made.policy(1).facts["weights_digest"]
+
+    def otherwise(trainer: Any, *more: Any) -> Any:
+        with torch.no_grad():
+            trainer.policy.model.get_input_embeddings().weight.add_(1e-3)
+        return update_policy(trainer, *more)
+
+    monkeypatch.setattr("components.train.iteration.update_policy", otherwise)
+    monkeypatch.setattr("components.train.trainer.check_logprob_gap", lambda *_: None)
+    train(made.run.uri, 1)
+    monkeypatch.undo()
+    assert made.policy(1).facts["weights_digest"] != old
+    assert made.run.fetch_policy(1, Path("/nonexistent")).name == "attempt-0002"
+    for directory in (made.run.layout.rollout, made.run.layout.reward):
+        assert not made.run.store.list(directory(Round.iteration(2), 0))
+    # A rollout that went on with the discarded policy is too late.
+    made.sample(2, facts=lambda facts: facts | {"weights_digest": old})
+    with pytest.raises(InputError, match=f"was sampled with weights_digest {old}, but its behaviour policy has"):
+        train(made.run.uri, 2)
 
 
 def test_the_command_line_explains_bad_input_in_one_line(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +13,8 @@ import pytest
 import torch
 
 from components.contract.resolve import config_json
+from components.runtime.failure import read_failure
+from components.runtime.processes import Child, start_child
 from components.train.stage import run_stage as train
 from tests.support.trained import metrics_of, state, weights
 
@@ -65,7 +69,7 @@ def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -
             made.sample(iteration, groups=6)
             train(made.run.uri, iteration)
         assert_same_training(one, two, iteration)
-        written = {o.path for o in two.run.directory(two.run.layout.train(iteration)).require().outputs}
+        written = {o.name for o in two.run.directory(two.run.layout.train(iteration)).require().outputs}
         assert ("optimizer/__1_0.distcp" in written) == (processes == 2)
     if one.run.config.train.compute_dtype == "bfloat16":
         return
@@ -85,6 +89,67 @@ def test_torchrun_starts_the_same_training(training_run: Make) -> None:
     words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "components.train"]
     subprocess.run([sys.executable, "-m", *words, two.run.uri, "--iteration", "1"], check=True)
     assert_same_training(one, two, 1)
+
+
+IMPATIENT = """
+import sys
+from datetime import timedelta
+import torch.distributed as dist
+from components.train import stage
+from components.train.resident import Resident
+
+preload = Resident.preload
+
+
+def impatient(resident, version):
+    preload(resident, version)
+    dist.barrier()
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=8))
+
+
+Resident.preload = impatient
+stage.follow(sys.argv[1])
+"""
+
+
+def test_processes_that_follow_a_run_wait_at_the_store(training_run: Make, tmp_path: Path) -> None:
+    """For longer than a collective operation may take."""
+    one = training_run(*SETTINGS, "run.name=one")
+    two = training_run(*SETTINGS, "run.name=two")
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", f"{tmp_path}/impatient.py", two.run.uri]
+    process = subprocess.Popen([sys.executable, "-m", *words])
+    for iteration in (1, 2):
+        if iteration == 2:
+            time.sleep(12)
+        two.sample(iteration, groups=6)
+        one.sample(iteration, groups=6)
+        train(one.run.uri, iteration)
+        while two.run.trained() < iteration:
+            assert process.poll() is None
+            time.sleep(0.1)
+    assert process.wait(60) == 0
+    for iteration in (1, 2):
+        assert_same_training(one, two, iteration)
+    assert [info.key for info in two.run.store.list(two.run.layout.worker("train"))][-2:] == [
+        f"{two.run.layout.worker('train')}/{name}" for name in ("attempt-0001", "heartbeat.json")
+    ]
+
+
+def test_a_worker_starts_its_processes_and_passes_their_reports_on(training_run: Make) -> None:
+    made = training_run(*SETTINGS, "train.processes=2")
+    made.sample(1, groups=6)
+    started = start_child(Child("train", [sys.executable, "-m", "components.train", made.run.uri, "--follow"]))
+    while made.run.trained() == 0:
+        assert started.process.poll() is None
+        time.sleep(0.1)
+    made.sample(2, groups=6, facts=lambda facts: facts | {"weights_digest": "of others"})
+    assert started.process.wait(120) == 2, "it refuses the second iteration"
+    assert os.read(started.reports, 4096).split()[:2] == [b"working", b"committed"]
+    assert made.run.trained() == 1
+    failure = read_failure(made.run)
+    assert failure is not None
+    assert "was sampled with weights_digest of others" in failure.message
 
 
 def test_killed_processes_leave_nothing_behind(training_run: Make) -> None:

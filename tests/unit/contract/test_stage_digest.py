@@ -91,6 +91,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.lora.alpha": ("3", "train"),
     "train.lora.targets": ("[q_proj]", "train"),
     "train.checkpoint_every": ("5", ""),
+    "train.keep_policies": ("2", ""),
     "train.processes": ("2", ""),
     "train.nodes": ("2", ""),
     "train.logprob_chunk": ("100", ""),

@@ -313,6 +313,8 @@ def test_a_policy_and_its_optimizer_by_the_parameter(example_config: Configure) 
     assert (kept.policy, kept.optimizer) == (2 * shape.parameters, 12 * shape.parameters)
     full = estimate_storage(example_config("model.dtype=float32"), shape, estimate_work(example_config()))
     assert (full.policy, full.optimizer, full.checkpoint) == (4 * shape.parameters, 8 * shape.parameters, 0)
+    adapted = estimate_storage(example_config("train.lora=4"), shape, estimate_work(example_config()))
+    assert 2 * adapted.adapters == adapted.optimizer > 0
     often = example_config("model.dtype=float32", "train.checkpoint_every=2")
     assert estimate_storage(often, shape, estimate_work(often)).checkpoint == 12 * shape.parameters
 
@@ -327,3 +329,14 @@ def test_held_out_prompts_count_only_where_they_are_sampled(example_config: Conf
     shape = qwen()
     more, less = (estimate_storage(example_config(*words), shape, work) for work in (often, rarely))
     assert more.total - less.total == 4 * more.held_out > 0
+
+
+def test_a_long_run_keeps_every_policy_unless_told_otherwise_and_few_optimizer_states(
+    example_config: Configure,
+) -> None:
+    shape = qwen()
+    for words, policies in (((), 40), (("train.keep_policies=4",), 5)):
+        config = example_config("loop.iterations=40", *words)
+        kept = estimate_storage(config, shape, estimate_work(config))
+        assert (kept.policies, kept.optimizers) == (policies, 3)
+        assert kept.total == (kept.base + kept.trajectories + policies * kept.policy + 3 * kept.optimizer)

@@ -46,3 +46,17 @@ def test_what_the_train_stage_reports(tmp_path: Path) -> None:
     assert "Iteration 1 ended its updates early: effective sample share 0.02 below 0.1 at step 3." in text
     assert "nothing to learn" in text
     assert "disagreed by 0.050 nats" in text
+
+
+def test_a_gap_that_jumps_is_named_and_noise_is_not(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    original, gaps = fake._metrics, {1: 2e-7, 2: 8e-6, 3: 3e-7, 4: 4e-4, 5: 2e-7}
+
+    def measured(iteration: int, outcome: str) -> TrainMetrics:
+        return original(iteration, outcome).model_copy(update={"logprob_gap_mean": gaps[iteration]})
+
+    fake._metrics = measured  # type: ignore[method-assign]
+    for iteration in gaps:
+        fake.iteration(iteration)
+    (line,) = [line for line in found(fake).splitlines() if "disagreed" in line]
+    assert line.startswith("In iteration 4 engine and trainer disagreed by 0.0004 nats a token, 1333 times the median")

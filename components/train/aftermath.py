@@ -1,0 +1,33 @@
+"""Reports of committed iterations: to whoever watches the run, and to MLflow."""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from components.runtime.progress import emit
+from components.store import Run
+from components.tracking import sync
+
+
+class Aftermath:
+    """Does it beside the next iteration, which neither a slow server nor an absent one delays.
+
+    A context manager, at whose end everything is done.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aftermath")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+
+    def of(self, iteration: int) -> None:
+        """Begin with what follows the commit of an iteration."""
+        emit("iteration", number=iteration)
+        self._thread.submit(sync, self._run)

@@ -1,0 +1,58 @@
+"""The policies and optimizer states that a run keeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.contract.errors import InputError
+from components.runtime.clock import Clock
+from components.train.distributed import Processes
+from components.train.resident import Resident
+from components.train.retention import delete_outdated
+from components.train.stage import run_stage as train
+
+Make = Callable[..., Any]
+
+
+def stored(made: Any, version: int) -> tuple[bool, bool]:
+    """Return whether a policy is there, and the optimizer's state beside it."""
+    names = [info.key for info in made.run.store.list(made.run.layout.train(version))]
+    return any("model.safetensors" in name for name in names), any("/optimizer/" in name for name in names)
+
+
+def grow(made: Any, first: int, last: int) -> None:
+    for iteration in range(first, last + 1):
+        made.sample(iteration)
+        train(made.run.uri, iteration)
+
+
+def test_all_policies_and_two_optimizer_states_are_kept_by_default(training_run: Make, tmp_path: Path) -> None:
+    made = training_run("loop.iterations=4")
+    grow(made, 1, 4)
+    assert [stored(made, version) for version in (1, 2, 3, 4)] == [(True, False)] * 2 + [(True, True)] * 2
+    assert made.run.trained() == 4
+    with pytest.raises(InputError, match=r"has no optimizer state any more: only those of the two newest iterations"):
+        Resident(made.run, Processes.init(), tmp_path / "scratch").load(2, Clock())
+
+
+def test_only_the_newest_policies_are_kept_where_that_is_asked_for(training_run: Make, tmp_path: Path) -> None:
+    made = training_run("loop.iterations=5", "train.keep_policies=2")
+    grow(made, 1, 2)
+    made.run.mark_published(2)
+    grow(made, 3, 5)
+    assert [stored(made, version)[0] for version in (1, 2, 3, 4, 5)] == [False, True, False, True, True]
+    assert (made.run.policy_version(), made.run.trained()) == (5, 5)
+    assert made.run.fetch_policy(0, tmp_path / "base").exists()
+    with pytest.raises(InputError, match=r"policy 3 of .* is gone: train\.keep_policies keeps the newest 2, the base"):
+        made.run.fetch_policy(3, tmp_path / "gone")
+
+
+def test_what_a_killed_deletion_has_left_goes_with_the_next(training_run: Make) -> None:
+    """Switched on late, too: it goes down as far as there is anything."""
+    made = training_run("loop.iterations=4")
+    grow(made, 1, 4)
+    made = training_run("loop.iterations=4", "train.keep_policies=2", base=False)
+    delete_outdated(made.run, 4)
+    assert [stored(made, version)[0] for version in (1, 2, 3, 4)] == [False, False, True, True]
