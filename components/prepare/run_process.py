@@ -22,6 +22,11 @@ def refuse_other_layout(config: RunConfig, layout: str, max_iterations: int, tra
             f"{max_iterations}; compile it with a larger --max-iterations, or with --layout workers or pod, which "
             "have no limit"
         )
+    if layout == "tasks" and loop.staleness:
+        raise InputError(
+            f"loop.staleness = {loop.staleness}, but in layout tasks an iteration is sampled only once the one before "
+            "has trained; use layout workers or pod"
+        )
     if nodes > 1 and layout == "pod":
         raise InputError(f"train.nodes = {nodes}, but layout pod trains in its one pod; use layout workers or tasks")
     if nodes > 1 and not train_job:

@@ -36,6 +36,7 @@ def test_more_iterations_than_there_are_blocks(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("section", "layout", "refusal"),
     [
+        ("loop: {staleness: 1}", "tasks", "use layout workers or pod"),
         ("train: {nodes: 2}", "pod", "layout pod trains in its one pod; use layout workers or tasks"),
         ("train: {nodes: 2}", "workers", "compile it with --train-job"),
     ],
