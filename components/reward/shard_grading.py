@@ -12,7 +12,7 @@ from components.reward.score import Outcome
 from components.reward.shard_summary import ShardSummary, TooManyFailed
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress, note
-from components.runtime.replaced import require_unchanged
+from components.runtime.replaced import require_input, require_unchanged
 from components.store import Run, StageOutput
 from components.store.parts import PartWriter, read_part
 
@@ -24,7 +24,7 @@ def shard_inputs(run: Run, round_: Round, shard: int) -> dict[str, str]:
         InputError: prompts or trajectories are not committed yet.
     """
     keys = {"trajectories": run.layout.rollout(round_, shard), "prompts": run.layout.prompts}
-    return {name: run.directory(key).require().digest for name, key in keys.items()}
+    return {name: require_input(run.directory(key)).digest for name, key in keys.items()}
 
 
 def grade_shard(

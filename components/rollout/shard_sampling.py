@@ -1,6 +1,7 @@
 """Sampling of one shard of one round into parts of trajectories."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -42,7 +43,7 @@ def sample_shard(
     tokens = sum(len(row) for table in resumed for row in table["completion_token_ids"].to_pylist())
     if todo:
         label = run.label("rollout", round_, shard)
-        tokens += _sample(config, label, _requests(config, prompts, todo), todo, prompts, engine, writer, clock)
+        tokens += _sample(label, _prompts(config, prompts, todo), engine, writer, config.rollout.part_groups, clock)
     compute = clock.seconds("compute")
     return {
         "round": str(round_),
@@ -72,30 +73,51 @@ def _specs(config: RunConfig) -> dict[str, SamplingSpec]:
     }
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt to sample."""
+
+    group: Group
+    prompt_id: str
+    request: GroupRequest
+
+
+def _prompts(config: RunConfig, tables: Mapping[str, pa.Table], groups: Sequence[Group]) -> list[_Prompt]:
+    specs = _specs(config)
+    prompts = []
+    for split, table in tables.items():
+        ours = [group for group in groups if group.split == split]
+        places = pa.array([group.index for group in ours], pa.int64())
+        rows = table.select(["prompt_id", "prompt_token_ids"]).take(places).to_pylist()
+        for group, row in zip(ours, rows, strict=True):
+            request = GroupRequest(group.group_id, row["prompt_token_ids"], specs[split], group.seed)
+            prompts.append(_Prompt(group, row["prompt_id"], request))
+    # The engine takes them in this order, on which log-probabilities depend in their last bits.
+    order = {group.group_id: place for place, group in enumerate(groups)}
+    return sorted(prompts, key=lambda prompt: order[prompt.group.group_id])
+
+
 def _sample(
-    config: RunConfig,
     label: str,
-    requests: Sequence[GroupRequest],
-    groups: Sequence[Group],
-    prompts: Mapping[str, pa.Table],
+    prompts: Sequence[_Prompt],
     engine: Callable[[], Engine],
     writer: PartWriter,
+    part_groups: int,
     clock: Clock,
 ) -> int:
     """Sample the groups and write parts as they fill; return the completion tokens drawn."""
-    prompt_ids = {split: table["prompt_id"].to_pylist() for split, table in prompts.items()}
-    by_id = {group.group_id: (group, request) for group, request in zip(groups, requests, strict=True)}
+    by_id = {prompt.group.group_id: prompt for prompt in prompts}
+    requests = [prompt.request for prompt in prompts]
     rows: list[dict[str, object]] = []
     done = tokens = pending = 0
     with StageProgress(label, sum(request.spec.samples for request in requests), "completions") as progress:
         for group_id, completions in _timed(engine().sample(requests), clock):
-            group, request = by_id[group_id]
-            rows += _rows(group, prompt_ids[group.split][group.index], request, completions)
+            rows += _rows(by_id[group_id], completions)
             done += len(completions)
             tokens += sum(len(c.token_ids) for c in completions)
             pending += 1
             progress.update(done, f"{tokens / max(clock.seconds('compute'), 1e-9):,.0f} tokens/s")
-            if pending == config.rollout.part_groups:
+            if pending == part_groups:
                 _append(writer, rows, clock)
                 rows, pending = [], 0
         if rows:
@@ -118,25 +140,14 @@ def _timed(groups: Iterator[tuple[str, list[Completion]]], clock: Clock) -> Iter
         yield item
 
 
-def _requests(config: RunConfig, prompts: Mapping[str, pa.Table], groups: Iterable[Group]) -> list[GroupRequest]:
-    specs = _specs(config)
-    tokens = {split: table["prompt_token_ids"].to_pylist() for split, table in prompts.items()}
-    return [
-        GroupRequest(group.group_id, tokens[group.split][group.index], specs[group.split], group.seed)
-        for group in groups
-    ]
-
-
-def _rows(
-    group: Group, prompt_id: str, request: GroupRequest, completions: Sequence[Completion]
-) -> list[dict[str, object]]:
+def _rows(prompt: _Prompt, completions: Sequence[Completion]) -> list[dict[str, object]]:
     return [
         {
-            "prompt_id": prompt_id,
-            "group_id": group.group_id,
+            "prompt_id": prompt.prompt_id,
+            "group_id": prompt.group.group_id,
             "sample_index": index,
-            "split": group.split,
-            "prompt_token_ids": request.prompt_token_ids,
+            "split": prompt.group.split,
+            "prompt_token_ids": prompt.request.prompt_token_ids,
             "completion_token_ids": completion.token_ids,
             "behaviour_logprobs": completion.logprobs,
             "finish_reason": completion.finish_reason,

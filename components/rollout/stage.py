@@ -5,6 +5,7 @@ A process that serves many rounds keeps engine and prompts loaded; each round th
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,11 @@ from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.schemas import SPLITS
 from components.results import read_prompts
-from components.rollout.engine import CannotReload, Engine
+from components.rollout.engine import CannotReload, Engine, uses_gpu
 from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
 from components.runtime.progress import note
-from components.runtime.replaced import InputsReplaced, discarded_if_replaced, require_unchanged
+from components.runtime.replaced import InputsReplaced, discarded_if_replaced, require_input, require_unchanged
 from components.runtime.worker import Worker
 from components.store import Attempt, Run, open_run
 
@@ -49,7 +50,7 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool =
 
     Args:
         shards: those to sample, one after the other; None for all.
-        shares_gpu: give the GPU's memory to others between rounds.
+        shares_gpu: give the GPU's memory to others between rounds; without a GPU nothing is shared.
 
     Raises:
         InputError: as `run_stage`, or another worker of the run has failed.
@@ -58,10 +59,12 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool =
     if shards is None:
         shards = range(run.config.rollout.shards)
     with Worker(run, "rollout", shards) as worker:
+        shares_gpu = shares_gpu and uses_gpu()
         rollout = Rollout(run, is_resident=True, shares_gpu=shares_gpu)
         if not shares_gpu:  # else the trainer may be at work
-            rollout.load(run.policy_version())
-            worker.loaded()
+            with suppress(InputError):  # a policy that cannot be loaded is one that is never sampled, or fails then
+                rollout.load(run.policy_version())
+                worker.loaded()
         for round_, shard in worker.tasks():
             assert shard is not None
             try:
@@ -166,5 +169,5 @@ class Rollout:
 
 def _digests(run: Run, version: int) -> dict[str, str]:
     """Return the digests of a committed policy's weights, `policy`, and tokenizer."""
-    facts = run.policy(version).require().facts
+    facts = require_input(run.policy(version)).facts
     return {"policy": str(facts["weights_digest"]), "tokenizer": str(facts["tokenizer_digest"])}

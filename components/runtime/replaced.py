@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from components.contract.errors import InputError
-from components.store import StageOutput, Superseded
+from components.contract.manifest import Manifest
+from components.store import OutputDirectory, StageOutput, Superseded
+from components.store.base import StoreUnavailable
 
 
 class InputsReplaced(InputError):
-    """The inputs of an output have been replaced; it is to be made again."""
+    """An input of an output is gone or has been replaced; once it is there again, the output is to be made anew."""
+
+
+def require_input(directory: OutputDirectory) -> Manifest:
+    """Return the manifest of an input. Raises InputsReplaced where there is none, though a worker may have seen it."""
+    manifest = directory.manifest()
+    if manifest is None:
+        raise InputsReplaced(f"{directory.uri} has no manifest: the stage that writes it has not finished")
+    return manifest
 
 
 @contextmanager
@@ -20,14 +30,14 @@ def discarded_if_replaced(output: StageOutput, inputs: Callable[[], Mapping[str,
     """Discard an output if its inputs change until the block, which makes and commits it, has ended.
 
     Args:
-        inputs: looks up name and digest of what is committed now; raises InputError where an input is missing.
+        inputs: looks up name and digest of what is committed now, by `require_input`.
 
     Raises:
         InputsReplaced: they have changed.
     """
     try:
         yield
-    except Superseded:
+    except (Superseded, StoreUnavailable):
         raise
     except InputError:  # perhaps because a file has gone with the input
         if not _changed(output, inputs):
@@ -38,9 +48,7 @@ def discarded_if_replaced(output: StageOutput, inputs: Callable[[], Mapping[str,
     if output.attempt:
         output.attempt.require_newest()
     output.discard()
-    raise InputsReplaced(
-        f"{output.uri} is discarded: what it was made from has been replaced; start the same command again"
-    )
+    raise InputsReplaced(f"{output.uri} is discarded: what it was made from has been replaced meanwhile")
 
 
 def require_unchanged(output: StageOutput, inputs: Callable[[], Mapping[str, str]]) -> None:
@@ -54,5 +62,5 @@ def require_unchanged(output: StageOutput, inputs: Callable[[], Mapping[str, str
 def _changed(output: StageOutput, inputs: Callable[[], Mapping[str, str]]) -> bool:
     try:
         return dict(inputs()) != dict(output.inputs)
-    except InputError:
+    except InputsReplaced:
         return True

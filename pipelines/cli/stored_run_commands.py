@@ -124,7 +124,10 @@ def trajectories_command(
     if split:
         rows = rows.filter(pc.equal(rows["split"], split))
     if not rows.num_rows:
-        raise InputError(f"{round_} of {run.uri} holds no completions{f' of the {split} split' if split else ''}")
+        every = run.config.evaluate.every
+        rarely = f"; every {every}. iteration samples held-out prompts" if split == "eval" and every > 1 else ""
+        wanted = f" of the {split} split" if split else ""
+        raise InputError(f"{round_} of {run.uri} holds no completions{wanted}{rarely}")
     console = Console()
     for row in _pick(rows, best - worst, count, seed):
         console.print(_panel(row))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from components.contract.digests import file_digest
 from components.contract.layout import Round
+from components.contract.manifest import Output, policy_digests
+from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parts import read_parts
 from pipelines.demo.arithmetic import problems, tokenizer
 from tests.support.tiny_policy import tiny_model
+
+FIRST, SECOND = Round.iteration(1), Round.iteration(2)
 
 
 def write_config(directory: Path, **sections: dict[str, Any]) -> Path:
@@ -76,3 +82,17 @@ def stage(name: str, *words: str, **popen: Any) -> "subprocess.Popen[str]":
         env=dict(os.environ),
         **popen,
     )
+
+
+def commit_policy(run: Run, version: int, seed: int) -> None:
+    """Commit a policy with weights of its own, in place of one that is there."""
+    source, place = (run.store.local_path(run.layout.policy(v)) for v in (0, version))
+    assert source is not None
+    assert place is not None
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("manifest.json", "*.safetensors"), dirs_exist_ok=True)
+    tiny_model(seed, hidden_size=64, num_attention_heads=2).save_pretrained(place)
+    output = run.output("train", run.layout.policy(version), {}, Round.iteration(version))
+    for path in sorted(p for p in place.iterdir() if p.name != "manifest.json"):
+        output.files.append(Output(path=path.name, size=path.stat().st_size, sha256=file_digest(path)))
+    output.retract()
+    output.commit(Clock().timings(), policy_digests(output.files))
