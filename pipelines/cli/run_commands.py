@@ -45,7 +45,7 @@ def run_command(
             help="pod: the stages are processes that stay loaded for the whole run. tasks: every stage of every "
             "iteration starts anew, one at a time. The results are the same, and a run that goes on may change it.",
         ),
-    ] = "tasks",
+    ] = "pod",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -71,7 +71,7 @@ def run_command(
         rapid run my.yaml --dry-run
     """
     words = [*(overrides or ()), *(["reward.sandbox.unsafe=true"] if unsafe else [])]
-    command = ["run", str(config), *words, *(["--layout", layout] if layout != "tasks" else [])]
+    command = ["run", str(config), *words, *(["--layout", layout] if layout != "pod" else [])]
     if not dry_run:
         execute(load_config(config, words), command, layout)
         return
@@ -107,7 +107,7 @@ def _unfinished_name(config: RunConfig) -> str:
     return next(name for name in names if not Run(store, RunLayout(name), config).published())
 
 
-def execute(config: RunConfig, command: list[str], layout: LocalLayout = "tasks") -> None:
+def execute(config: RunConfig, command: list[str], layout: LocalLayout = "pod") -> None:
     """Run a resolved configuration to its end and print its results.
 
     Args:

@@ -16,7 +16,8 @@ import pytest
 from components.contract.layout import Round, manifest_key
 from components.results import read_run
 from components.store import Run, open_run
-from tests.support.arithmetic_run import assert_same_trajectories, trajectories, write_config
+from components.store.parts import read_parts
+from tests.support.arithmetic_run import assert_same_trajectories, stage, trajectories, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -120,25 +121,65 @@ def test_the_same_command_again_changes_nothing(uninterrupted: Run, directory: P
     assert "iteration 2: reward" in again
 
 
-def test_stages_killed_in_the_middle_cost_nothing_but_time(uninterrupted: Run, tmp_path: Path) -> None:
+def test_workers_killed_in_the_middle_are_started_again(uninterrupted: Run, tmp_path: Path) -> None:
     config = write_config(tmp_path, tracking={"enabled": False})
     process = start(config)
     run = wait_for_run(tmp_path, process)
-    kill_stage(process, "rollout")
-    assert_told_to_go_on(process)
-    process = start(config)
+    kill_worker(process, "rollout")
     until(lambda: run.store.exists(manifest_key(run.layout.reward(Round.iteration(2), 0))), process)
-    kill_stage(process, "train")
-    assert_told_to_go_on(process)
-    finish(config)
-    for round_ in (Round.iteration(1), Round.iteration(2), Round.evaluation(2)):
-        assert_same_trajectories(trajectories(run, round_), trajectories(uninterrupted, round_))
+    kill_worker(process, "train")
+    kill_worker(process, "reward")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    for worker in ("rollout", "train", "reward"):
+        assert f"{worker} ended by SIGKILL; started again (1 of 3) in 1 s" in output
+    assert_same_results(run, uninterrupted, exactly=False)
 
 
-def assert_told_to_go_on(process: "subprocess.Popen[str]") -> None:
+def test_a_killed_supervisor_ends_the_run_which_goes_on_in_layout_tasks(uninterrupted: Run, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tracking={"enabled": False})
+    process = start(config)
+    run = wait_for_run(tmp_path, process)
+    until(lambda: run.store.exists(manifest_key(run.layout.policy(1))), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    kill(process, "components.pod")
     output, _ = process.communicate()
     assert process.returncode == 1, output
     assert "same command continues" in output
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    output = finish(config, "--layout", "tasks")
+    assert "--layout tasks loop.iterations=4" in " ".join(output.split())
+    assert_same_results(run, uninterrupted)
+
+
+def assert_same_results(run: Run, other: Run, exactly: bool = True) -> None:
+    """Compare completions, rewards and policies.
+
+    Args:
+        exactly: whether log-probabilities and weights are compared bit for bit. The completions that are left after a
+            kill are sampled in other batches.
+    """
+    rounds = [Round.iteration(1), Round.iteration(2), Round.evaluation(2)]
+    for round_ in rounds:
+        ours, theirs = trajectories(run, round_), trajectories(other, round_)
+        assert_same_trajectories(ours, theirs)
+        if exactly:
+            assert ours == theirs
+        assert rewards(run, round_) == rewards(other, round_)
+    if exactly:
+        assert weights(run) == weights(other)
+
+
+def rewards(run: Run, round_: Round) -> dict[tuple[str, int], float]:
+    rows = [
+        row for part in read_parts(run.directory(run.layout.reward(round_, 0)), "rewards") for row in part.to_pylist()
+    ]
+    return {(row["group_id"], row["sample_index"]): row["reward"] for row in rows}
+
+
+def weights(run: Run) -> list[Any]:
+    return [run.policy(version).require().facts["weights_digest"] for version in range(run.policy_version() + 1)]
 
 
 def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -154,17 +195,21 @@ def wait_for_run(directory: Path, process: "subprocess.Popen[str]") -> Run:
     return open_run(str(directory / "store/runs/small"))
 
 
-def kill_stage(process: "subprocess.Popen[str]", stage: str) -> None:
-    """SIGKILL to the process that executes a stage's component."""
+def kill_worker(process: "subprocess.Popen[str]", stage: str) -> None:
+    kill(process, f"components.{stage}", f"components.runtime.warm {stage}")
+
+
+def kill(process: "subprocess.Popen[str]", *modules: str) -> None:
+    """SIGKILL to the descendant of a process that executes one of the modules, once there is one."""
     killed: list[int] = []
 
     def found() -> bool:
         for child in psutil.Process(process.pid).children(recursive=True):
             try:
-                words = child.cmdline()
+                words = " ".join(child.cmdline())
             except psutil.NoSuchProcess:
                 continue
-            if "kfp.dsl.executor_main" in words and words[words.index("--function_to_execute") + 1] == stage:
+            if any(f"-m {module}" in words for module in modules):
                 os.kill(child.pid, signal.SIGKILL)
                 killed.append(child.pid)
                 break
@@ -188,11 +233,19 @@ def test_no_iterations_evaluate_and_a_reached_target_keeps_the_policy(tmp_path: 
     assert results.policy_version == 0
 
 
-@pytest.mark.timeout(1800)
-def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path: Path) -> None:
-    config = write_config(tmp_path, tracking={"enabled": False}, loop={"iterations": 3, "staleness": 1})
-    output = finish(config)
-    run = open_run(str(tmp_path / "store/runs/small"))
+@pytest.fixture(scope="module")
+def stale(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the directory and output of a run of three iterations, sampled one policy behind."""
+    directory = tmp_path_factory.mktemp("stale")
+    return directory, finish(write_config(directory, tracking={"enabled": False}, **STALE))
+
+
+STALE: dict[str, Any] = {"loop": {"iterations": 3, "staleness": 1}, "data": {"eval_prompts": 4}}
+
+
+def test_stale_iterations_learn_from_what_the_policy_before_sampled(stale: tuple[Path, str]) -> None:
+    directory, output = stale
+    run = open_run(str(directory / "store/runs/small"))
     results = read_run(run)
     assert results.policy_version == 3
     assert [iteration.sampled.policy_version for iteration in results.iterations] == [0, 0, 1]
@@ -204,13 +257,26 @@ def test_pipelined_iterations_learn_from_what_the_policy_before_sampled(tmp_path
         assert iteration.train is not None
         assert iteration.train.logprob_gap_max is not None
         assert iteration.train.logprob_gap_max < 1e-4, "the policy that is named has sampled"
-    fresh, *stale = (i.train.steps[0].log_ratio_mean for i in results.iterations if i.train)
-    assert fresh < 1e-4 < min(stale), "only the first iteration is trained on its own policy's samples"
+    fresh, *later = (i.train.steps[0].log_ratio_mean for i in results.iterations if i.train)
+    assert fresh < 1e-4 < min(later), "only the first iteration is trained on its own policy's samples"
     assert re.search(r"policy +iteration +held-out", output)
 
-    before = manifests(run)
-    finish(config)
-    assert manifests(run) == before
+
+def test_workers_started_one_by_one_do_the_same(stale: tuple[Path, str], tmp_path: Path) -> None:
+    pod = open_run(str(stale[0] / "store/runs/small"))
+    config = write_config(tmp_path, tracking={"enabled": False}, **STALE)
+    prepare = stage("prepare", str(config))
+    output, _ = prepare.communicate()
+    assert prepare.returncode == 0, output
+    run = open_run(str(tmp_path / "store/runs/small"))
+    workers = [stage(name, run.uri, "--follow") for name in ("rollout", "reward", "train")]
+    for worker in workers:
+        output, _ = worker.communicate()
+        assert worker.returncode == 0, output
+    assert weights(run) == weights(pod)
+    for round_ in (*map(Round.iteration, (1, 2, 3)), Round.evaluation(3)):
+        assert trajectories(run, round_) == trajectories(pod, round_)
+        assert rewards(run, round_) == rewards(pod, round_)
 
 
 def test_the_same_run_through_s3(moto: str, tmp_path: Path) -> None:
