@@ -136,7 +136,13 @@ def fixed(layout: str, kind: str, store: str, iterations: int, scratch: Path) ->
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Start moto in its own process, with its place and credentials in the environment; yield a bucket's URI."""
-    process = subprocess.Popen([sys.executable, "-c", _MOTO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MOTO],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stdout is not None
     os.environ |= {
         "AWS_ENDPOINT_URL": process.stdout.readline().strip(),

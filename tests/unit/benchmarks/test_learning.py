@@ -134,8 +134,8 @@ def finish(run: Run, iterations: int) -> None:
 
 @pytest.mark.usefixtures("eight_samples")
 def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("addition", RAPID, 1e-4, 0, 8)
-    with pytest.raises(RunFailed, match=r"addition / rapid k=4 / 0\.0001 / seed 0 is not finished"):
+    job = Job("addition", Variant("rapid k=16", {"name": "rapid"}, 16), 1e-4, 0, 32)
+    with pytest.raises(RunFailed, match=r"addition / rapid k=16 / 0\.0001 / seed 0 is not finished"):
         drive.Runs(tmp_path, None, start=False).records([job])
 
     def run(files: JobFiles, config: RunConfig, _: object) -> None:
@@ -151,7 +151,7 @@ def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeyp
     assert len(started) == 1
     results = read_run(started[0].open(configuration(job, TASKS["addition"](), started[0].folder)))
 
-    assert [(p.iteration, p.step, p.completions) for p in read.points] == [(0, 0, 0), (1, 4, 48), (2, 8, 96)]
+    assert [(p.iteration, p.step, p.completions) for p in read.points] == [(0, 0, 0), (1, 16, 48), (2, 32, 96)]
     assert [p.pass_at_1 for p in read.points] == [r.pass_at_k[1] for r in results.evaluated.values()]
     base, middle, last = (p.seconds for p in read.points)
     assert base == {"sampling": 0, "updating": 0, "grading": 0, "wall": 11.0}
@@ -160,8 +160,8 @@ def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeyp
     assert (middle["updating"], last["updating"]) == (10.0, 20.0)
     assert results.iterations[0].finished
     assert middle["wall"] == (results.iterations[0].finished - START).total_seconds()
-    assert read.updates == [4, 4]
-    assert len(read.figures["kl"]) == 8
+    assert read.updates == [16, 16]
+    assert len(read.figures["kl"]) == 32
 
 
 def test_a_failed_run_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
