@@ -192,7 +192,8 @@ class Engine:
             InputError: the engine refuses a request, such as a prompt that leaves no room for a completion.
         """
         # Every round begins alike, whatever this engine has sampled before.
-        assert self._engine.reset_prefix_cache()
+        was_reset = self._engine.reset_prefix_cache()
+        assert was_reset
         params = {spec: self._params(spec) for spec in {request.spec for request in requests}}
         specs = {request.group_id: request.spec for request in requests}
         for request in requests:

@@ -112,7 +112,7 @@ class Rollout:
             with clock.measure("store"):
                 prompts = self._prompts
             facts = sample_shard(run, round_, shard, output, prompts, lambda: self.load(version, clock), clock)
-            if self._shares_gpu and self._engine:
+            if self._shares_gpu and self._engine and not self._engine.is_sleeping:
                 self._engine.sleep()  # before the commit, after which the trainer may need the memory
             require_unchanged(output, lambda: self._inputs(version))
             return output.commit(clock.timings(), facts)

@@ -17,6 +17,9 @@ State = Literal["starting", "waiting", "working", "ended"]
 
 BEAT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
+_AWAY_SECONDS = 120.0
+"""The longest time between two looks at heartbeats of a reader that reaches the store."""
+
 _NAME = "heartbeat.json"
 
 
@@ -56,6 +59,7 @@ class Heartbeat:
         self._beat = Beat(
             attempt=attempts[0].number if attempts else 0, count=0, state="starting", detail="", started=started
         )
+        self._lock = threading.Lock()
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -82,7 +86,8 @@ class Heartbeat:
             self._update(loaded=now())
 
     def _update(self, **changes: object) -> None:
-        self._beat = self._beat.model_copy(update=changes)
+        with self._lock:
+            self._beat = self._beat.model_copy(update=changes)
         self._changed.set()
 
     def _run(self) -> None:
@@ -94,10 +99,12 @@ class Heartbeat:
             self._ended.wait(_PAUSE_SECONDS)
 
     def _write(self) -> None:
-        self._beat = self._beat.model_copy(update={"count": self._beat.count + 1})
+        with self._lock:
+            said = self._beat = self._beat.model_copy(update={"count": self._beat.count + 1})
         for attempt in self._attempts:
             with suppress(InputError):
-                beat = self._beat.model_copy(update={"attempt": attempt.number})
+                attempt.require_newest()  # the place belongs to the newest
+                beat = said.model_copy(update={"attempt": attempt.number})
                 attempt.store.write(f"{attempt.directory}/{_NAME}", beat.model_dump_json().encode())
 
 
@@ -110,12 +117,16 @@ def read_beat(store: Store, worker: str) -> Beat | None:
 
 
 class Silence:
-    """The seconds for which workers have been silent, on this process's clock."""
+    """The seconds for which workers have been silent, on this process's clock.
+
+    The time for which this process did not reach the store, or did not look, counts for nobody.
+    """
 
     def __init__(self, store: Store, workers: Sequence[str]) -> None:
         self._store, self._workers = store, workers
         moment = time.monotonic()
         self._heard: dict[str, tuple[tuple[int, int] | None, float]] = dict.fromkeys(workers, (None, moment))
+        self._looked = moment
 
     def look(self) -> tuple[float, str, Beat | None]:
         """Return the seconds of silence of the worker that has been silent longest, its directory and last beat."""
@@ -123,13 +134,14 @@ class Silence:
 
     def each(self) -> list[tuple[float, str, Beat | None]]:
         """Return the same for every worker."""
+        beats = [(worker, read_beat(self._store, worker)) for worker in self._workers]
+        moment = time.monotonic()
+        away = moment - self._looked if moment - self._looked > _AWAY_SECONDS else 0.0
+        self._looked = moment
         found: list[tuple[float, str, Beat | None]] = []
-        for worker in self._workers:
-            beat = read_beat(self._store, worker)
+        for worker, beat in beats:
             mark = (beat.attempt, beat.count) if beat else None
             before, since = self._heard[worker]
-            if mark != before:
-                since = time.monotonic()
-                self._heard[worker] = (mark, since)
-            found.append((time.monotonic() - since, worker, beat))
+            self._heard[worker] = (mark, since + away if mark == before else moment)
+            found.append((moment - self._heard[worker][1], worker, beat))
         return found

@@ -5,15 +5,19 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 from pydantic import Field
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.section import Section, StageName
 from components.runtime.failure import report_failure
+from components.runtime.guard import TERMINATION_VARIABLE
 from components.runtime.processes import (
     PASSED_ON,
     Child,
@@ -63,12 +67,28 @@ def follow_stage(run_uri: str, stage: StageName, shards: Sequence[int], limits: 
     Raises:
         SystemExit: as `run_children` does.
     """
-    child = stage_child(run_uri, stage, limits, shards)
+    run_stage_child(run_uri, stage, stage_child(run_uri, stage, limits, shards), limits)
 
-    def failed(_: str, reason: str) -> None:
-        report_failure(open_run(run_uri), stage, f"{child.name} {reason}".removeprefix(f"{stage} "))
 
-    run_children([child], limits, failed=failed)
+def run_stage_child(run_uri: str, stage: StageName, child: Child, limits: Limits) -> None:
+    """Run the one child of a stage to its end; why it fails for good, or refuses its input, is left in the run.
+
+    Raises:
+        SystemExit: as `run_children` does.
+    """
+
+    def failed(name: str, reason: str) -> None:
+        report_failure(open_run(run_uri), stage, f"{name} {reason}".removeprefix(f"{stage} "))
+
+    with tempfile.TemporaryDirectory(prefix="rapid-stage-") as scratch:
+        said = Path(scratch) / "message"
+        child = replace(child, environment={**child.environment, TERMINATION_VARIABLE: str(said)})
+        try:
+            run_children([child], limits, failed=failed)
+        except SystemExit as end:
+            if end.code == EXIT_BAD_INPUT and said.exists():
+                report_failure(open_run(run_uri), stage, said.read_text(encoding="utf-8"))
+            raise
 
 
 def stage_child(

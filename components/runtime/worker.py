@@ -66,6 +66,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        tell_parent("working")  # releasing what was loaded has to end some time too
         if isinstance(error, InputError) and not isinstance(error, Superseded | RunFailed):
             report_failure(self.run, self.stage, str(error))
         self._stack.__exit__(kind, error, trace)
@@ -198,11 +199,17 @@ class _Policies:
         self._begun = False
 
     def look(self) -> None:
-        """Take note of policies that were committed since the last look: one request where there is none."""
+        """Take note of policies that were committed since the last look: one request where there is none.
+
+        A policy may be withdrawn at any moment, so that each manifest is read once.
+        """
         if not self._begun:
             self.newest, self._begun = self._run.policy_version(), True
         while not self.stopped and self._run.store.exists(manifest_key(self._run.layout.policy(self.newest + 1))):
-            if self._run.policy(self.newest + 1).has_policy():
+            manifest = self._run.policy(self.newest + 1).manifest()
+            if manifest is None:
+                return
+            if manifest.holds_policy:
                 self.newest += 1
             else:
                 self.stopped = True

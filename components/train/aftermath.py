@@ -1,6 +1,6 @@
 """Reports of committed iterations: to whoever watches the run, and to MLflow."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +17,7 @@ class Aftermath:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._next: Future[bool] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aftermath")
 
     def __enter__(self) -> Self:
@@ -30,4 +31,6 @@ class Aftermath:
     def of(self, iteration: int) -> None:
         """Begin with what follows the commit of an iteration."""
         emit("iteration", number=iteration)
-        self._thread.submit(sync, self._run)
+        # One that has not begun yet will send this iteration too.
+        if self._next is None or self._next.running() or self._next.done():
+            self._next = self._thread.submit(sync, self._run)

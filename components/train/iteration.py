@@ -33,9 +33,14 @@ def train_iteration(task: TrainTask, clock: Clock, resident: Resident) -> Manife
     policy, state = (resident.scratch / f"{kind}-{task.iteration:04d}" for kind in ("policy", "state"))
     with clock.measure("store"):
         digests = _upload_policy(task, trainer, resident, policy, state / ADAPTER)
+        # After a kill between the two an iteration is repeated while its policy is sampled, for which one GPU has no
+        # room: there the window is made as small as it can be.
+        if resident.shares_gpu:
+            _upload_state(task, trainer, progress.step, state)
         if processes.is_main:
             task.commit_policy({"outcome": "trained", **digests}, clock)
-        _upload_state(task, trainer, progress.step, state)
+        if not resident.shares_gpu:
+            _upload_state(task, trainer, progress.step, state)
         shutil.rmtree(state)
     manifest = None
     if processes.is_main:

@@ -118,6 +118,8 @@ def _report(cluster: Cluster, training: Training, ended: Job | None) -> None:
             except InputError as error:
                 # The policy is committed all the same.
                 note(str(error))
+        elif training.task is None:
+            _fail(f"TrainJob {name} has ended before everything was trained")
     elif committed:
         note(f"TrainJob {name} failed ({ended.reason}) after its policy was committed")
     else:

@@ -5,8 +5,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.runtime.parent import Limits, run_children
+from components.runtime.parent import Limits, run_stage_child
 from components.runtime.processes import Child
+from components.runtime.worker import SILENCE_VARIABLE
 from components.trainjob.job_settings import JobSettings
 
 
@@ -20,4 +21,5 @@ def launch_in_process(words: Sequence[str], settings: JobSettings, limits: Limit
         file = Path(scratch) / "settings.yaml"
         file.write_text(settings.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "components.trainjob", *words, "--settings", str(file)]
-        run_children([Child("train", command)], limits)
+        environment = {SILENCE_VARIABLE: str(limits.silence_minutes)}
+        run_stage_child(words[0], "train", Child("train", command, environment), limits)

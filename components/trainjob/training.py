@@ -33,7 +33,9 @@ class Training:
         """Digest of the training and its settings, 16 hexadecimal digits, for a label."""
         train = self.run.config.train
         output = self.task.output if self.task else None
-        what = [dict(output.inputs), output.config_digest] if output else [self.run.uri]
+        # A job for a whole run reads the configuration once, when it begins.
+        whole_run = [self.run.uri, self.run.config.model_dump(mode="json")]
+        what = [dict(output.inputs), output.config_digest] if output else whole_run
         return json_digest([*what, train.nodes, train.processes, self.settings.model_dump(mode="json")])[:_DIGITS]
 
     def has_ended(self) -> bool:

@@ -1,5 +1,6 @@
 """`rapid status`, `rapid report`, `rapid trajectories`, `rapid rewards`: what a run has committed."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,7 +64,7 @@ def status_command(
 def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
     from pipelines.cli.cluster_run_view import follow, show_ending, show_results
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.runs import find_run
+    from pipelines.cluster.runs import find_run, has_ended
     from pipelines.cluster.watcher import Watcher
 
     client = ClusterClient(connection)
@@ -72,6 +73,10 @@ def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
         follow(watcher)
         return
     show_results(watcher, Console())
+    if not has_ended(watcher.run):
+        with suppress(InputError):  # that the store cannot be read has been said
+            for line in unfinished_lines(watcher.stored_run()):
+                say(Console(), line)
     show_ending(watcher, Console())
 
 

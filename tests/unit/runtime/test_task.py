@@ -28,9 +28,7 @@ def run(tmp_path: Path) -> Run:
 
 def failed(run: Run, monkeypatch: pytest.MonkeyPatch, code: str) -> tuple[object, Failure | None]:
     """Run a task whose stage is this Python code; return its exit status and what is left in the run."""
-    monkeypatch.setattr(
-        task, "Child", lambda name, _words, environment: Child(name, [sys.executable, "-c", code], environment)
-    )
+    monkeypatch.setattr(task, "Child", lambda name, _words: Child(name, [sys.executable, "-c", code]))
     with pytest.raises(SystemExit) as ended:
         run_task("reward", run.uri, [], Limits(retries=1, backoff_seconds=0))
     return ended.value.code, read_failure(run)
@@ -38,6 +36,11 @@ def failed(run: Run, monkeypatch: pytest.MonkeyPatch, code: str) -> tuple[object
 
 def test_bad_input_with_its_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed(run, monkeypatch, REFUSES) == (2, Failure(stage="reward", message="no such grader"))
+
+
+def test_a_process_that_was_superseded_has_not_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    superseded = REFUSES.replace("InputError", "Superseded").replace("contract.errors", "store")
+    assert failed(run, monkeypatch, superseded) == (2, None)
 
 
 def test_a_crash_with_how_it_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -326,7 +326,7 @@ def test_its_parent_process_learns_what_it_does(world, monkeypatch):
     list(w.serve("rollout"))
     os.close(its)
     with os.fdopen(ours) as reports:
-        assert reports.read().split() == ["working", "committed", "waiting", "working", "committed"]
+        assert reports.read().split() == ["working", "committed", "waiting", "working", "committed", "working"]
 
 
 def test_its_heartbeat_says_what_it_waits_for_and_that_it_ended(world, monkeypatch):
