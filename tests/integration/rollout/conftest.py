@@ -1,6 +1,7 @@
 """A run with two policies, sampled by a process of its own, and one engine for all tests of this folder."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,37 @@ import pytest
 
 from components.contract.resolve import load_config
 from components.prepare.stage import run_stage as prepare
+from components.rollout.engine import configure_import
 from components.rollout.stage import Rollout
 from components.store import Run, open_run
 from tests.support.arithmetic_run import FIRST, SECOND, commit_policy, stage, write_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _flask_apart() -> None:
+    """Hide modules with objects of Flask, which moto brings into this process, from vLLM.
+
+    vLLM looks at every object of every module, and those refuse that outside of a request.
+    """
+    configure_import()
+    from vllm.triton_utils import dispatcher
+
+    rebind = dispatcher._rebind_kernels
+
+    def rebind_without_flask(pairs: object) -> None:
+        hidden = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if any(type(value).__name__ == "LocalProxy" for value in vars(module).values())
+        }
+        for name in hidden:
+            del sys.modules[name]
+        try:
+            rebind(pairs)
+        finally:
+            sys.modules.update(hidden)
+
+    dispatcher._rebind_kernels = rebind_without_flask
 
 
 @pytest.fixture(scope="session")
@@ -67,4 +96,5 @@ def with_engine(resident: Rollout) -> Iterator[Callable[[Run], Rollout]]:
         return other
 
     yield give
-    resident._engine = given[-1]._engine
+    if given:
+        resident._engine = given[-1]._engine
