@@ -17,7 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
-from components.pod.supervisor import SOCKET_VARIABLE
+from components.pod.supervisor import SOCKET_VARIABLE, socket_address
 from components.runtime.processes import dies_with
 from pipelines.cluster.cluster_config import ClusterConfig
 
@@ -51,7 +51,8 @@ def main(workdir: Path) -> None:
 def _start_supervisor(path: Path) -> None:
     """Start the process that serves the pipeline's task of layout pod; it dies with this one."""
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
+        with socket_address(path) as address:
+            listening.bind(address)
         listening.listen()
         subprocess.Popen(
             [sys.executable, "-m", "components.pod", "--listening", str(listening.fileno())],

@@ -7,7 +7,9 @@ the pipeline then only hands over the run, through a socket, and waits.
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 from components.contract.section import StageName
@@ -97,11 +99,22 @@ def is_finished(run: Run) -> bool:
     return all(run.directory(run.layout.reward(final, shard)).manifest() for shard in shards)
 
 
+@contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """Yield an address of a socket that is short enough for the kernel, however long the path of its folder is."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def _request(path: str, run_uri: str, limits: Limits) -> int:
     """Hand a run over to the supervisor at a socket; return the exit status that it answers."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(path)
+            with socket_address(Path(path)) as address:
+                connection.connect(address)
             request = {"run_uri": run_uri, "limits": limits.model_dump()}
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer = connection.makefile().readline()

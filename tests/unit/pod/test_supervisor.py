@@ -47,9 +47,12 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], "s
     """Return a function that starts a supervisor whose children end with the given status."""
 
     def started(status: int) -> "subprocess.Popen[str]":
-        path = tmp_path / "socket"
+        folder = tmp_path / ("long" * 40)  # the kernel takes 108 characters at most
+        folder.mkdir(exist_ok=True)
+        path = folder / "socket"
         with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(str(path))
+            with supervisor.socket_address(path) as address:
+                listening.bind(address)
             listening.listen()
             monkeypatch.setenv(supervisor.SOCKET_VARIABLE, str(path))
             return subprocess.Popen(
