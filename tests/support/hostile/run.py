@@ -27,6 +27,10 @@ from components.sandbox.layers import uids_for
 from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
 
 LIMITS = {"seconds": 0.8, "cpu_seconds": 1, "memory_mib": 256, "file_mib": 4, "output_kib": 64}
+PATIENCE = 8.0
+"""Seconds for an attempt that did not end within its limit."""
+
+GRADER_SECONDS = 10.0
 ESCAPED = json.dumps(["assert attack() == 'escaped'"])
 ADDED = json.dumps(["assert add(2, 3) == 5", "assert add(10, 20) == 30"])
 
@@ -131,25 +135,36 @@ def _is_interpreter(process: psutil.Process | None) -> bool:
 
 
 def run(sandbox: dict[str, Any]) -> dict[str, Any]:
-    settings = SandboxSection(**LIMITS, **sandbox)
     programs = list({**EXHAUSTION, **ESCAPES, **CHEATING}.items())
     Random(0).shuffle(programs)  # those that take their whole time shall not queue behind each other
-    corpus = dict(programs)
-    graders = resolve_graders([GraderSpec(name="code")], settings, 10.0)
     with World() as world:
-        tasks = [
-            GradingTask("", world.fill(text), None, f'{{"test_list": {ADDED if name in CHEATING else ESCAPED}}}')
-            for name, text in corpus.items()
-        ]
-        outcomes = {}
-        traces = []
-        with GraderPool(graders, 4, 10.0) as pool:
-            for index, outcome in pool.grade(tasks):
-                outcomes[list(corpus)[index]] = outcome.status, outcome.reward, outcome.detail
-            traces += programs_left()
-            uids = uids_of_programs()
-        traces += processes_left(uids, world) + world.traces()
+        outcomes, traces = _grade(dict(programs), world, SandboxSection(**LIMITS, **sandbox))
+        # On a busy machine an attempt may not have come to its end, so that nothing is known about it.
+        late = {name: text for name, text in ESCAPES.items() if outcomes[name][2].startswith("T")}
+        if late:
+            unhurried = SandboxSection(**{**LIMITS, "seconds": PATIENCE}, **sandbox)
+            decided, more_traces = _grade(late, world, unhurried)
+            outcomes |= decided
+            traces += more_traces
+        traces += world.traces()
     return {"outcomes": outcomes, "traces": traces}
+
+
+def _grade(
+    programs: dict[str, str], world: World, settings: SandboxSection
+) -> tuple[dict[str, tuple[str, float, str]], list[str]]:
+    """Return status, reward and detail of every program, and the processes that are left."""
+    graders = resolve_graders([GraderSpec(name="code")], settings, GRADER_SECONDS)
+    tasks = [
+        GradingTask("", world.fill(text), None, f'{{"test_list": {ADDED if name in CHEATING else ESCAPED}}}')
+        for name, text in programs.items()
+    ]
+    with GraderPool(graders, 4, GRADER_SECONDS) as pool:
+        graded = {list(programs)[index]: outcome for index, outcome in pool.grade(tasks)}
+        left = programs_left()
+        uids = uids_of_programs()
+    left += processes_left(uids, world)
+    return {name: (o.status, o.reward, o.detail or "") for name, o in graded.items()}, left
 
 
 if __name__ == "__main__":
