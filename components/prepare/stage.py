@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.layout import MANIFEST, RunLayout, manifest_key
+from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
@@ -159,7 +159,7 @@ def _withdraw_stop(run: Run) -> None:
     manifest = run.policy(stopped).manifest()
     if manifest and manifest.facts["target_reward"] != run.config.loop.target_reward:
         for key in (run.layout.train(stopped), run.layout.policy(stopped)):
-            run.store.delete(manifest_key(key))
+            run.directory(key).retract()
 
 
 def is_prepared(run: Run, data: dict[str, str]) -> bool:

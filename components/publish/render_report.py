@@ -60,15 +60,9 @@ def render_report(run: Run) -> str:
         samples=list(zip(rounds, picked, strict=True)),
         registration=_registration(run, results.policy_version),
         policy_uri=run.policy_location(results.policy_version),
-        policy_path=_policy_path(run, results.policy_version),
+        policy_path=run.local_policy(results.policy_version),
         configuration=dump_yaml(run.config.model_dump(mode="json")),
     )
-
-
-def _policy_path(run: Run, version: int) -> Path | None:
-    """Return a policy's directory on this machine; None in a remote store."""
-    location = run.policy_location(version).removeprefix(f"{run.store.uri.removesuffix('/')}/")
-    return run.store.local_path(location)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -84,6 +84,16 @@ class OutputDirectory:
             _verify(digest, output, self.store.locate(key))
         return local or into
 
+    def retract(self) -> None:
+        """Delete the manifest, so that the directory can be written and committed again."""
+        self.store.delete(manifest_key(self.key))
+
+    def discard(self) -> None:
+        """Delete everything in the directory: the manifest first, so that a kill leaves nothing that counts."""
+        self.retract()
+        for info in self.store.list(self.key):
+            self.store.delete(info.key)
+
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
         """Name a missing file and the manifest that names it."""
@@ -198,16 +208,6 @@ class StageOutput(OutputDirectory):
             manifest = other
         self._clear_other_attempts(manifest)
         return manifest
-
-    def retract(self) -> None:
-        """Delete the manifest, so that the directory can be written and committed again."""
-        self.store.delete(manifest_key(self.key))
-
-    def discard(self) -> None:
-        """Delete the manifest and every file in the directory, those of other attempts too."""
-        self.retract()
-        for info in self.store.list(self.key):
-            self.store.delete(info.key)
 
     def _clear_other_attempts(self, manifest: Manifest) -> None:
         """Delete what attempts left here that the manifest does not name. A first attempt has nothing to look for."""

@@ -60,8 +60,15 @@ class Run:
 
     def policy_location(self, version: int) -> str:
         """Return the URI of a committed policy's directory in Hugging Face format."""
+        return self.store.locate(self._policy_files(version))
+
+    def local_policy(self, version: int) -> Path | None:
+        """Return the same directory's path on this machine; None in a remote store."""
+        return self.store.local_path(self._policy_files(version))
+
+    def _policy_files(self, version: int) -> str:
         policy = self.policy(version)
-        return "/".join(filter(None, [policy.uri, folder_of(policy.require().outputs)]))
+        return "/".join(filter(None, [policy.key, folder_of(policy.require().outputs)]))
 
     def fetch_policy(self, version: int, into: Path) -> Path:
         """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from components.contract.errors import InputError
-from components.contract.layout import Round, manifest_key
+from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest, outputs_digest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
@@ -103,10 +103,8 @@ class TrainTask:
         rounds = [*run.iterations_sampling(self.iteration), Round.evaluation(self.iteration)]
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
-                for key in (layout.reward(round_, shard), layout.rollout(round_, shard)):
-                    run.store.delete(manifest_key(key))
-                    for info in run.store.list(key):
-                        run.store.delete(info.key)
+                run.directory(layout.reward(round_, shard)).discard()
+                run.directory(layout.rollout(round_, shard)).discard()
 
     def commit(self, metrics: TrainMetrics, facts: Facts, clock: Clock) -> Manifest:
         """Write metrics and manifest."""
@@ -141,8 +139,4 @@ class TrainTask:
 
     def clear_checkpoints(self, all_but: int | None = None) -> None:
         for number in self.checkpoints() - {all_but}:
-            key = self.checkpoint(number).key
-            # The manifest first, so that a kill leaves no checkpoint that counts with files missing.
-            self.run.store.delete(manifest_key(key))
-            for info in self.run.store.list(key):
-                self.run.store.delete(info.key)
+            self.checkpoint(number).discard()
