@@ -20,8 +20,7 @@ from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs
 from components.runtime.clock import Clock
-from components.runtime.progress import note
-from components.runtime.replaced import InputsReplaced, discarded_if_replaced
+from components.runtime.replaced import discarded_if_replaced
 from components.runtime.worker import Worker
 from components.store import Attempt, Run, open_run
 
@@ -50,17 +49,10 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, unsafe: bool = Fal
         InputError: as `run_stage`, or another worker of the run has failed.
     """
     run = open_run(run_uri)
-    if shards is None:
-        shards = range(run.config.rollout.shards)
     with Worker(run, "reward", shards) as worker, Grading(run, unsafe) as grading:
         grading.load()
         worker.loaded()
-        for round_, shard in worker.tasks():
-            assert shard is not None
-            try:
-                grading.grade(round_, shard, worker.attempt(shard))
-            except InputsReplaced as replaced:
-                note(str(replaced))
+        worker.serve_shards(grading.grade)
 
 
 class Grading:

@@ -56,8 +56,6 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool =
         InputError: as `run_stage`, or another worker of the run has failed.
     """
     run = open_run(run_uri)
-    if shards is None:
-        shards = range(run.config.rollout.shards)
     with Worker(run, "rollout", shards) as worker:
         shares_gpu = shares_gpu and uses_gpu()
         rollout = Rollout(run, is_resident=True, shares_gpu=shares_gpu)
@@ -65,13 +63,7 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool =
             with suppress(InputError):  # a policy that cannot be loaded is one that is never sampled, or fails then
                 rollout.load(run.policy_version())
                 worker.loaded()
-        for round_, shard in worker.tasks():
-            assert shard is not None
-            try:
-                rollout.sample(round_, shard, worker.attempt(shard))
-            except InputsReplaced as replaced:
-                note(str(replaced))
-            worker.loaded()
+        worker.serve_shards(rollout.sample)
 
 
 class Rollout:

@@ -5,7 +5,7 @@ Workers communicate through the store only.
 
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,8 @@ from components.runtime.clock import process_age
 from components.runtime.failure import RunFailed, check_failure, report_failure
 from components.runtime.heartbeat import Heartbeat, Silence
 from components.runtime.processes import tell_parent
+from components.runtime.progress import note
+from components.runtime.replaced import InputsReplaced
 from components.store import Attempt, Run, Superseded
 
 SILENCE_VARIABLE = "RAPID_SILENCE_MINUTES"
@@ -40,7 +42,7 @@ class Worker:
     from there, or a later attempt has taken over.
 
     Args:
-        shards: the shards that this process serves, one after the other; None for the train stage.
+        shards: the shards that this process serves, one after the other; None for all. The train stage has none.
         joins: the attempt of a worker of several processes, which the first of them has claimed and speaks for.
     """
 
@@ -48,7 +50,8 @@ class Worker:
         self, run: Run, stage: StageName, shards: Sequence[int] | None = None, joins: Attempt | None = None
     ) -> None:
         self.run, self.stage = run, stage
-        self._shards: Sequence[int | None] = [None] if shards is None else shards
+        everything = range(run.config.rollout.shards) if shards is None else shards
+        self._shards: Sequence[int | None] = [None] if stage == "train" else everything
         self._joins = joins
         self._attempts: dict[int | None, Attempt] = {}
         self._done: dict[int | None, Round] = {}
@@ -77,6 +80,20 @@ class Worker:
     def loaded(self) -> None:
         """Note that everything that stays loaded is there."""
         self._heartbeat.loaded()
+
+    def serve_shards(self, make: Callable[[Round, int, Attempt], object]) -> None:
+        """Call `make` for every task of a stage with shards; what was replaced meanwhile comes again.
+
+        Raises:
+            InputError: as `tasks` and `make`.
+        """
+        for round_, shard in self.tasks():
+            assert shard is not None
+            try:
+                make(round_, shard, self.attempt(shard))
+            except InputsReplaced as replaced:
+                note(str(replaced))
+            self.loaded()
 
     def tasks(self) -> Iterator[Task]:
         """Yield every round and shard to do, each once its inputs are committed.
