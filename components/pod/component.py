@@ -10,14 +10,12 @@ def pod(run_uri: str, limits: str, metrics: dsl.Output[dsl.Metrics]) -> None:
     `limits` are those of the process that starts the stages, as JSON. The metrics are those of the last iteration.
     """
     from components.pod.supervisor import run_stages
-    from components.results import iteration_numbers
+    from components.results import newest_iteration_numbers
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.parent import Limits
+    from components.runtime.task import show_numbers
     from components.store import open_run
 
     with exit_on_bad_input():
         run_stages(run_uri, Limits.from_json(limits))
-        run = open_run(run_uri)
-        if last := run.trained():
-            for key, value in iteration_numbers(run, last).items():
-                metrics.log_metric(key, value)
+        show_numbers(newest_iteration_numbers(open_run(run_uri)), metrics)

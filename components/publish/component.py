@@ -15,15 +15,14 @@ def publish(
     """
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.parent import Limits
-    from components.runtime.task import run_task
+    from components.runtime.task import run_task, show_output
     from components.store import open_run
 
     with exit_on_bad_input():
         run_task("publish", run_uri, [], Limits.from_json(limits))
         run = open_run(run_uri)
         written = run.directory(run.layout.report)
-        for key, value in written.require().numbers.items():
-            metrics.log_metric(key, value)
+        show_output(written, metrics)
         html = written.read("index.html")
     with open(report.path, "wb") as stream:
         stream.write(html)

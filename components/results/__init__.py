@@ -17,7 +17,7 @@ from components.results.round_results import (
 )
 from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
 from components.results.tables import read_completions, read_prompts, read_shard, require_rewards, round_manifests
-from components.results.values import evaluation_values, iteration_numbers, iteration_values
+from components.results.values import evaluation_values, iteration_numbers, iteration_values, newest_iteration_numbers
 from components.results.wallclock import IterationTime, StageTime, compute_after
 from components.results.warnings import evaluation_warnings, run_warnings
 
@@ -41,6 +41,7 @@ __all__ = [
     "iteration_numbers",
     "iteration_values",
     "majority_at_k",
+    "newest_iteration_numbers",
     "pass_at_k",
     "passes",
     "read_completions",

@@ -43,6 +43,12 @@ def iteration_numbers(run: Run, number: int) -> dict[str, float]:
     return {**numbers, **iteration_values(result), **evaluation_values(result.sampled)}
 
 
+def newest_iteration_numbers(run: Run) -> dict[str, float]:
+    """Return the numbers of the last iteration that has trained; none before the first."""
+    last = run.trained()
+    return iteration_numbers(run, last) if last else {}
+
+
 def evaluation_values(result: RoundResult) -> dict[str, float]:
     """Return scores on the held-out prompts of a round; empty where there are none."""
     if result.eval is None:

@@ -15,14 +15,11 @@ def reward(
     """
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.parent import Limits
-    from components.runtime.task import run_task
+    from components.runtime.task import run_task, show_output
     from components.store import open_run
 
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
         run_task("reward", run_uri, ["--round", str(round_), "--shard", shard], Limits.from_json(limits))
-        output = run.directory(run.layout.reward(round_, int(shard)))
-        for key, value in output.require().numbers.items():
-            metrics.log_metric(key, value)
-        return output.uri
+        return show_output(run.directory(run.layout.reward(round_, int(shard))), metrics)

@@ -11,14 +11,11 @@ def rollout(run_uri: str, round: str, shard: str, limits: str, metrics: dsl.Outp
     """
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.parent import Limits
-    from components.runtime.task import run_task
+    from components.runtime.task import run_task, show_output
     from components.store import open_run
 
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
         run_task("rollout", run_uri, ["--round", str(round_), "--shard", shard], Limits.from_json(limits))
-        output = run.directory(run.layout.rollout(round_, int(shard)))
-        for key, value in output.require().numbers.items():
-            metrics.log_metric(key, value)
-        return output.uri
+        return show_output(run.directory(run.layout.rollout(round_, int(shard))), metrics)

@@ -11,12 +11,10 @@ def rollout(run_uri: str, shard: str, limits: str, metrics: dsl.Output[dsl.Metri
     """
     from components.runtime.guard import exit_on_bad_input
     from components.runtime.parent import Limits, follow_stage
+    from components.runtime.task import show_output
     from components.store import open_run
 
     with exit_on_bad_input():
         follow_stage(run_uri, "rollout", [int(shard)], Limits.from_json(limits))
         run = open_run(run_uri)
-        output = run.directory(run.layout.rollout(run.final_round(), int(shard)))
-        for key, value in output.require().numbers.items():
-            metrics.log_metric(key, value)
-        return output.uri
+        return show_output(run.directory(run.layout.rollout(run.final_round(), int(shard))), metrics)

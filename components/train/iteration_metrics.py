@@ -2,7 +2,8 @@
 
 from kfp import dsl
 
-from components.results import iteration_numbers
+from components.results import iteration_numbers, newest_iteration_numbers
+from components.runtime.task import show_numbers
 from components.store import open_run
 from components.train.aftermath import Aftermath
 
@@ -10,8 +11,7 @@ from components.train.aftermath import Aftermath
 def log_iteration(run_uri: str, iteration: int, metrics: dsl.Metrics) -> int:
     """Show and track a trained iteration; return how many remain, 0 once the target is reached."""
     run = open_run(run_uri)
-    for key, value in iteration_numbers(run, iteration).items():
-        metrics.log_metric(key, value)
+    show_numbers(iteration_numbers(run, iteration), metrics)
     with Aftermath(run) as aftermath:
         aftermath.of(iteration)
     if run.directory(run.layout.train(iteration)).require().facts["outcome"] == "target_reached":
@@ -22,7 +22,5 @@ def log_iteration(run_uri: str, iteration: int, metrics: dsl.Metrics) -> int:
 def log_last_iteration(run_uri: str, metrics: dsl.Metrics) -> str:
     """Show the last trained iteration; return the URI of the newest policy."""
     run = open_run(run_uri)
-    if last := run.trained():
-        for key, value in iteration_numbers(run, last).items():
-            metrics.log_metric(key, value)
+    show_numbers(newest_iteration_numbers(run), metrics)
     return run.policy_location(run.policy_version())

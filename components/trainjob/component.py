@@ -48,19 +48,19 @@ def train_job(
     from components.trainjob.run_process import launch_in_process
 
     with exit_on_bad_input():
-        wanted = {"cpu": cpu, "memory": memory, **resources}
-        if accelerator and accelerators != "0":
-            wanted[accelerator] = accelerators
-        asked = {
-            "image": image,
-            "runtime": runtime,
-            "resources": wanted,
-            "node_selector": node_selector,
-            "tolerations": tolerations,
-            "cache_claim": cache,
-            "queue": queue,
-            "deadline_seconds": 60 * deadline_minutes,
-        }
-        settings = JobSettings.parse(asked, "pipeline parameters")
+        settings = JobSettings.from_task(
+            cpu,
+            memory,
+            accelerator,
+            accelerators,
+            resources,
+            image=image,
+            runtime=runtime,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            cache_claim=cache,
+            queue=queue,
+            deadline_seconds=60 * deadline_minutes,
+        )
         launch_in_process([run_uri, "--iteration", str(iteration)], settings, Limits.from_json(limits))
         return log_iteration(run_uri, iteration, metrics)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -31,6 +31,25 @@ class JobSettings(Section):
     )
     queue: str = Field(default="", description="Kueue's local queue; empty: without Kueue")
     deadline_seconds: int = Field(default=0, ge=0, description="time limit of an iteration; 0: none")
+
+    @classmethod
+    def from_task(
+        cls, cpu: str, memory: str, accelerator: str, accelerators: str, more: dict[str, Quantity], **settings: Any
+    ) -> Self:
+        """Return the settings that the parameters of a pipeline's task ask for.
+
+        Args:
+            cpu, memory, accelerator, accelerators: of each node; an empty accelerator, or 0 of them, is none.
+            more: further resources of each node.
+            settings: other fields of this section.
+
+        Raises:
+            InputError: a value is invalid.
+        """
+        resources = {"cpu": cpu, "memory": memory, **more}
+        if accelerator and accelerators != "0":
+            resources[accelerator] = accelerators
+        return cls.parse({"resources": resources, **settings}, "pipeline parameters")
 
 
 def load_settings(path: Path) -> JobSettings:
