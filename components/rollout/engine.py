@@ -158,9 +158,13 @@ class Engine:
         del self._engine
         cleanup_dist_env_and_memory()
 
+    @property
+    def _model(self) -> Any:
+        """The model, which only an engine in this process shows."""
+        return self._engine.model_executor.driver_worker.model_runner.get_model()
+
     def _parameters(self) -> "dict[str, torch.Tensor]":
-        model = self._engine.model_executor.driver_worker.model_runner.get_model()
-        return {name: parameter.data for name, parameter in model.named_parameters()}
+        return {name: parameter.data for name, parameter in self._model.named_parameters()}
 
     def _copy_weights(self, policy: Path) -> None:
         """Load a policy's weights into the parameters of the model in this process. Raises where one is left out."""
@@ -169,9 +173,8 @@ class Engine:
         parameters = self._parameters()
         for tensor in parameters.values():
             tensor.fill_(math.nan)
-        model = self._engine.model_executor.driver_worker.model_runner.get_model()
         for file in sorted(policy.glob("*.safetensors")):
-            model.load_weights(load_file(file).items())
+            self._model.load_weights(load_file(file).items())
         missing = [name for name, tensor in parameters.items() if not tensor.isfinite().all()]
         if missing:
             raise CannotReload(f"no weights for {', '.join(missing[:3])}")

@@ -1,7 +1,5 @@
 """Parquet parts of one directory: written one by one, counted when a manifest names them, resumed after a kill."""
 
-from itertools import count
-
 import pyarrow as pa
 
 from components.contract.errors import InputError
@@ -40,15 +38,14 @@ class PartWriter:
         tables: list[pa.Table] = []
         newest = 0
         left = self._left()
-        for index in count():
-            for number, key in sorted(left.get(index, ()), reverse=True):
+        while True:
+            for number, key in sorted(left.get(len(tables), ()), reverse=True):
                 if number >= newest and (table := self._read(key)) is not None:
                     tables.append(table)
                     newest = number
                     break
             else:
                 return tables
-        raise AssertionError
 
     def append(self, table: pa.Table) -> None:
         """Write the next part.

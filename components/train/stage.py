@@ -90,8 +90,9 @@ def _follow(worker: Worker, resident: "Resident", aftermath: Aftermath) -> None:
     from components.train.iteration import train_iteration
 
     run, processes = worker.run, resident.processes
-    if run.trained() < run.config.loop.iterations and not run.stopped():
-        resident.preload(run.trained())
+    trained = run.trained()
+    if trained < run.config.loop.iterations and not run.stopped():
+        resident.preload(trained)
     worker.loaded()
     for round_, _ in worker.tasks():
         clock = Clock()
