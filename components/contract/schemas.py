@@ -56,6 +56,8 @@ REWARDS = pa.schema(
 SPLITS = ("train", "eval")
 FINISH_REASONS = ("stop", "length", "abort")
 STATUSES = ("ok", "timeout", "error", "invalid")
+UNGRADED = ("error", "invalid")
+"""The statuses of completions that could not be graded: their reward of 0 says nothing about the policy."""
 
 _BY_NAME = {"prompts": PROMPTS, "trajectories": TRAJECTORIES, "rewards": REWARDS}
 

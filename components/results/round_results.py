@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from components.contract.digests import json_digest
 from components.contract.layout import Round
 from components.contract.manifest import Timings
-from components.contract.schemas import STATUSES
+from components.contract.schemas import STATUSES, UNGRADED
 from components.contract.stage_digest import stage_digest
 from components.results.pass_at_k import round_pass_at_k
 from components.results.tables import read_prompts, read_round_rows, round_manifests
@@ -27,7 +27,7 @@ class SplitResult:
     prompts: int
     completions: int
     reward: float
-    """Mean over completions."""
+    """Mean over the completions that were graded; 0 if none was."""
     reward_min: float
     reward_max: float
     length: float
@@ -57,7 +57,10 @@ class RoundResult:
     eval: SplitResult | None
     """None in runs without held-out prompts."""
     pass_at_k: dict[int, float]
-    """k -> mean over held-out prompts, for 1 and every `evaluate.pass_k`; empty without held-out prompts."""
+    """k -> mean over held-out prompts, for 1 and every `evaluate.pass_k`; empty without held-out prompts.
+
+    Prompts with a completion that could not be graded are left out, unless all are.
+    """
     tokens: int
     """Completion tokens of all rows."""
     grader_version: str
@@ -102,7 +105,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
         finished=max(reward.timings.finished for _, reward in manifests),
         train=_summary(of_split["train"]),
         eval=_summary(of_split["eval"]),
-        pass_at_k=round_pass_at_k(of_split["eval"], run.config.evaluate),
+        pass_at_k=round_pass_at_k(_graded_groups(of_split["eval"]), run.config.evaluate),
         tokens=int(_lengths(rows).sum()),
         grader_version=", ".join(sorted(pc.unique(rows["grader_version"]).to_pylist())),
         rollout=tuple(rollout.timings for rollout, _ in manifests),
@@ -158,16 +161,24 @@ def _lengths(rows: pa.Table) -> np.ndarray:
     return np.asarray(pc.list_value_length(rows["completion_token_ids"]))
 
 
+def _graded_groups(rows: pa.Table) -> pa.Table:
+    """Return the rows of groups without a completion that could not be graded; all rows if there is no such group."""
+    failed = rows.filter(pc.is_in(rows["status"], value_set=pa.array(UNGRADED)))
+    graded = rows.filter(pc.invert(pc.is_in(rows["group_id"], value_set=pc.unique(failed["group_id"]))))
+    return graded if graded.num_rows else rows
+
+
 def _summary(rows: pa.Table) -> SplitResult | None:
     if not rows.num_rows:
         return None
     rewards = rows["reward"].to_numpy().astype(np.float64)
+    graded = rewards[~np.isin(rows["status"].to_pylist(), UNGRADED)]
     lengths = _lengths(rows)
     statuses = rows["status"].to_pylist()
     return SplitResult(
         prompts=pc.count_distinct(rows["group_id"]).as_py(),
         completions=rows.num_rows,
-        reward=float(rewards.mean()),
+        reward=float(graded.mean()) if len(graded) else 0.0,
         reward_min=float(rewards.min()),
         reward_max=float(rewards.max()),
         length=float(lengths.mean()),

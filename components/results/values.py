@@ -19,6 +19,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
         "completions": iteration.sampled.completions,
         "dropped_groups": train.dropped_groups,
         "bad_groups": train.bad_groups,
+        "ungraded_groups": train.ungraded_groups,
         "skipped_steps": train.skipped,
         "ended_at": train.ended_at,
         "logprob_gap_mean": train.logprob_gap_mean,

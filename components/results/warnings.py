@@ -40,7 +40,8 @@ def _split_warnings(where: str, split: SplitResult) -> list[str]:
     if split.failed_share > MANY_FAILED:
         counts = ", ".join(f"{count} {status}" for status, count in split.status.items() if count and status != "ok")
         warnings.append(
-            f"Grading failed for {split.failed_share:.0%} of the completions {where}, which scored 0: {counts}."
+            f"Grading failed for {split.failed_share:.0%} of the completions {where}: {counts}. A timeout scored 0; "
+            "groups with others were left out of training and scores."
         )
     if split.reward_min == split.reward_max:
         warnings.append(f"All {split.completions} completions {where} earned the same reward, {split.reward_min:g}.")

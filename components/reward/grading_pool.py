@@ -3,6 +3,7 @@
 import json
 import math
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ _POLL_SECONDS = 0.5
 _SLOW_SECONDS = 0.05
 # A process that grades in batches stops late completions itself, and needs time to report them.
 _GRACE_SECONDS = 1.0
+_MOST_KILLED = 3
 
 
 class GradingTask(NamedTuple):
@@ -35,9 +37,10 @@ class GraderPool:
     """Grading processes that take completions in small chunks, and from each other when none are left.
 
     A completion that takes longer than `time_limit` seconds has the status timeout, and its process is killed with its
-    children and replaced; one whose process dies has the status error. All others are graded as usual, those of the
-    same chunk by other processes. Where a process that grades up to `batch_size` completions at once hangs or dies,
-    each of them is tried again alone. The processes die with this one. Use as a context manager, from one thread.
+    children and replaced. One whose process dies is graded once more, alone in a process: something else may have
+    killed the first. If that process dies too, its status is error. All others are graded as usual, those of the same
+    chunk by other processes. Where a process that grades up to `batch_size` completions at once hangs or dies, each of
+    them is tried again alone. The processes die with this one. Use as a context manager, from one thread.
 
     Raises, when entered:
         InputError: a grader cannot be imported or does not take its options.
@@ -55,6 +58,10 @@ class GraderPool:
         self._processes: list[GradingProcess] = []
         self._waiting: deque[int] = deque()
         self._alone: set[int] = set()
+        self._survived: set[int] = set()
+        """Tasks whose process has died once."""
+        self._killed = 0
+        """Completions that have lost two processes to SIGKILL."""
         self._first = 0
         """Number of the first task of this call of `grade`; numbers are never used again, because a task that was
         graded twice may be answered during the next call."""
@@ -81,9 +88,13 @@ class GraderPool:
         self._selector.close()
 
     def grade(self, tasks: Sequence[GradingTask]) -> Iterator[tuple[int, Outcome]]:
-        """Yield index and outcome of every task, in the order in which they finish."""
+        """Yield index and outcome of every task, in the order in which they finish.
+
+        Raises:
+            InputError: processes are killed again and again, as where memory runs out.
+        """
         self._waiting = deque(range(self._first, self._first + len(tasks)))
-        self._alone = set()
+        self._alone, self._survived = set(), set()
         unfinished = set(self._waiting)
         try:
             for number, outcome in self._grade(tasks, unfinished):
@@ -196,13 +207,27 @@ class GraderPool:
     def _replace(self, process: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
         """Kill a process and start another; return the task to blame, if that is certain, and its outcome."""
         seconds = time.monotonic() - process.since
+        ending = process.ending() if died else ""
         self._stop(process)
         self._start()
         suspects = process.in_progress()
-        blamed = suspects[0] if len(suspects) == 1 else None
+        certain = len(suspects) == 1 and (not died or suspects[0] in self._survived)
+        blamed = suspects[0] if certain else None
         if blamed is None:
             self._alone.update(suspects)
         self._waiting.extendleft(i for i in reversed(process.assigned) if i != blamed and i >= self._first)
         if died:
-            return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended ({process.ending()})")
+            self._survived.update(suspects)
+            if blamed is not None:
+                self._count_killed(ending)
+            return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended twice ({ending})")
         return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")
+
+    def _count_killed(self, ending: str) -> None:
+        """Stop where processes are killed from outside: no grader and no program sends them SIGKILL."""
+        self._killed += signal.SIGKILL.name in ending
+        if self._killed > _MOST_KILLED:
+            raise InputError(
+                f"grading processes are killed again and again ({ending}), as where memory runs out: give the reward "
+                f"stage more memory, or lower reward.workers (now {self._count})"
+            )

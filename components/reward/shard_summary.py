@@ -81,7 +81,7 @@ class ShardSummary:
             detail = next(
                 (self._first_detail[s] for s in STATUSES if s != "ok" and s in self._first_detail), "no detail"
             )
-            found.append(f"{failed} of {self.seen} completions could not be graded and score 0: {counts}; {detail}")
+            found.append(f"{failed} of {self.seen} completions could not be graded: {counts}; {detail}")
         for split, rewards in self._rewards.items():
             if len(rewards) > 1 and min(rewards) == max(rewards):
                 found.append(f"all {len(rewards)} {split} completions earned the same reward, {rewards[0]:g}")

@@ -32,8 +32,8 @@ def run_stage(run_uri: str, round_: Round, shard: int, unsafe: bool = False) -> 
     allows programs to run without a sandbox, as `reward.sandbox.unsafe` does; the manifest holds the mode they ran in.
 
     Raises:
-        InputError: trajectories are missing or damaged, a grader cannot be loaded, or more completions than
-            `reward.max_failed_share` could not be graded.
+        InputError: trajectories are missing or damaged, a grader cannot be loaded, more completions than
+            `reward.max_failed_share` could not be graded, or grading processes are killed again and again.
     """
     with Grading(open_run(run_uri), unsafe) as grading:
         return grading.grade(round_, shard)

@@ -107,7 +107,7 @@ def shape_rewards(data: Trajectories, overlong: OverlongSection) -> Trajectories
 def order_mini_batches(data: Trajectories, section: TrainSection, seed: int, iteration: int) -> MiniBatchOrder:
     """Draw mini-batches of whole groups; equal arguments give equal mini-batches.
 
-    Dropping groups leaves the order of the others alone. Where some are missing (dropped, or left out for bad rows)
+    Dropping groups leaves the order of the others alone. Where some are missing (dropped, or left out)
     there are fewer mini-batches, all full; a single one may be smaller.
 
     Raises:
@@ -120,7 +120,7 @@ def order_mini_batches(data: Trajectories, section: TrainSection, seed: int, ite
         order = order[~equal[order]]
     dropped = data.groups - len(order)
     updates, size = section.updates, section.mini_batch_prompts
-    if len(order) < updates * size and not dropped and not data.bad_groups:
+    if len(order) < updates * size and not dropped and not data.bad_groups and not data.ungraded_groups:
         raise InputError(
             f"iteration {iteration} has {data.groups} groups, but train.updates {updates} x train.mini_batch_prompts "
             f"{size} need {updates * size}; lower one of them or sample more prompts"

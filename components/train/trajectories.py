@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import TRAJECTORIES, read_facts, trajectory_problems
+from components.contract.schemas import TRAJECTORIES, UNGRADED, read_facts, trajectory_problems
 from components.results import read_shard
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
@@ -34,6 +34,7 @@ class Trajectories:
         truncated: bool [N], completions cut off at the longest length.
         group_size: completions per group.
         bad_groups: groups left out because of bad rows.
+        ungraded_groups: groups left out because a completion could not be graded.
     """
 
     tokens: np.ndarray
@@ -45,6 +46,7 @@ class Trajectories:
     truncated: np.ndarray
     group_size: int
     bad_groups: int = 0
+    ungraded_groups: int = 0
 
     @property
     def groups(self) -> int:
@@ -67,7 +69,8 @@ def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirecto
 def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: int) -> Trajectories:
     """Read, join and check the training rows of all shards.
 
-    Groups with bad rows are left out as far as `train.max_bad_group_share` allows.
+    Groups with bad rows are left out as far as `train.max_bad_group_share` allows, and all groups with a completion
+    that could not be graded: its reward of 0 says nothing about the policy.
 
     Args:
         policy: manifest of the behaviour policy; its facts name weights and tokenizer.
@@ -83,6 +86,9 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
     if table.num_rows == 0:
         raise InputError(f"iteration {iteration} of {run.uri} has no training trajectories")
     table = table.take(pc.sort_indices(table, [("group_id", "ascending"), ("sample_index", "ascending")]))
+    table, ungraded_groups = _keep_graded_groups(table)
+    if table.num_rows == 0:
+        raise InputError(f"iteration {iteration} of {run.uri} has no group whose completions could all be graded")
     table, bad_groups = _keep_good_groups(
         table, run.config.rollout.group_size, vocabulary, run.config.train.max_bad_group_share
     )
@@ -106,6 +112,7 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
         truncated=pc.equal(table["finish_reason"], "length").to_numpy(),
         group_size=run.config.rollout.group_size,
         bad_groups=bad_groups,
+        ungraded_groups=ungraded_groups,
     )
 
 
@@ -125,11 +132,27 @@ def _training_rows(run: Run, part: pa.Table, policy: Manifest) -> pa.Table:
                     "importance weights need the policy, tokenizer and temperature that sampled it"
                 )
     rows = part.filter(pc.equal(part["split"], "train"))
-    return rows.select([*TRAJECTORIES.names, "reward", "file", "row", "rewards"]).replace_schema_metadata(None)
+    return rows.select([*TRAJECTORIES.names, "reward", "status", "file", "row", "rewards"]).replace_schema_metadata(
+        None
+    )
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _keep_graded_groups(table: pa.Table) -> tuple[pa.Table, int]:
+    """Return the rows of groups without a completion that could not be graded, and the number of other groups.
+
+    A completion without a row of rewards is a bad row and stays.
+    """
+    failed = table.filter(pc.is_in(table["status"], value_set=pa.array(UNGRADED)))
+    if failed.num_rows == 0:
+        return table, 0
+    left_out = pc.unique(failed["group_id"])
+    groups = pc.count_distinct(table["group_id"]).as_py()
+    note(f"{len(left_out)} of {groups} groups left out: {failed.num_rows} of their completions could not be graded")
+    return table.filter(pc.invert(pc.is_in(table["group_id"], value_set=left_out))), len(left_out)
 
 
 def _keep_good_groups(table: pa.Table, size: int, vocabulary: int, max_bad_share: float) -> tuple[pa.Table, int]:

@@ -104,6 +104,29 @@ def test_groups_with_bad_rows_are_counted_and_dropped_where_allowed(training_run
     assert (metrics.groups, metrics.bad_groups, len(metrics.steps)) == (3, 1, 1)
 
 
+@pytest.mark.parametrize(("status", "left_out"), [("error", 1), ("invalid", 1), ("timeout", 0)])
+def test_a_group_with_a_completion_that_was_not_graded_is_left_out(
+    training_run: Make, status: str, left_out: int
+) -> None:
+    made = training_run()
+
+    def failed(rows: Any) -> Any:
+        rows[5] |= {"status": status, "reward": 0.0}
+        return rows
+
+    made.sample(rewards=failed)
+    train(made.run.uri, 1)
+    metrics = metrics_of(made.run)
+    assert (metrics.ungraded_groups, metrics.groups, metrics.bad_groups) == (left_out, 4 - left_out, 0)
+
+
+def test_an_iteration_of_which_nothing_was_graded_is_refused(training_run: Make) -> None:
+    made = training_run()
+    made.sample(rewards=lambda rows: [row | {"status": "error"} for row in rows])
+    with pytest.raises(InputError, match="no group whose completions could all be graded"):
+        train(made.run.uri, 1)
+
+
 def test_too_many_bad_groups_are_refused(training_run: Make) -> None:
     made = training_run("train.max_bad_group_share=0.2")
     made.sample(rows=foreign_token)

@@ -101,3 +101,22 @@ def test_failed_gradings_are_counted(tmp_path: Path) -> None:
     assert result.train is not None
     assert result.status["timeout"] == result.completions
     assert result.train.failed_share == 1.0
+
+
+def test_held_out_prompts_with_a_completion_that_was_not_graded_are_not_scored(tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path)
+    original, groups = fake._reward, set[object]()
+
+    def reward(row: dict[str, object], _rate: float, status: str) -> dict[str, object]:
+        first = row["group_id"] not in groups
+        groups.add(row["group_id"])
+        return original(row, 1.0, "error" if first and len(groups) % 2 else status)
+
+    fake._reward = reward  # type: ignore[method-assign]
+    fake.round(FIRST)
+    result = read_round(fake.run, FIRST)
+    assert result is not None
+    assert result.eval is not None
+    assert 0 < result.eval.status["error"] < result.eval.prompts
+    assert result.eval.reward == 1.0
+    assert result.pass_at_k[1] == 1.0

@@ -82,7 +82,7 @@ def test_a_batch_is_one_call(log):
     ("what", "status", "detail"),
     [
         ("hang", "timeout", "no result after 0.5 s"),
-        ("die", "error", "the grading process ended (exit status 3)"),
+        ("die", "error", "the grading process ended twice (exit status 3)"),
         ("raise", "error", "KeyError: 'lost'"),
         ("own", "error", "ValueError: mine alone"),
     ],

@@ -1,5 +1,6 @@
 """Grading processes: a bad completion affects no other."""
 
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,10 @@ def grade(completion, metadata, bonus=0.0):
     if what == "segfault": ctypes.string_at(0)
     if what == "sys.exit": sys.exit(0)
     if what == "fork": os.fork()
+    if what == "killed": os.kill(os.getpid(), 9)
+    if what == "killed once" and not os.path.exists(metadata["mark"]):
+        open(metadata["mark"], "w").close()
+        os.kill(os.getpid(), 9)
     if what == "read": return float(len(sys.stdin.read()))
     if what == "print": print("[\\"ok\\", 9.0, {}, 0.0, null]", flush=True)
     if what == "raise": raise KeyError("no such key")
@@ -72,8 +77,8 @@ def outcomes(specs, completions, time_limit=20.0, workers=2, metadata="{}"):
 @pytest.mark.parametrize(
     ("what", "status", "detail"),
     [
-        ("exit", "error", "ended (exit status 0)"),
-        ("segfault", "error", "ended (SIGSEGV)"),
+        ("exit", "error", "ended twice (exit status 0)"),
+        ("segfault", "error", "ended twice (SIGSEGV)"),
         ("sys.exit", "error", "SystemExit: 0"),
         ("raise", "error", "KeyError: 'no such key'"),
         ("unprintable", "error", "Odd: (its message cannot be read)"),
@@ -100,6 +105,19 @@ def test_a_failure_affects_its_own_row_only(specs, what, status, detail):
     assert (failed.status, failed.reward) == (status, 0.0)
     assert detail in failed.detail
     assert {(r.status, r.reward, r.detail) for r in results} == {("ok", 1.0, None)}
+
+
+def test_a_completion_whose_process_is_killed_from_outside_is_graded_again(specs, tmp_path):
+    metadata = json.dumps({"mark": str(tmp_path / "mark")})
+    results = outcomes(specs, ["fine"] * 5 + ["killed once"] + ["fine"] * 5, metadata=metadata)
+    assert (tmp_path / "mark").exists()
+    assert {(r.status, r.reward, r.detail) for r in results} == {("ok", 1.0, None)}
+
+
+def test_processes_that_are_killed_again_and_again_stop_the_stage(specs):
+    assert [r.status for r in outcomes(specs, ["killed"] * 3)] == ["error"] * 3
+    with pytest.raises(InputError, match=r"killed again and again \(SIGKILL.*more memory, or lower reward.workers"):
+        outcomes(specs, ["killed"] * 4)
 
 
 def test_parts_and_detail_of_a_score_are_stored(specs):
