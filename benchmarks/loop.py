@@ -92,7 +92,7 @@ def fixed_costs(results: RunResults) -> list[float]:
 
 def rapid_run(name: str, store: str, layout: str, scratch: Path, *words: str) -> tuple[Run, float]:
     """Run the demo's configuration to its end; return the run and the seconds of the command."""
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", str(CONFIG), "--layout", layout]
+    command = [sys.executable, "-m", "pipelines.cli.entry", "run", str(CONFIG), "--layout", layout]
     overrides = [f"run.name={name}", f"store={store}", f"tracking.uri=sqlite:///{scratch}/{name}.db", *words]
     begin = time.perf_counter()
     with (scratch / f"{name}.log").open("w", encoding="utf-8") as log:

@@ -6,17 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from components.contract.config import RunConfig
+from components.contract.digests import json_digest
 from components.contract.layout import RunLayout
 from components.contract.resolve import config_json
 from components.pod.supervisor import is_finished
 from components.runtime.progress import EVENTS_VARIABLE
-from components.store import Run, open_store
+from components.runtime.scratch import make_scratch, temporary_files_in
+from components.store import Run, open_store, run_uri
 from pipelines.cluster.cluster_config import local_cluster
 from pipelines.cluster.cluster_sections import Layout
 
@@ -26,7 +26,8 @@ _STOP_SECONDS = 10
 class LocalRun:
     """One execution of the pipeline. A context manager that ends every process on exit.
 
-    The output of the stages goes to `log`. The working directory is removed if the run succeeded.
+    The output of the stages goes to `log`. Only that is left in the working directory, and only where the run has
+    failed; the next start of the run removes it.
 
     Raises:
         InputError: the layout cannot hold the run.
@@ -35,9 +36,11 @@ class LocalRun:
     def __init__(self, config: RunConfig, layout: Layout = "pod") -> None:
         self._config = config
         self._cluster = local_cluster(config.loop, layout)
-        self.workdir = Path(tempfile.mkdtemp(prefix=f"rapid-{config.run.name}-"))
+        uri = run_uri(open_store(config.store.uri), config.run.name)
+        # Short, because sockets below it have paths of at most 107 bytes.
+        self.workdir, self._lock = make_scratch(f"rapid-{config.run.name[:20]}-{json_digest(uri)[:8]}-")
         self.log = self.workdir / "run.log"
-        self.succeeded = False
+        self.succeeded = self._failed = False
 
     def __enter__(self) -> "LocalRun":
         run = Run(open_store(self._config.store.uri), RunLayout(self._config.run.name), self._config)
@@ -47,6 +50,8 @@ class LocalRun:
             "starts_workers": self._cluster.layout == "pod" and not is_finished(run),
         }
         (self.workdir / "run.json").write_text(json.dumps(request), encoding="utf-8")
+        temporary = self.workdir / "tmp"
+        temporary.mkdir(mode=0o711)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.kfp_local", str(self.workdir)],
             # The pipe closes however this process ends, and the pipeline then ends itself.
@@ -55,7 +60,7 @@ class LocalRun:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, EVENTS_VARIABLE: "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, EVENTS_VARIABLE: "1", "PYTHONUNBUFFERED": "1", **temporary_files_in(temporary)},
             # In a group of its own, Ctrl-C does not reach the stages directly; this process ends the group.
             start_new_session=True,
         )
@@ -73,6 +78,7 @@ class LocalRun:
                 if event:
                     yield event
         self.succeeded = self._process.wait() == 0
+        self._failed = not self.succeeded
 
     def log_tail(self, lines: int) -> list[str]:
         text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -88,8 +94,14 @@ class LocalRun:
                 self._process.wait()
         # A stage outlives a pipeline process that was killed, but stays in its group.
         self._signal(signal.SIGKILL)
-        if self.succeeded:
-            shutil.rmtree(self.workdir, ignore_errors=True)
+        for path in self.workdir.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self.log or not self._failed:
+                path.unlink(missing_ok=True)
+        if not self._failed:
+            self.workdir.rmdir()
+        os.close(self._lock)
 
     def _signal(self, number: int) -> None:
         try:

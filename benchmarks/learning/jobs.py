@@ -112,7 +112,7 @@ class JobFiles:
         with self._file("starts").open("a", encoding="utf-8") as starts:
             starts.write(f"{now().isoformat()}\n")
         with self.log.open("a", encoding="utf-8") as log:
-            command = [sys.executable, "-m", "pipelines.cli.main", "run", str(file), "--layout", "pod"]
+            command = [sys.executable, "-m", "pipelines.cli.entry", "run", str(file), "--layout", "pod"]
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **_bound_to(cores))
             try:
                 status = process.wait()

@@ -1,8 +1,6 @@
 """The prepare stage in a process of its own, for the pipeline; and the runs that a compiled pipeline refuses."""
 
 import sys
-import tempfile
-from pathlib import Path
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
@@ -10,6 +8,7 @@ from components.contract.resolve import config_json
 from components.prepare.stage import with_absolute_paths
 from components.runtime.parent import Limits, run_children
 from components.runtime.processes import Child
+from components.runtime.scratch import scratch_directory
 from components.store import open_store, run_uri
 
 
@@ -41,8 +40,8 @@ def prepare_in_process(config: RunConfig, limits: Limits) -> str:
     Raises:
         SystemExit: as `run_children` does.
     """
-    with tempfile.TemporaryDirectory(prefix="rapid-config-") as scratch:
-        file = Path(scratch) / "config.yaml"
+    with scratch_directory("rapid-config-") as scratch:
+        file = scratch / "config.yaml"
         file.write_text(config_json(config), encoding="utf-8")
         run_children([Child("prepare", [sys.executable, "-m", "components.prepare", str(file)])], limits)
     return run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)

@@ -14,7 +14,6 @@ directory or pattern when the prompts are. A run that is started again has both 
 """
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from components.prepare.policy_source import PolicySource, find_policy_source, i
 from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
+from components.runtime.scratch import scratch_directory
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, StageOutput, open_store
 from components.store.files import is_directory
 
@@ -79,9 +79,9 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
     config = run.config
     output = run.output("prepare", run.layout.policy(0), {})
     policy = output.committed()
-    with tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
+    with scratch_directory("rapid-prepare-") as scratch:
         with clock.measure("store"):
-            source = find_policy_source(run, Path(scratch)) if policy is None else None
+            source = find_policy_source(run, scratch) if policy is None else None
         base = inspect_policy(source.directory, config.model.max_length) if source else None
         with clock.measure("compute"):
             sets = read_data(config, sources)
@@ -89,7 +89,7 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
             for line in lines:
                 note(f"{key}: {line}")
         with clock.measure("load"):
-            tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(output, Path(scratch)))
+            tokenizer = load_tokenizer(base.directory if base else _fetch_tokenizer(output, scratch))
         if base:
             base.check_tokenizer(tokenizer)
             check_adapters(base, config.train.lora)
@@ -107,12 +107,12 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
 
 
 def _commit_policy(output: StageOutput, base: BasePolicy, source: PolicySource, clock: Clock) -> Manifest:
-    with clock.measure("store"), tempfile.TemporaryDirectory(prefix="rapid-prepare-") as scratch:
+    with clock.measure("store"), scratch_directory("rapid-prepare-") as scratch:
         for name in base.files:
-            link = Path(scratch) / name
+            link = scratch / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to((base.directory / name).resolve())
-        output.upload(Path(scratch))
+        output.upload(scratch)
         # What a killed start with another model left would be loaded together with this one.
         for info in output.store.list(output.key):
             if info.key.removeprefix(f"{output.key}/") not in {*base.files, MANIFEST}:

@@ -3,7 +3,6 @@
 A process that serves many rounds keeps engine and prompts loaded; each round then loads its policy into the engine.
 """
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.runtime.replaced import InputsReplaced, discarded_if_replaced, require_input, require_unchanged
+from components.runtime.scratch import scratch_directory
 from components.runtime.worker import Worker
 from components.store import Attempt, Run, open_run
 
@@ -119,9 +119,9 @@ class Rollout:
         policy = _digests(run, version)
         if self._engine and self._loaded == policy and not self._engine.is_sleeping:
             return self._engine
-        with tempfile.TemporaryDirectory(prefix="rapid-rollout-") as scratch:
+        with scratch_directory("rapid-rollout-") as scratch:
             with clock.measure("store"):
-                files = run.fetch_policy(version, Path(scratch))
+                files = run.fetch_policy(version, scratch)
                 if _digests(run, version) != policy:
                     raise InputsReplaced(f"policy {version} was replaced while it was read")
             with clock.measure("load"):

@@ -5,12 +5,10 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import Field
 
@@ -29,6 +27,7 @@ from components.runtime.processes import (
     start_child,
 )
 from components.runtime.progress import note
+from components.runtime.scratch import scratch_directory, temporary_files_in
 from components.runtime.worker import SILENCE_VARIABLE
 from components.store import open_run
 
@@ -80,8 +79,8 @@ def run_stage_child(run_uri: str, stage: StageName, child: Child, limits: Limits
     def failed(name: str, reason: str) -> None:
         report_failure(open_run(run_uri), stage, f"{name} {reason}".removeprefix(f"{stage} "))
 
-    with tempfile.TemporaryDirectory(prefix="rapid-stage-") as scratch:
-        said = Path(scratch) / "message"
+    with scratch_directory("rapid-stage-") as scratch:
+        said = scratch / "message"
         child = replace(child, environment={**child.environment, TERMINATION_VARIABLE: str(said)})
         try:
             run_children([child], limits, failed=failed)
@@ -123,7 +122,9 @@ def run_children(
         SystemExit: 2 if a child refused its input, 1 if one crashed for good, 128 + its number after a signal.
     """
     adopt_orphans()
-    with arriving_signals() as arrived:
+    with arriving_signals() as arrived, scratch_directory("rapid-processes-") as scratch:
+        # What a killed process leaves behind goes with this directory.
+        children = [replace(c, environment={**temporary_files_in(scratch), **c.environment}) for c in children]
         members = [_Member(child, limits, (started or {}).get(child.name)) for child in children]
         ending = signal.SIGTERM
         try:

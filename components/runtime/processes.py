@@ -82,7 +82,9 @@ def arriving_signals() -> Iterator[int]:
     for descriptor in (ours, kernels):
         os.set_blocking(descriptor, False)
     woken = signal.set_wakeup_fd(kernels, warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, _ignore) for number in (*PASSED_ON, signal.SIGCHLD)}
+    # One that is ignored, as SIGHUP under nohup, stays so.
+    heeded = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _ignore) for number in (*heeded, signal.SIGCHLD)}
     try:
         yield ours
     finally:

@@ -1,5 +1,6 @@
 """A directory as an object store: atomic, durable (fsync), safe for several writers."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -72,6 +73,11 @@ class LocalStore(Store):
     def local_path(self, key: str) -> Path:
         return self._path(key)
 
+    def check_writable(self, prefix: str) -> None:
+        super().check_writable(prefix)
+        for temporary in self._path(prefix).rglob(f"{TEMPORARY}*"):
+            _remove_unless_locked(temporary)
+
     def check_reachable(self, prefix: str) -> None:
         path = self._path(prefix)
         there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
@@ -99,6 +105,8 @@ def _staged(path: Path, source: bytes | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
             if isinstance(source, bytes):
                 stream.write(source)
             else:
@@ -111,6 +119,13 @@ def _staged(path: Path, source: bytes | Path) -> Iterator[Path]:
         _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_unless_locked(temporary: Path) -> None:
+    """Remove a file that a writer has left which was killed; others hold a lock on theirs."""
+    with suppress(OSError), temporary.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
 
 
 def _make_directory(directory: Path) -> None:

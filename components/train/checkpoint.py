@@ -3,7 +3,6 @@
 Written with torch.distributed.checkpoint, every process its shards, and read by any number of processes.
 """
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 
 from components.runtime.clock import Clock
 from components.runtime.progress import note
+from components.runtime.scratch import scratch_directory
 from components.store import StageOutput
 from components.train.distributed import Processes
 from components.train.policy import trained_parameters
@@ -70,9 +70,9 @@ def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, 
 def save_checkpoint(task: TrainTask, trainer: Trainer, progress: UpdateProgress) -> None:
     """Keep the state within an iteration in the run, in place of earlier ones."""
     output, processes = task.checkpoint(progress.done), trainer.processes
-    with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
-        save_state(Path(scratch), trainer.policy.model, trainer.optimizer, progress.step, True, processes)
-        upload_all(output, Path(scratch), _STATE, processes)
+    with scratch_directory("rapid-checkpoint-") as scratch:
+        save_state(scratch, trainer.policy.model, trainer.optimizer, progress.step, True, processes)
+        upload_all(output, scratch, _STATE, processes)
     if processes.is_main:
         output.write(_PROGRESS, progress.model_dump_json().encode())
         output.commit(Clock().timings())
@@ -88,8 +88,8 @@ def load_checkpoint(task: TrainTask, trainer: Trainer) -> UpdateProgress | None:
     if not newest:
         return None
     directory = task.checkpoint(newest)
-    with tempfile.TemporaryDirectory(prefix="rapid-checkpoint-") as scratch:
-        load_state(directory.fetch(Path(scratch) / _STATE, _STATE), trainer.policy.model, trainer.optimizer, processes)
+    with scratch_directory("rapid-checkpoint-") as scratch:
+        load_state(directory.fetch(scratch / _STATE, _STATE), trainer.policy.model, trainer.optimizer, processes)
     if processes.is_main:
         note(f"iteration {task.iteration}: training goes on after mini-batch {newest}")
     return UpdateProgress.model_validate_json(directory.read(_PROGRESS))

@@ -1,10 +1,8 @@
 """Update the policy on one iteration's trajectories, or on those of every iteration of a run."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.contract.errors import InputError
@@ -13,6 +11,7 @@ from components.contract.manifest import Manifest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
+from components.runtime.scratch import scratch_directory
 from components.runtime.worker import Worker
 from components.store import Attempt, Run, open_run
 from components.train.aftermath import Aftermath
@@ -129,8 +128,8 @@ def _resident(run: Run, shares_gpu: bool = False) -> "Iterator[Resident]":
 
     processes = Processes.init()
     try:
-        with tempfile.TemporaryDirectory(prefix="rapid-train-") as scratch:
-            yield Resident(run, processes, Path(scratch), shares_gpu)
+        with scratch_directory("rapid-train-") as scratch:
+            yield Resident(run, processes, scratch, shares_gpu)
     finally:
         processes.destroy()
 

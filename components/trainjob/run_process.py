@@ -1,12 +1,11 @@
 """The launcher in a process of its own, for the pipeline."""
 
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from components.runtime.parent import Limits, run_stage_child
 from components.runtime.processes import Child
+from components.runtime.scratch import scratch_directory
 from components.runtime.worker import SILENCE_VARIABLE
 from components.trainjob.job_settings import JobSettings
 
@@ -17,8 +16,8 @@ def launch_in_process(words: Sequence[str], settings: JobSettings, limits: Limit
     Raises:
         SystemExit: as `run_children`.
     """
-    with tempfile.TemporaryDirectory(prefix="rapid-job-") as scratch:
-        file = Path(scratch) / "settings.yaml"
+    with scratch_directory("rapid-job-") as scratch:
+        file = scratch / "settings.yaml"
         file.write_text(settings.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "components.trainjob", *words, "--settings", str(file)]
         environment = {SILENCE_VARIABLE: str(limits.silence_minutes)}

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def start(config: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli.main", "run", str(config), *words],
+        [sys.executable, "-m", "pipelines.cli.entry", "run", str(config), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -307,29 +307,27 @@ def s3_run(bucket: str, directory: Path) -> None:
     assert not (directory / "store").exists()
 
 
-def test_ctrl_c_stops_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:
-    config = write_config(tmp_path, tracking={"enabled": False})
-    process = start(config)
-    wait_for_run(tmp_path, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate()
-    assert process.returncode == 130, output
+def test_a_signal_stops_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:
+    output = ended_by(signal.SIGTERM, tmp_path)
     assert "the same command continues after them" in output
     assert "Traceback" not in output
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
+    assert not list((tmp_path / "tmp").iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_goes_on_when_the_command_itself_is_killed(number: signal.Signals, tmp_path: Path) -> None:
-    config = write_config(tmp_path, tracking={"enabled": False})
-    process = start(config)
-    wait_for_run(tmp_path, process)
+def test_nothing_goes_on_when_the_command_itself_is_killed(tmp_path: Path) -> None:
+    ended_by(signal.SIGKILL, tmp_path)
+
+
+def ended_by(number: signal.Signals, directory: Path) -> str:
+    """Send a signal to a run that has begun; return its output once all its processes have ended."""
+    (directory / "tmp").mkdir()
+    process = start(write_config(directory, tracking={"enabled": False}), TMPDIR=str(directory / "tmp"))
+    wait_for_run(directory, process)
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(number)
-    process.wait()
+    output, _ = process.communicate()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), output
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+    return output

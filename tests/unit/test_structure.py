@@ -44,6 +44,7 @@ HEAVY = {
 """The packages of components and pipelines that may import a library of tens of megabytes."""
 
 ENTRIES = (
+    "pipelines.cli.entry",
     "pipelines.cli.main",
     "components.trainjob.launcher",
     *(f"components.{name}.stage" for name in ("prepare", "rollout", "reward", "train", "trainjob", "publish")),

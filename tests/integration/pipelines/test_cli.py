@@ -18,7 +18,7 @@ from tests.support.tiny_policy import tiny_model
 
 def rapid(*words: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli.main", *map(str, words)],
+        [sys.executable, "-m", "pipelines.cli.entry", *map(str, words)],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "100", **environment},

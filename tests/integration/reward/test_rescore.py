@@ -95,7 +95,7 @@ def test_killed_and_started_again(sampled_run, grader_module, tmp_path):
     run = sampled_run([["a", "bb", "ccc", "d"], ["e", "kill", "f", "g"]], "reward=exact")
     grade_shard(run.uri, AT, 0)
     flag.touch()
-    words = [sys.executable, "-m", "pipelines.cli.main", "rescore", str(run.store.local_path(run.layout.root)),
+    words = [sys.executable, "-m", "pipelines.cli.entry", "rescore", str(run.store.local_path(run.layout.root)),
              "--iteration", "1", "reward=trial:grade"]  # fmt: skip
     environment = {**os.environ, "COLUMNS": "120"}
     assert subprocess.run(words, env=environment, capture_output=True).returncode == -signal.SIGKILL
@@ -119,7 +119,7 @@ def test_stopped_by_ctrl_c(sampled_run, grader_module, tmp_path):
     run = sampled_run([["a", "bb", "ccc", "d"], ["e", "stop", "f", "g"]], "reward=exact")
     grade_shard(run.uri, AT, 0)
     flag.touch()
-    words = [sys.executable, "-m", "pipelines.cli.main", "rescore", str(run.store.local_path(run.layout.root)),
+    words = [sys.executable, "-m", "pipelines.cli.entry", "rescore", str(run.store.local_path(run.layout.root)),
              "--iteration", "1", "reward=trial:grade"]  # fmt: skip
     stopped = subprocess.run(words, capture_output=True, text=True)
     assert stopped.returncode == 130

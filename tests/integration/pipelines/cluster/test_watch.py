@@ -334,7 +334,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(
     rapid("submit", config, "--cluster", small)
     (run_id,) = server.cluster.runs
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli.main", "status", "adder", "--watch"],
+        [sys.executable, "-m", "pipelines.cli.entry", "status", "adder", "--watch"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

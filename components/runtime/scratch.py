@@ -1,0 +1,72 @@
+"""Temporary directories that do not outlive their process for long: the next of their kind removes what a kill left."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def scratch_directory(kind: str) -> Iterator[Path]:
+    """Make a temporary directory, which is removed at the end of the block.
+
+    The process holds a lock on it, so that one without a lock is known to be left from a process that was killed.
+
+    Args:
+        kind: prefix of its name; directories of the same kind without a lock are removed first.
+    """
+    folder, lock = make_scratch(kind)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def make_scratch(kind: str) -> tuple[Path, int]:
+    """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock."""
+    root = Path(tempfile.gettempdir())
+    for abandoned in root.glob(f"{kind}*"):
+        _remove_unless_locked(abandoned)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=kind))
+        # Programs in a sandbox have other users' rights, and reach their own directories through this one.
+        folder.chmod(0o711)
+        with suppress(OSError):  # another process has seen it without a lock and removes it
+            lock = _lock(folder)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def temporary_files_in(folder: Path) -> dict[str, str]:
+    """Return variables for the environment of processes whose temporary files are to go into a directory.
+
+    Kernels that PyTorch has compiled stay where they are, for the next start.
+    """
+    compiled = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"{tempfile.gettempdir()}/rapid-compiled-{os.getuid()}"
+    return {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": compiled}
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    try:
+        descriptor = _lock(folder)
+    except OSError:  # in use, another user's, or no directory
+        return
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Temporary directories: removed at the end, or by the next of their kind where a kill left one."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.runtime.scratch import scratch_directory
+
+HOLD = """
+import sys, time
+from components.runtime.scratch import scratch_directory
+with scratch_directory("kind-a-") as folder:
+    (folder / "file").touch()
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_it_is_removed_at_the_end(temporary: Path) -> None:
+    with scratch_directory("kind-a-") as folder:
+        assert folder.parent == temporary
+        (folder / "below").mkdir()
+    assert not list(temporary.iterdir())
+
+
+def test_what_a_kill_left_is_removed_by_the_next_of_its_kind_and_what_is_in_use_stays(temporary: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        held = Path(process.stdout.readline().strip())
+        with scratch_directory("kind-a-") as other:
+            assert (held / "file").exists()
+            assert other != held
+        process.send_signal(signal.SIGKILL)
+    with scratch_directory("kind-b-"):
+        assert held.exists()
+    with scratch_directory("kind-a-"):
+        assert not held.exists()
+    assert not list(temporary.iterdir())
