@@ -132,9 +132,27 @@ class RunLayout:
         return f"{self.root}/workers/{stage}" + ("" if shard is None else f"-{shard:03d}")
 
     @property
+    def launcher(self) -> str:
+        """Directory of the attempts and heartbeat of the launcher of training jobs on several nodes."""
+        return f"{self.root}/workers/train-job"
+
+    @property
     def failure(self) -> str:
         """Reason of the worker that failed for good, which ends the others."""
         return f"{self.root}/workers/failure.json"
+
+    @property
+    def cancellations(self) -> str:
+        """Directory of the marks that cancel the run, and of those that are withdrawn."""
+        return f"{self.root}/cancelled"
+
+    def cancellation(self, number: int) -> str:
+        """Return the mark number `number`, from 1, that cancels the run."""
+        return f"{self.cancellations}/{number:04d}"
+
+    def withdrawn_cancellation(self, number: int) -> str:
+        """Return the mark of a start of the run that goes on after so many cancellations."""
+        return f"{self.cancellation(number)}-withdrawn"
 
     def published(self, version: int) -> str:
         """Return the mark of a policy that was published, which is never deleted."""

@@ -32,6 +32,7 @@ from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, StageOutput, open_store
+from components.store.cancellation import withdraw_cancellations
 from components.store.files import is_directory
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def run_stage(config: RunConfig) -> PrepareResult:
     _store_config(run)
     _withdraw_stop(run)
     store.delete(run.layout.failure)
+    withdraw_cancellations(store, run.layout)
     return PrepareResult(run.uri, [str(shard) for shard in range(config.rollout.shards)])
 
 

@@ -31,7 +31,7 @@ def rescore(run: Run, config: RunConfig, rounds: Sequence[Round]) -> str:
     graders = resolve_graders(settings.graders, settings.sandbox, settings.time_limit)
     with GraderPool(graders, settings.workers, settings.time_limit, settings.batch_size) as pool:
         name = json_digest([digest, pool.versions])[:12]
-        run, attempt, prompts = replace(run, config=config), None, read_prompts(run)
+        run, attempt, prompts = replace(run, config=config, cancel_mark=""), None, read_prompts(run)
         for round_ in rounds:
             for shard in range(run.config.rollout.shards):
                 key, inputs = run.layout.rescored(name, round_, shard), shard_inputs(run, round_, shard)

@@ -20,6 +20,7 @@ from components.reward.grader_lookup import resolve_graders
 from components.reward.grading_pool import GraderPool
 from components.reward.shard_grading import grade_shard, shard_inputs
 from components.runtime.clock import Clock
+from components.runtime.ending import EndsWithRun
 from components.runtime.replaced import discarded_if_replaced
 from components.runtime.worker import Worker
 from components.store import Attempt, Run, open_run
@@ -49,7 +50,7 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, unsafe: bool = Fal
         InputError: as `run_stage`, or another worker of the run has failed.
     """
     run = open_run(run_uri)
-    with Worker(run, "reward", shards) as worker, Grading(run, unsafe) as grading:
+    with EndsWithRun(run), Worker(run, "reward", shards) as worker, Grading(run, unsafe) as grading:
         grading.load()
         worker.loaded()
         worker.serve_shards(grading.grade)

@@ -20,6 +20,7 @@ from components.results import read_prompts
 from components.rollout.engine import CannotReload, Engine, uses_gpu
 from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
+from components.runtime.ending import EndsWithRun
 from components.runtime.progress import note
 from components.runtime.replaced import InputsReplaced, discarded_if_replaced, require_input, require_unchanged
 from components.runtime.scratch import scratch_directory
@@ -56,7 +57,7 @@ def follow(run_uri: str, shards: Sequence[int] | None = None, shares_gpu: bool =
         InputError: as `run_stage`, or another worker of the run has failed.
     """
     run = open_run(run_uri)
-    with Worker(run, "rollout", shards) as worker:
+    with EndsWithRun(run), Worker(run, "rollout", shards) as worker:
         shares_gpu = shares_gpu and uses_gpu()
         rollout = Rollout(run, is_resident=True, shares_gpu=shares_gpu)
         if not shares_gpu:  # else the trainer may be at work

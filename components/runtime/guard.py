@@ -9,7 +9,7 @@ from pathlib import Path
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.printable import printable
 from components.runtime.progress import emit
-from components.store.attempts import Superseded
+from components.store.attempts import NoLongerWanted
 
 TERMINATION_VARIABLE = "RAPID_TERMINATION_LOG"
 """Set where the exit status does not reach who asked (torchrun turns every status into 1): a file, by default none,
@@ -24,7 +24,7 @@ def exit_on_bad_input() -> Iterator[None]:
     except InputError as error:
         message = printable(" ".join(str(error).split()))
         path = os.environ.get(TERMINATION_VARIABLE)
-        if path and not isinstance(error, Superseded):  # then nothing has failed
+        if path and not isinstance(error, NoLongerWanted):  # then nothing has failed
             with suppress(OSError):
                 Path(path).write_text(message, encoding="utf-8")
         if not emit("error", message=message):

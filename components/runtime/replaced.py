@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from components.contract.errors import InputError
 from components.contract.manifest import Manifest
-from components.store import OutputDirectory, StageOutput, Superseded
+from components.store import NoLongerWanted, OutputDirectory, StageOutput
 from components.store.base import StoreUnavailable
 
 
@@ -37,7 +37,7 @@ def discarded_if_replaced(output: StageOutput, inputs: Callable[[], Mapping[str,
     """
     try:
         yield
-    except (Superseded, StoreUnavailable):
+    except (NoLongerWanted, StoreUnavailable):
         raise
     except InputError:  # perhaps because a file has gone with the input
         if not _changed(output, inputs):

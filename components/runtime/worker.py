@@ -19,7 +19,7 @@ from components.runtime.heartbeat import Heartbeat, Silence
 from components.runtime.processes import tell_parent
 from components.runtime.progress import note
 from components.runtime.replaced import InputsReplaced
-from components.store import Attempt, Run, Superseded
+from components.store import Attempt, NoLongerWanted, Run
 
 SILENCE_VARIABLE = "RAPID_SILENCE_MINUTES"
 """Limit of a worker's silence, by default 30: pods wait for nodes."""
@@ -70,7 +70,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         tell_parent("working")  # releasing what was loaded has to end some time too
-        if isinstance(error, InputError) and not isinstance(error, Superseded | RunFailed):
+        if isinstance(error, InputError) and not isinstance(error, NoLongerWanted | RunFailed):
             report_failure(self.run, self.stage, str(error))
         self._stack.__exit__(kind, error, trace)
 

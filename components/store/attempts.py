@@ -8,7 +8,11 @@ from components.contract.layout import attempt_name, attempt_number
 from components.store.base import ObjectExists, Store
 
 
-class Superseded(InputError):
+class NoLongerWanted(InputError):
+    """This process is to write nothing more, though nothing has failed."""
+
+
+class Superseded(NoLongerWanted):
     """A later start of the same worker has taken over."""
 
 

@@ -13,6 +13,7 @@ from components.contract.manifest import Facts, Manifest, Output, Timings
 from components.contract.section import StageName
 from components.store.attempts import Attempt
 from components.store.base import ObjectExists, ObjectMissing, Store
+from components.store.cancellation import require_not_cancelled
 from components.store.files import reading
 
 ANOTHER_PROCESS = "another process is executing the same run; stop one of them"
@@ -118,6 +119,7 @@ class StageOutput(OutputDirectory):
         config_digest: digest of the settings they depend on.
         attempt: the start of a worker that writes; None for stages that are never started twice at a time (prepare,
             publish), whose files have no folder. They leave a committed directory alone.
+        cancel_mark: key of the object that forbids to commit; empty where none does.
         files: what has been written so far. Where several processes upload, the one that commits extends its own
             list by theirs.
     """
@@ -129,6 +131,7 @@ class StageOutput(OutputDirectory):
     iteration: int | None = None
     shard: int | None = None
     attempt: Attempt | None = None
+    cancel_mark: str = ""
     files: list[Output] = field(default_factory=list, init=False)
 
     def path(self, name: str) -> str:
@@ -183,8 +186,11 @@ class StageOutput(OutputDirectory):
 
         Raises:
             Superseded: a later attempt has taken over.
+            RunCancelled: the run is cancelled. A commit that began before the mark was written may still come after
+                it, as if the cancellation had been later.
             InputError: another process committed something here meanwhile that was made from other inputs or settings.
         """
+        require_not_cancelled(self.store, self.cancel_mark)
         if self.attempt:
             self.attempt.require_newest()
         manifest = Manifest(

@@ -13,17 +13,23 @@ from components.contract.section import StageName
 from components.contract.stage_digest import stage_digest
 from components.store.attempts import Attempt
 from components.store.base import ObjectExists, ObjectMissing, Store
+from components.store.cancellation import next_cancellation, require_not_cancelled
 from components.store.commit import OutputDirectory, StageOutput, folder_of
 from components.store.schemes import open_store
 
 
 @dataclass(frozen=True)
 class Run:
-    """The store, layout and configuration of a run."""
+    """The store, layout and configuration of a run.
+
+    Attributes:
+        cancel_mark: key of the object that cancels what this process does in the run; empty where none does.
+    """
 
     store: Store
     layout: RunLayout
     config: RunConfig
+    cancel_mark: str = ""
 
     @property
     def uri(self) -> str:
@@ -48,11 +54,21 @@ class Run:
             attempt: the start of the stage's worker that writes.
         """
         digest, number = stage_digest(self.config, stage), round_.number if round_ else None
-        return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard, attempt)
+        mark = self.cancel_mark
+        return StageOutput(self.store, key, stage, self.layout.run, inputs, digest, number, shard, attempt, mark)
 
     def claim(self, stage: StageName, shard: int | None = None) -> Attempt:
-        """Claim the next attempt of a stage's worker; earlier ones then stop."""
+        """Claim the next attempt of a stage's worker; earlier ones then stop.
+
+        Raises:
+            RunCancelled: the run is cancelled.
+        """
+        self.require_not_cancelled()
         return Attempt.claim(self.store, self.layout.worker(stage, shard))
+
+    def require_not_cancelled(self) -> None:
+        """Raise RunCancelled where the run was cancelled, and not started again before this process opened it."""
+        require_not_cancelled(self.store, self.cancel_mark)
 
     def policy(self, version: int) -> OutputDirectory:
         """Return the directory whose manifest commits a policy."""
@@ -202,4 +218,5 @@ def open_run(uri: str) -> Run:
         text = store.read(layout.config).decode(errors="replace")
     except ObjectMissing:
         raise ObjectMissing(f"there is no run at {uri}: {store.locate(layout.config)} does not exist") from None
-    return Run(store, layout, stored_config(text, store.locate(layout.config)))
+    config = stored_config(text, store.locate(layout.config))
+    return Run(store, layout, config, next_cancellation(store, layout))

@@ -10,6 +10,7 @@ from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
+from components.runtime.ending import EndsWithRun
 from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory
 from components.runtime.worker import Worker
@@ -40,11 +41,16 @@ def run_stage(run_uri: str, iteration: int) -> Manifest:
         SystemExit: a process that was started here has failed.
     """
     clock = Clock()
-    task = TrainTask.find(open_run(run_uri), iteration)
+    run = open_run(run_uri)
+    with EndsWithRun(run):
+        return _run_task(TrainTask.find(run, iteration), clock)
+
+
+def _run_task(task: TrainTask, clock: Clock) -> Manifest:
     if not _is_one_of_several():
         if manifest := find_finished(task, clock):
             return manifest
-        if _done_by_others(task.run, "--iteration", str(iteration)):
+        if _done_by_others(task.run, "--iteration", str(task.iteration)):
             return task.output.require()
     with clock.measure("load"):
         os.environ.setdefault(*_PASSIVE)
@@ -75,6 +81,7 @@ def follow(run_uri: str, shares_gpu: bool = False) -> None:
     if not _is_one_of_several() and _done_by_others(run, "--follow", *options):
         return
     with ExitStack() as stack:
+        stack.enter_context(EndsWithRun(run))
         aftermath = stack.enter_context(Aftermath(run))
         worker = stack.enter_context(Worker(run, "train")) if os.environ.get("RANK", "0") == "0" else None
         resident = stack.enter_context(_resident(run, shares_gpu))

@@ -1,16 +1,22 @@
 """`rapid runs`, `rapid cancel`, `rapid resume`: the runs on a cluster."""
 
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from components.contract.errors import InputError
+from components.contract.layout import RunLayout
+from components.store import open_store
+from components.store.cancellation import cancel
 from pipelines.cli.arguments import ClusterRunArgument, ResumesOption, WatchOption, connected, require_watch
 from pipelines.cli.output import moment_text, say
 from pipelines.cluster.connection import Connection
+
+if TYPE_CHECKING:
+    import kfp_server_api as kfp
 
 
 @connected
@@ -50,6 +56,8 @@ def runs_command(
 def cancel_command(connection: Connection, name_or_id: ClusterRunArgument) -> None:
     """Cancel a run in Kubeflow Pipelines. Committed stages are kept; rapid resume continues after them.
 
+    First marks the run in its store as cancelled: its stages and training jobs look for that, and commit nothing more.
+
     Example:
 
         rapid cancel my-run
@@ -62,11 +70,27 @@ def cancel_command(connection: Connection, name_or_id: ClusterRunArgument) -> No
     name = run_name(run)
     if has_ended(run):
         raise InputError(f"run {name} has already ended: {run_state(run)}")
+    _mark_as_cancelled(run)
     # Kubeflow refuses to cancel a run twice.
     if run.state != "CANCELING":
         client.terminate_run(run.run_id)
     say(Console(), f"cancelling run {name}: {client.run_link(run.run_id)}")
     say(Console(), f"committed stages are kept; continue with: rapid resume {name}{connection.options}")
+
+
+def _mark_as_cancelled(run: "kfp.V2beta1Run") -> None:
+    """Mark a run in its store as cancelled; say what it means where that is impossible from this machine."""
+    from pipelines.cluster.runs import run_config
+
+    try:
+        config = run_config(run)
+        cancel(open_store(config.store.uri), RunLayout(config.run.name))
+    except InputError as error:
+        say(
+            Console(stderr=True),
+            f"the run cannot be marked as cancelled from this machine ({error}): until Kubeflow has ended its pods, "
+            "up to half a minute, they may still commit; a training job on several nodes may for two minutes",
+        )
 
 
 @connected

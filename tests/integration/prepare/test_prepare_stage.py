@@ -13,7 +13,8 @@ from components.contract.layout import Round
 from components.contract.schemas import validate
 from components.prepare.stage import run_stage as prepare
 from components.runtime.clock import Clock
-from components.store import Run, open_run
+from components.store import Run, RunCancelled, open_run
+from components.store.cancellation import cancel
 from components.store.parquet import decode
 
 
@@ -148,6 +149,16 @@ def test_other_non_binding_values_are_taken_over(config):
     prepare(config())
     run = open_run(prepare(config("loop.iterations=9", "reward.workers=3")).run_uri)
     assert (run.config.loop.iterations, run.config.reward.workers) == (9, 3)
+
+
+def test_a_cancelled_run_that_is_started_again_goes_on(config):
+    cancelled = open_run(prepare(config()).run_uri)
+    cancel(cancelled.store, cancelled.layout)
+    with pytest.raises(RunCancelled):
+        open_run(cancelled.uri).require_not_cancelled()
+    open_run(prepare(config()).run_uri).require_not_cancelled()
+    with pytest.raises(RunCancelled):
+        cancelled.require_not_cancelled()
 
 
 def commit(run: Run, key: str, stage: str) -> None:

@@ -38,9 +38,10 @@ def test_bad_input_with_its_message(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert failed(run, monkeypatch, REFUSES) == (2, Failure(stage="reward", message="no such grader"))
 
 
-def test_a_process_that_was_superseded_has_not_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    superseded = REFUSES.replace("InputError", "Superseded").replace("contract.errors", "store")
-    assert failed(run, monkeypatch, superseded) == (2, None)
+@pytest.mark.parametrize("why", ["Superseded", "RunCancelled"])
+def test_a_process_that_is_no_longer_wanted_has_not_failed(run: Run, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    ends = REFUSES.replace("InputError", why).replace("contract.errors", "store")
+    assert failed(run, monkeypatch, ends) == (2, None)
 
 
 def test_a_crash_with_how_it_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from components.store import RunCancelled, open_run
+from tests.support.fake_run import prepared_run
 from tests.support.kfp_server import KfpServer
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
@@ -233,6 +235,25 @@ def test_cancel_and_resume(rapid: Rapid, server: KfpServer, config: Path, small:
     assert {name: second[name] for name in kept} == {name: first[name] for name in kept}
     server.cluster.end(second["run_id"], "SUCCEEDED")
     assert "has succeeded, so there is nothing to resume" in rapid("resume", "adder").error
+
+
+def test_a_run_is_marked_as_cancelled_in_its_store_too(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, tmp_path: Path
+) -> None:
+    rapid("submit", config, "--cluster", small)
+    run = the_run(server)
+    fake = prepared_run(tmp_path / "store", "adder")
+    opened = open_run(fake.run.uri)
+    said = rapid("cancel", "adder")
+    assert "the run cannot be marked as cancelled from this machine (" in said.err
+    assert "a training job on several nodes may for two minutes" in said.err
+    assert run["state"] == "CANCELING"
+    text = config.read_text().replace("s3://bucket/fine-tunes", str(tmp_path / "store"))
+    run["runtime_config"]["parameters"]["config"] = text
+    said = rapid("cancel", "adder")
+    assert said.err == ""
+    with pytest.raises(RunCancelled):
+        opened.require_not_cancelled()
 
 
 def test_an_older_run_is_not_resumed_beside_a_newer_one_of_its_name(
