@@ -14,7 +14,7 @@ from components.contract.digests import json_digest
 from components.contract.layout import RunLayout
 from components.contract.resolve import config_json
 from components.pod.supervisor import is_finished
-from components.runtime.progress import EVENTS_VARIABLE
+from components.runtime.progress import EVENTS_VARIABLE, read_event
 from components.runtime.scratch import make_scratch, temporary_files_in
 from components.store import Run, open_store, run_uri
 from pipelines.cluster.cluster_config import local_cluster
@@ -71,7 +71,7 @@ class LocalRun:
         assert self._process.stdout is not None
         with self.log.open("w", encoding="utf-8") as log:
             for line in self._process.stdout:
-                event = _event(line)
+                event = read_event(line)
                 if event is None or event["rapid"] != "progress":
                     log.write(line)
                     log.flush()
@@ -108,14 +108,3 @@ class LocalRun:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    start = line.find('{"rapid": ')
-    if start < 0:
-        return None
-    try:
-        event = json.loads(line[start:])
-    except json.JSONDecodeError:
-        return None
-    return event if isinstance(event, dict) else None

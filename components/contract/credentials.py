@@ -1,7 +1,7 @@
-"""Detection of credentials in a configuration, which is stored in runs, compiled into pipelines and logged."""
+"""Credentials in what is stored in runs, compiled into pipelines and logged: found in options, cut out of text."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,11 +10,31 @@ _NAME = re.compile(
 )
 _USER_IN_URL = re.compile(r"\s*\w+://[^/?#]*@")
 _URL = re.compile(r"\s*\w+://")
+_SHORTEST = 6
+"""Characters of the shortest secret that is looked for in text: "1" and "none" are values of switches."""
 
 
 def has_user(url: str) -> bool:
     """Return whether a URL has a user name or password before its host."""
     return bool(_USER_IN_URL.match(url))
+
+
+def secret_values(environment: Mapping[str, str]) -> list[str]:
+    """Return the values of the variables whose names are those of credentials, the longest first."""
+    values = {value for name, value in environment.items() if _NAME.search(name) and len(value) >= _SHORTEST}
+    return sorted(values, key=len, reverse=True)
+
+
+def without_secrets(text: str, values: Iterable[str]) -> str:
+    """Return text with `***` in place of some values, and `without_credentials`."""
+    for value in values:
+        text = text.replace(value, "***")
+    return without_credentials(text) if "://" in text else text
+
+
+def without_credentials(text: str) -> str:
+    """Return a URI, or a message that quotes URIs, without user names, passwords and query strings."""
+    return re.sub(r"(://[^\s?]*)\?\S*", r"\1", re.sub(r"://(?!/)\S*@", "://", text))
 
 
 def credentials_in(options: dict[str, Any]) -> list[str]:

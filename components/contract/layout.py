@@ -129,7 +129,16 @@ class RunLayout:
 
     def worker(self, stage: StageName, shard: int | None = None) -> str:
         """Return the directory of a worker's attempts and heartbeat."""
-        return f"{self.root}/workers/{stage}" + ("" if shard is None else f"-{shard:03d}")
+        return f"{self.workers}/{stage}" + ("" if shard is None else f"-{shard:03d}")
+
+    @property
+    def workers(self) -> str:
+        """Return the directory of all workers' directories."""
+        return f"{self.root}/workers"
+
+    def log(self, stage: StageName, shard: int | None = None) -> str:
+        """Return the directory of what each start of a stage has written, a folder for each."""
+        return f"{self.worker(stage, shard)}/log"
 
     @property
     def launcher(self) -> str:
@@ -139,7 +148,7 @@ class RunLayout:
     @property
     def failure(self) -> str:
         """Reason of the worker that failed for good, which ends the others."""
-        return f"{self.root}/workers/failure.json"
+        return f"{self.workers}/failure.json"
 
     @property
     def cancellations(self) -> str:

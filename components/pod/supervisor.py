@@ -15,9 +15,10 @@ from typing import cast
 from components.contract.section import StageName
 from components.runtime.failure import report_failure
 from components.runtime.guard import exit_on_bad_input
-from components.runtime.parent import Limits, run_children, stage_child
+from components.runtime.parent import Limits, run_children
 from components.runtime.processes import Started
 from components.runtime.progress import note
+from components.runtime.stage_process import stage_child
 from components.runtime.warm import hand_over, start_warm
 from components.store import Run, open_run
 

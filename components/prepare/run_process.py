@@ -10,6 +10,7 @@ from components.runtime.parent import Limits, run_children
 from components.runtime.processes import Child
 from components.runtime.scratch import scratch_directory
 from components.store import open_store, run_uri
+from components.store.attempt_logs import LogPlace
 
 
 def refuse_other_layout(config: RunConfig, layout: str, max_iterations: int, train_job: bool) -> None:
@@ -40,8 +41,10 @@ def prepare_in_process(config: RunConfig, limits: Limits) -> str:
     Raises:
         SystemExit: as `run_children` does.
     """
+    uri = run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)
     with scratch_directory("rapid-config-") as scratch:
         file = scratch / "config.yaml"
         file.write_text(config_json(config), encoding="utf-8")
-        run_children([Child("prepare", [sys.executable, "-m", "components.prepare", str(file)])], limits)
-    return run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)
+        words = [sys.executable, "-m", "components.prepare", str(file)]
+        run_children([Child("prepare", words, log=LogPlace(uri, "prepare"))], limits)
+    return uri

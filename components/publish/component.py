@@ -19,7 +19,7 @@ def publish(
     from components.store import open_run
 
     with exit_on_bad_input():
-        run_task("publish", run_uri, [], Limits.from_json(limits))
+        run_task("publish", run_uri, Limits.from_json(limits))
         run = open_run(run_uri)
         written = run.directory(run.layout.report)
         show_output(written, metrics)

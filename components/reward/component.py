@@ -21,5 +21,5 @@ def reward(
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
-        run_task("reward", run_uri, ["--round", str(round_), "--shard", shard], Limits.from_json(limits))
+        run_task("reward", run_uri, Limits.from_json(limits), round_, int(shard))
         return show_output(run.directory(run.layout.reward(round_, int(shard))), metrics)

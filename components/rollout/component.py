@@ -17,5 +17,5 @@ def rollout(run_uri: str, round: str, shard: str, limits: str, metrics: dsl.Outp
     with exit_on_bad_input():
         run = open_run(run_uri)
         round_ = run.round(round)
-        run_task("rollout", run_uri, ["--round", str(round_), "--shard", shard], Limits.from_json(limits))
+        run_task("rollout", run_uri, Limits.from_json(limits), round_, int(shard))
         return show_output(run.directory(run.layout.rollout(round_, int(shard))), metrics)

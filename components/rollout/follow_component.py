@@ -10,7 +10,8 @@ def rollout(run_uri: str, shard: str, limits: str, metrics: dsl.Output[dsl.Metri
     `limits` are those of the process that starts the stage, as JSON. The metrics are those of the last round.
     """
     from components.runtime.guard import exit_on_bad_input
-    from components.runtime.parent import Limits, follow_stage
+    from components.runtime.parent import Limits
+    from components.runtime.stage_process import follow_stage
     from components.runtime.task import show_output
     from components.store import open_run
 

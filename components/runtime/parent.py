@@ -4,7 +4,6 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +12,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
-from components.contract.section import Section, StageName
-from components.runtime.failure import report_failure
-from components.runtime.guard import TERMINATION_VARIABLE
+from components.contract.section import Section
 from components.runtime.processes import (
     PASSED_ON,
     Child,
@@ -28,10 +25,11 @@ from components.runtime.processes import (
 )
 from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory, temporary_files_in
-from components.runtime.worker import SILENCE_VARIABLE
-from components.store import open_run
+from components.store.attempt_logs import Outcome
 
 _GRACE_SECONDS = 5.0
+_LOG_SECONDS = 5.0
+"""The longest wait, once all children have ended, for their logs to be in the run."""
 
 
 class Limits(Section):
@@ -55,52 +53,6 @@ class Limits(Section):
     def delay(self, retry: int) -> float:
         """Return the seconds before the start number `retry` after a crash, from 1."""
         return min(self.max_backoff_seconds, self.backoff_seconds * self.backoff_factor ** (retry - 1))
-
-
-def follow_stage(run_uri: str, stage: StageName, shards: Sequence[int], limits: Limits) -> None:
-    """Serve a stage for the whole run, in a child process that is started again when it crashes.
-
-    Args:
-        shards: the shards it serves; all of them if empty.
-
-    Raises:
-        SystemExit: as `run_children` does.
-    """
-    run_stage_child(run_uri, stage, stage_child(run_uri, stage, limits, shards), limits)
-
-
-def run_stage_child(run_uri: str, stage: StageName, child: Child, limits: Limits) -> None:
-    """Run the one child of a stage to its end; why it fails for good, or refuses its input, is left in the run.
-
-    Raises:
-        SystemExit: as `run_children` does.
-    """
-
-    def failed(name: str, reason: str) -> None:
-        report_failure(open_run(run_uri), stage, f"{name} {reason}".removeprefix(f"{stage} "))
-
-    with scratch_directory("rapid-stage-") as scratch:
-        said = scratch / "message"
-        child = replace(child, environment={**child.environment, TERMINATION_VARIABLE: str(said)})
-        try:
-            run_children([child], limits, failed=failed)
-        except SystemExit as end:
-            if end.code == EXIT_BAD_INPUT and said.exists():
-                report_failure(open_run(run_uri), stage, said.read_text(encoding="utf-8"))
-            raise
-
-
-def stage_child(
-    run_uri: str, stage: StageName, limits: Limits, shards: Sequence[int] = (), options: Sequence[str] = ()
-) -> Child:
-    """Return the worker of a stage."""
-    name = f"{stage} shard {shards[0]}" if len(shards) == 1 else stage
-    words = [*(word for shard in shards for word in ("--shard", str(shard))), *options]
-    return Child(
-        name,
-        [sys.executable, "-m", f"components.{stage}", run_uri, "--follow", *words],
-        {SILENCE_VARIABLE: str(limits.silence_minutes)},
-    )
 
 
 def run_children(
@@ -145,6 +97,10 @@ def run_children(
             raise SystemExit(1) from None
         finally:
             _end(members, ending, arrived)
+            deadline = time.monotonic() + _LOG_SECONDS
+            for member in members:
+                for log in member.logs:
+                    log.wait(deadline - time.monotonic())
 
 
 class _Failed(Exception):
@@ -163,6 +119,8 @@ class _Member:
         self._limits = limits
         self.process = started.process if started else None
         self.reports = started.reports if started else None
+        self._output = started.output if started else None
+        self.logs = [started.output.log] if started else []
         self.finished = False
         self._retries = 0
         self._overdue = False
@@ -189,7 +147,8 @@ class _Member:
             self.signal(signal.SIGKILL)
         else:
             started = start_child(self._child)
-            self.process, self.reports = started.process, started.reports
+            self.process, self.reports, self._output = started.process, started.reports, started.output
+            self.logs = [*(log for log in self.logs if log.is_writing), started.output.log]
             self._busy_since = time.monotonic()
 
     def signal(self, number: signal.Signals) -> None:
@@ -228,22 +187,39 @@ class _Member:
             SystemExit: 2, it has refused its input.
             _Failed: it is not started again.
         """
+        how = _how(status)
+        if self._overdue:
+            how = f"worked for {self._limits.timeout_minutes:.3g} min without a commit and was killed"
+            self._overdue = False
+        again = status not in (0, EXIT_BAD_INPUT) and self._retries < self._limits.retries
+        outcome: Outcome = "succeeded" if status == 0 else "crashed" if again else "failed"
+        reason = self._end_log(status, how, outcome)
         if status == EXIT_BAD_INPUT:
             raise SystemExit(EXIT_BAD_INPUT)
         if status == 0:
             self.finished = True
             return
-        how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-        if self._overdue:
-            how = f"worked for {self._limits.timeout_minutes:.3g} min without a commit and was killed"
-            self._overdue = False
-        if self._retries == self._limits.retries:
+        if reason != how:  # what it has said itself
+            how += f" ({reason})"
+        if not again:
             starts = self._retries + 1
             raise _Failed(self._child.name, how + (f", after {starts} starts without a commit" if starts > 1 else ""))
         self._retries += 1
         delay = self._limits.delay(self._retries)
         self._start_at = time.monotonic() + delay
         note(f"{self._child.name} {how}; started again ({self._retries} of {self._limits.retries}) in {delay:.3g} s")
+
+    def stopped(self, status: int) -> None:
+        """Take in that the process was ended from here."""
+        self._end_log(status, f"{_how(status)} with its parent process or another stage", "stopped")
+
+    def _end_log(self, status: int, how: str, outcome: Outcome) -> str:
+        assert self._output
+        return self._output.end(status, how, outcome)
+
+
+def _how(status: int) -> str:
+    return f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
 
 
 def _seconds_to_look(members: Sequence[_Member]) -> float | None:
@@ -280,11 +256,15 @@ def _end(members: Sequence[_Member], number: signal.Signals, arrived: int) -> No
     """End every process below this one: by a signal, and by SIGKILL what is still there after some seconds."""
     for member in members:
         member.signal(number)
+        for log in member.logs:
+            log.write_now()  # a pod may end at any moment
     deadline = time.monotonic() + _GRACE_SECONDS
     while any(member.process for member in members) and (seconds := deadline - time.monotonic()) > 0:
         _wait(members, arrived, seconds)
-        _ended(members)
+        for member, status in _ended(members):
+            member.stopped(status)
     kill_children(spared=set())
     for member in members:
         if member.process:
             member.close(-signal.SIGKILL)
+            member.stopped(-signal.SIGKILL)

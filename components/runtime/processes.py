@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
+from components.runtime.child_output import ChildOutput
+from components.store.attempt_logs import LogPlace
+
 PARENT_VARIABLE = "RAPID_PARENT_FD"
 """Set for a child: the file descriptor of the pipe to its parent."""
 
@@ -17,46 +20,59 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The signals that a parent passes on to its children before it ends."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_libc = ctypes.CDLL(None)
+_prctl = ctypes.CDLL(None).prctl
 
 
 @dataclass(frozen=True)
 class Child:
-    """A command that a parent process keeps running to its end; `name` stands for it in messages."""
+    """A command that a parent process keeps running to its end.
+
+    Attributes:
+        name: stands for it in messages.
+        log: where its output is kept; nowhere if None.
+    """
 
     name: str
     words: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    log: LogPlace | None = None
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process of a child, and the parent's end of the pipe over which it reports."""
+    """A process of a child, the parent's end of the pipe over which it reports, and its output."""
 
     process: "subprocess.Popen[bytes]"
     reports: int
+    output: ChildOutput
 
 
 def start_child(child: Child, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Started:
-    """Start a child, which dies with the thread that calls this."""
+    """Start a child, which dies with the thread that calls this; its output is printed on."""
     ours, its = os.pipe()
     os.set_blocking(ours, False)
+    output = ChildOutput()
     process = subprocess.Popen(
         child.words,
         stdin=stdin,
+        stdout=output.stdout,
+        stderr=output.stderr,
         env={**os.environ, **child.environment, PARENT_VARIABLE: str(its)},
         pass_fds=(its,),
         preexec_fn=dies_with(os.getpid()),
     )
     os.close(its)
-    return Started(process, ours)
+    output.follow()
+    if child.log:
+        output.log.keep(child.log)
+    return Started(process, ours, output)
 
 
 def dies_with(parent: int) -> Callable[[], None]:
     """Return what a child does before its program starts, so that the kernel kills it with its parent."""
 
     def prepare() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before that call
             os._exit(1)
 
@@ -72,7 +88,7 @@ def tell_parent(state: Literal["working", "committed", "waiting"]) -> None:
 
 def adopt_orphans() -> None:
     """Become the parent of what descendants of this process leave behind."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -26,6 +26,18 @@ def emit(kind: str, **fields: object) -> bool:
     sys.stdout.write(json.dumps({"rapid": kind, **fields}) + "\n")
     sys.stdout.flush()
     return True
+
+
+def read_event(line: str) -> dict[str, Any] | None:
+    """Return the event in a line of output; None where it has none."""
+    start = line.find('{"rapid": ')
+    if start < 0:
+        return None
+    try:
+        event = json.loads(line[start:])
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def note(text: str) -> None:

@@ -27,6 +27,8 @@ def hand_over(warm: Started, child: Child) -> None:
     python, option, module, *words = child.words
     assert (python, option) == (sys.executable, "-m")
     line = json.dumps({"module": module, "words": words, "environment": dict(child.environment)})
+    if child.log:
+        warm.output.log.keep(child.log)
     with suppress(BrokenPipeError):  # who waits for the process sees its end
         warm.process.stdin.write(line.encode() + b"\n")
         warm.process.stdin.close()

@@ -198,13 +198,17 @@ def run_uri(store: Store, run: str) -> str:
     return store.locate(f"{RUNS}/{run}")
 
 
-def split_run_uri(uri: str) -> tuple[Store, RunLayout]:
-    """Return the store and layout of a run. Raises InputError where the URI does not end in `runs/<name>`."""
+def split_run_uri(uri: str, patient: bool = True) -> tuple[Store, RunLayout]:
+    """Return the store, opened as `open_store` does, and layout of a run.
+
+    Raises:
+        InputError: the URI does not end in `runs/<name>`.
+    """
     head, _, run = uri.rstrip("/").rpartition("/")
     root, _, folder = head.rpartition("/")
     if folder != RUNS or not run:
         raise InputError(f"{uri!r} is not a run; write <store>/{RUNS}/<name>")
-    return open_store(root), RunLayout(run)
+    return open_store(root, patient), RunLayout(run)
 
 
 def open_run(uri: str) -> Run:

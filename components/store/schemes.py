@@ -12,8 +12,11 @@ from components.store.patient import PatientStore, patience_seconds
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 
 
-def open_store(uri: str) -> Store:
-    """Open `s3://bucket/prefix`, `file:///absolute/path` or a plain directory. In a pod, S3 is waited for.
+def open_store(uri: str, patient: bool = True) -> Store:
+    """Open `s3://bucket/prefix`, `file:///absolute/path` or a plain directory.
+
+    Args:
+        patient: in a pod, wait for S3 that does not answer.
 
     Raises:
         InputError: another scheme, or a malformed URI.
@@ -32,7 +35,7 @@ def open_store(uri: str) -> Store:
         from components.store.s3 import S3Store
 
         store = S3Store(bucket, prefix)
-        return PatientStore(store, seconds) if (seconds := patience_seconds()) else store
+        return PatientStore(store, seconds) if patient and (seconds := patience_seconds()) else store
     raise InputError(f"store {uri!r}: unknown scheme {parsed.scheme!r}; use a directory, file:/// or s3://")
 
 

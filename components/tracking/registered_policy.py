@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference
 from components.store import Run
-from components.tracking.server import connect, reason, tracking_uri, without_credentials
+from components.tracking.server import connect, reason, tracking_uri
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.contract.credentials import without_credentials
 from components.store import Run
 from components.tracking.database import SQLITE, ensure_database
 
@@ -37,11 +37,6 @@ def tracking_uri(run: Run) -> str:
         or run.config.tracking.uri
         or f"sqlite:///{(run.store.local_path('') or Path.cwd()) / DATABASE}"
     )
-
-
-def without_credentials(text: str) -> str:
-    """Return a URI, or a message that quotes URIs, without user names, passwords and query strings."""
-    return re.sub(r"(://[^\s?]*)\?\S*", r"\1", re.sub(r"://(?!/)\S*@", "://", text))
 
 
 def reason(error: Exception) -> str:

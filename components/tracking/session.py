@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from components import CODE_VERSION
+from components.contract.credentials import without_credentials
 from components.contract.digests import bytes_digest
 from components.contract.resolve import config_json
 from components.results import run_started
@@ -17,7 +18,6 @@ from components.tracking.server import (
     connect,
     reason,
     tracking_uri,
-    without_credentials,
 )
 from components.tracking.state import TrackingState, read_state, state_json, write_state
 

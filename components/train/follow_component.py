@@ -10,7 +10,8 @@ def train(run_uri: str, limits: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     `limits` are those of the process that starts the stage, as JSON. The metrics are those of the last iteration.
     """
     from components.runtime.guard import exit_on_bad_input
-    from components.runtime.parent import Limits, follow_stage
+    from components.runtime.parent import Limits
+    from components.runtime.stage_process import follow_stage
     from components.train.iteration_metrics import log_last_iteration
 
     with exit_on_bad_input():

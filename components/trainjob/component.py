@@ -62,5 +62,5 @@ def train_job(
             queue=queue,
             deadline_seconds=60 * deadline_minutes,
         )
-        launch_in_process([run_uri, "--iteration", str(iteration)], settings, Limits.from_json(limits))
+        launch_in_process(run_uri, iteration, settings, Limits.from_json(limits))
         return log_iteration(run_uri, iteration, metrics)

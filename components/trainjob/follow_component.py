@@ -56,5 +56,5 @@ def train_job(
             cache_claim=cache,
             deadline_seconds=60 * deadline_minutes,
         )
-        launch_in_process([run_uri, "--follow"], settings, Limits.from_json(limits))
+        launch_in_process(run_uri, None, settings, Limits.from_json(limits))
         return log_last_iteration(run_uri, metrics)

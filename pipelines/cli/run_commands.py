@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 
 from components.contract.config import RunConfig
+from components.contract.credentials import without_credentials
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.layout import RunLayout
 from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
 from components.runtime.progress import StageProgress
 from components.store import Run, open_run, open_store, run_uri
-from components.tracking.server import tracking_uri, without_credentials
+from components.tracking.server import tracking_uri
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.output import LiveView, say, script
 from pipelines.cli.plan_tables import print_plan

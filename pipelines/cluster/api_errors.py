@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import urllib3.exceptions as http
 from kfp_server_api import ApiException
 
+from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
-from components.tracking.server import without_credentials
 from pipelines.cluster.connection import CA, NAMESPACE, AlreadyExists, ClusterUnavailable, NotFound
 
 READ_SECONDS = 60

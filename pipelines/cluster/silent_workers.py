@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from components.contract.layout import attempt_number
 from components.contract.manifest import now
 from components.contract.section import StageName
 from components.runtime.failure import read_failure
@@ -62,8 +63,8 @@ class SilentWorkers:
 
     def _has_started(self) -> bool:
         """Return whether any stage of the loop has ever claimed an attempt, in whatever layout."""
-        workers = self._run.layout.worker("train").rpartition("/")[0]
-        return any(True for _ in self._run.store.list(workers))
+        keys = (info.key for info in self._run.store.list(self._run.layout.workers))
+        return any(attempt_number(key.rpartition("/")[2]) for key in keys)
 
 
 def worker_name(worker: str) -> str:

@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from components.contract.config import RunConfig
+from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.layout import RunLayout
 from components.contract.objective_config import CustomOptions
 from components.reward.grader_lookup import resolve_graders, sandbox_facts
 from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
-from components.tracking.server import tracking_uri, without_credentials
+from components.tracking.server import tracking_uri
 from components.train.build_objective import load_custom
 from pipelines.preflight.findings import Finding
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from components.contract.layout import Round, manifest_key
+from components.contract.layout import Round, RunLayout, manifest_key
 from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
+from components.store.attempt_logs import read_logs
 from pipelines.cluster.cluster_config import STAGES, ClusterConfig
 from pipelines.cluster.cluster_sections import Backoff, Device, Layout
 from pipelines.compilation import compile_pipeline
@@ -180,9 +181,14 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
     for info in run.store.list(run.layout.root):
         assert secret.encode() not in run.store.read(info.key), info.key
     # The same again finds everything done.
-    before = {info.key: info.size for info in run.store.list(run.layout.root)}
+    before = sizes(run)
     run_pipeline("cpu", write_config(tmp_path), layout="pod")
-    assert {info.key: info.size for info in run.store.list(run.layout.root)} == before
+    assert sizes(run) == before
+
+
+def sizes(run: Run) -> dict[str, int]:
+    """Return the sizes of a run's objects but for the logs."""
+    return {info.key: info.size for info in run.store.list(run.layout.root) if "/log/" not in info.key}
 
 
 def test_every_stage_runs_in_its_own_image(image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch):
@@ -201,7 +207,9 @@ def test_a_first_stage_that_fails_is_reported_with_what_it_said(run_pipeline, tm
         run_pipeline("cpu", config)
     assert "nowhere.jsonl" in str(failed.value)
     assert "Traceback" not in str(failed.value)
-    assert open_store(rgw).list("") == []
+    (log,) = read_logs(open_store(f"{rgw}/fine-tunes"), RunLayout("small"))
+    assert (log.record.stage, log.record.outcome) == ("prepare", "failed")
+    assert "nowhere.jsonl" in log.record.reason
 
 
 @pytest.mark.usefixtures("cpu")

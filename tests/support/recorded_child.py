@@ -16,5 +16,6 @@ if __name__ == "__main__":
         "silence": os.environ[SILENCE_VARIABLE],
         "warm": "components.runtime.warm" in " ".join(sys.orig_argv),
     }
+    print("served", *words)
     Path(file).write_text(json.dumps(record), encoding="utf-8")
     sys.exit(int(status))

@@ -38,7 +38,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def record(name: str) -> Callable[..., None]:
         return lambda *words: made.append((name, *words))
 
-    monkeypatch.setattr("components.runtime.parent.follow_stage", record("follow_stage"))
+    monkeypatch.setattr("components.runtime.stage_process.follow_stage", record("follow_stage"))
     monkeypatch.setattr("components.runtime.task.run_task", record("run_task"))
     monkeypatch.setattr("components.pod.supervisor.run_stages", record("run_stages"))
     return made
@@ -82,10 +82,10 @@ def test_tasks_run_their_stage_for_one_round(run: Run, calls: Calls) -> None:
     remaining = train_task.train.python_func(iteration=1, rewards=[rewards], **common)
     assert trajectories.endswith("iterations/0002/rollout/shard-001")
     assert remaining == 1
-    assert [(stage, words) for _, stage, _, words, _ in calls] == [
-        ("rollout", ["--round", "iteration-0002", "--shard", "1"]),
-        ("reward", ["--round", "evaluation-0002", "--shard", "0"]),
-        ("train", ["--iteration", "1"]),
+    assert [(stage, *where) for _, stage, _, _, *where in calls] == [
+        ("rollout", Round.iteration(2), 1),
+        ("reward", Round.evaluation(2), 0),
+        ("train", Round.iteration(1)),
     ]
 
 
@@ -97,6 +97,6 @@ def test_publish_hands_the_report_to_kubeflow(run: Run, calls: Calls, tmp_path: 
     report.path = str(tmp_path / "report.html")
     shown = metrics()
     publish.python_func(run_uri=run.uri, rewards=[], limits=LIMITS, report=report, metrics=shown)
-    assert calls == [("run_task", "publish", run.uri, [], Limits(retries=2))]
+    assert calls == [("run_task", "publish", run.uri, Limits(retries=2))]
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert shown.metadata["pass_at_1"] == 0.5

@@ -16,6 +16,7 @@ from components.pod import supervisor
 from components.runtime.failure import read_failure
 from components.runtime.parent import Limits
 from components.store import Run
+from components.store.attempt_logs import read_logs
 
 SUPERVISOR = """
 import socket, sys
@@ -23,12 +24,13 @@ from components.pod import supervisor
 from components.runtime.parent import Limits
 from components.runtime.processes import Child
 from components.runtime.worker import SILENCE_VARIABLE
+from components.store.attempt_logs import LogPlace
 
 directory, status, descriptor = sys.argv[1:]
 
 def stage_child(run_uri, stage, limits, shards=(), options=()):
     words = [sys.executable, "-m", "tests.support.recorded_child", f"{directory}/{stage}", status, run_uri, *options]
-    return Child(stage, words, {SILENCE_VARIABLE: str(limits.silence_minutes)})
+    return Child(stage, words, {SILENCE_VARIABLE: str(limits.silence_minutes)}, LogPlace(run_uri, stage))
 
 supervisor.stage_child = stage_child
 supervisor.STAGES = ("reward",)  # its libraries are light
@@ -76,6 +78,9 @@ def test_processes_that_wait_become_the_workers_of_the_run(
     supervisor.run_stages(run.uri, LIMITS)
     assert process.wait(20) == 0
     assert recorded(tmp_path) == {"words": [run.uri], "reports": True, "silence": "4.0", "warm": True}
+    (log,) = read_logs(run.store, run.layout, "reward")
+    assert log.record.outcome == "succeeded"
+    assert next(log.text()).endswith(f"served {run.uri}")
 
 
 def test_bad_input_of_a_worker_is_the_tasks(run: Run, start: Callable[[int], "subprocess.Popen[str]"]) -> None:

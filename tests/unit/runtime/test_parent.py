@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.contract.errors import InputError
-from components.runtime.parent import Limits, stage_child
+from components.runtime.parent import Limits
+from components.runtime.stage_process import stage_child
 
 PARENT = """
 import json, sys

@@ -28,9 +28,9 @@ def run(tmp_path: Path) -> Run:
 
 def failed(run: Run, monkeypatch: pytest.MonkeyPatch, code: str) -> tuple[object, Failure | None]:
     """Run a task whose stage is this Python code; return its exit status and what is left in the run."""
-    monkeypatch.setattr(task, "Child", lambda name, _words: Child(name, [sys.executable, "-c", code]))
+    monkeypatch.setattr(task, "Child", lambda name, _words, log: Child(name, [sys.executable, "-c", code], log=log))
     with pytest.raises(SystemExit) as ended:
-        run_task("reward", run.uri, [], Limits(retries=1, backoff_seconds=0))
+        run_task("reward", run.uri, Limits(retries=1, backoff_seconds=0))
     return ended.value.code, read_failure(run)
 
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
-from components.tracking.server import artifact_location, reason, tracking_uri, without_credentials
+from components.tracking.server import artifact_location, reason, tracking_uri
 from tests.support.fake_run import make_config, prepared_run
 
 

@@ -8,6 +8,7 @@ from components.contract.layout import Round
 from components.runtime.failure import report_failure
 from components.runtime.heartbeat import Beat, State
 from components.store import Run
+from components.store.attempt_logs import LogPlace, claim_log
 from pipelines.cluster.silent_workers import SilentWorkers, silence_line, unfinished_lines
 from tests.support.fake_run import START, prepared_run
 
@@ -35,6 +36,7 @@ def test_nothing_that_starts_is_noticed_in_every_layout(tmp_path: Path, monkeypa
     for name in ("_LOOK_SECONDS", "_FIRST_SECONDS"):
         monkeypatch.setattr(f"pipelines.cluster.silent_workers.{name}", 0.0)
     run = prepared_run(tmp_path, tracking={"enabled": False}).run
+    claim_log(run.store, LogPlace(run.uri, "prepare"), run.layout, "pod", START)
     assert list(SilentWorkers(run).lines()) == [
         "no stage has started for 0 min: the pods may be waiting for nodes or images"
     ]

@@ -94,7 +94,7 @@ def test_one_job_trains_every_iteration_of_a_run(tmp_path: Path) -> None:
     assert task["dependentTasks"] == ["prepare"]
     given = task["inputs"]["parameters"]
     assert not {"iteration", "rewards", "queue"} & given.keys()
-    assert "--follow" in made.container("train-job")["command"][-1]
+    assert "launch_in_process(run_uri, None, settings" in made.container("train-job")["command"][-1]
     assert "activeDeadlineSeconds" not in made.kubernetes("train-job")
     assert "train_queue" not in made.spec["root"]["inputDefinitions"]["parameters"]
 
