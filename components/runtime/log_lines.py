@@ -53,6 +53,8 @@ class LogLines:
         match event:
             case {"rapid": "note", "text": str(text)}:
                 return text
+            case {"rapid": "round", "label": str(label)}:
+                return f"{label} begins"
             case {"rapid": "error", "message": str(message)}:
                 return f"{_ERROR}{message}"
             case {"rapid": "progress", "label": str(label), "done": int(done), "total": int(total)}:

@@ -46,6 +46,12 @@ def note(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def begin_round(label: str) -> None:
+    """Leave a line in the log that tells where a round begins, such as `iteration 0003 rollout shard 1 begins`."""
+    if not emit("round", label=label):
+        print(f"{label} begins", file=sys.stderr, flush=True)
+
+
 class StageProgress:
     """A bar on a terminal, events under the local runner, a log line every 15 s anywhere else.
 

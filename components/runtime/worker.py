@@ -17,7 +17,7 @@ from components.runtime.clock import process_age
 from components.runtime.failure import RunFailed, check_failure, report_failure
 from components.runtime.heartbeat import Heartbeat, Silence
 from components.runtime.processes import tell_parent
-from components.runtime.progress import note
+from components.runtime.progress import begin_round, note
 from components.runtime.replaced import InputsReplaced
 from components.store import Attempt, NoLongerWanted, Run
 
@@ -126,7 +126,9 @@ class Worker:
     def _serve(self, round_: Round, shard: int | None) -> Iterator[Task]:
         """Yield a task once its inputs are committed, until its output is."""
         while (yield from self._await(round_, shard)):
-            self._heartbeat.say("working", self.run.label(self.stage, round_, shard or 0))
+            label = self.run.label(self.stage, round_, shard or 0)
+            self._heartbeat.say("working", label)
+            begin_round(label)
             tell_parent("working")
             yield round_, shard
             if self._is_done(round_, shard):

@@ -72,6 +72,11 @@ class AttemptLog:
     """(offset, size) of each, in bytes."""
 
     @property
+    def worker(self) -> str:
+        """The name of the stage's and shard's directory, such as `rollout-001`."""
+        return self.key.split("/")[-3]
+
+    @property
     def size(self) -> int:
         """Bytes that were written so far, with those left out."""
         return sum(self.segments[-1]) if self.segments else 0
@@ -159,3 +164,14 @@ def read_logs(store: Store, layout: RunLayout, stage: StageName | None = None) -
             continue
         logs.append(AttemptLog(store, key, record, tuple(segments)))
     return sorted(logs, key=lambda log: log.record.started)
+
+
+def failed_attempt(store: Store, layout: RunLayout, since: datetime) -> LogRecord | None:
+    """Return the first stage that has failed for good in a start of the run, None if none has. Raises InputError.
+
+    Args:
+        since: when the run was started.
+    """
+    newest = {log.worker: log.record for log in read_logs(store, layout)}
+    failed = [record for record in newest.values() if record.outcome == "failed" and record.started >= since]
+    return min(failed, key=lambda record: record.ended or record.started, default=None)

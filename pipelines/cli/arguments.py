@@ -87,6 +87,18 @@ def require_watch(resumes: int, watch: bool) -> None:
         raise InputError("--resume goes with --watch: only who watches a run can continue it")
 
 
+def stored_run_uri(run: str, store: str) -> str:
+    """Return the URI of a run that is given by name or by location. Raises InputError."""
+    if "://" in run:
+        return run
+    if "/" not in run.rstrip("/"):
+        return run_uri(open_store(store), run.rstrip("/"))
+    head, _, name = run.rstrip("/").rpartition("/")
+    # A run directly below the root of the file system leaves an empty head.
+    root = (head.removesuffix(f"/{RUNS}") or "/") if head != RUNS else "."
+    return run_uri(open_store(root), name)
+
+
 def find_stored_run(run: str, store: str) -> Run:
     """Open a run by name or by location.
 
@@ -94,17 +106,12 @@ def find_stored_run(run: str, store: str) -> Run:
         ObjectMissing: the run does not exist; the message names the runs that do.
         InputError: the store cannot be read.
     """
-    if "://" in run:
-        return open_run(run)
-    if "/" in run.rstrip("/"):
-        head, _, name = run.rstrip("/").rpartition("/")
-        # A run directly below the root of the file system leaves an empty head.
-        root = (head.removesuffix(f"/{RUNS}") or "/") if head != RUNS else "."
-        return open_run(run_uri(open_store(root), name))
-    named = open_store(store)
     try:
-        return open_run(run_uri(named, run.rstrip("/")))
+        return open_run(stored_run_uri(run, store))
     except ObjectMissing as error:
+        if "/" in run.rstrip("/"):
+            raise
+        named = open_store(store)
         configs = (info.key for info in named.list(RUNS) if info.key.endswith("/config.json"))
         names = sorted({key.split("/")[1] for key in configs if key.count("/") == 2})
         existing = f"it holds {', '.join(names[:10])}" if names else "it holds no runs"

@@ -1,19 +1,27 @@
 """Print a run on a cluster: its progress while it goes on, and how it ended."""
 
+from datetime import timedelta
+
 import kfp_server_api as kfp
 import typer
 from rich.console import Console
 
 from components.contract.errors import InputError
+from components.contract.layout import RunLayout
 from components.results import IterationResult, read_run
-from components.store import ObjectMissing
+from components.runtime.failure import Failure
+from components.store import ObjectMissing, open_store
+from components.store.attempt_logs import failed_attempt
 from pipelines.cli.output import say
 from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
-from pipelines.cluster.runs import has_ended, resume, run_name, run_state, was_cancelled
+from pipelines.cluster.runs import has_ended, resume, run_config, run_name, run_state, was_cancelled
 from pipelines.cluster.task_details import TaskDetails, failure_message
 from pipelines.cluster.watcher import Watcher
+
+_CLOCKS = timedelta(minutes=1)
+"""The clocks of the server and of pods may differ by this."""
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -99,15 +107,33 @@ def show_ending(watcher: Watcher, console: Console) -> None:
 
 
 def _failure_lines(watcher: Watcher) -> list[str]:
-    """Return the reason that a stage has left, else the tasks that failed; and the command that finds the pods."""
-    run = watcher.run
-    if failure := watcher.failure():
-        lines = [f"error: {failure.stage}: {failure.message}"]
-    else:
-        lines = [f"error: {name} failed without leaving a reason" for name in TaskDetails(run).failed()]
-    namespace = watcher.client.namespace or kfp_namespace()
-    pods = f"its pods, for an hour or so: kubectl get pods -n {namespace} -l pipeline/runid={run.run_id}"
-    return [*(lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]), pods]
+    """Return the reason that a stage has left, and how to read its log; else what Kubeflow knows, and its pods."""
+    client, run = watcher.client, watcher.run
+    failure = watcher.failure() or _failed_attempt(run)
+    if failure:
+        log = f"its log: rapid logs {run_name(run)} {failure.stage}{client.connection.options}"
+        lines = [f"error: {failure.stage}: {failure.message}", log]
+        return [*lines, pods_line(client, run)] if failure.lost else lines
+    lines = [f"error: {name} failed without leaving a reason" for name in TaskDetails(run).failed()]
+    lines = lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]
+    return [*lines, pods_line(client, run)]
+
+
+def _failed_attempt(run: kfp.V2beta1Run) -> Failure | None:
+    """Return what the log says of a stage that left no reason beside it, as prepare does not in a run of others."""
+    try:
+        config = run_config(run)
+        store, layout = open_store(config.store.uri), RunLayout(config.run.name)
+        failed = failed_attempt(store, layout, run.created_at - _CLOCKS)
+    except InputError:
+        return None
+    return Failure(stage=failed.stage, message=failed.reason) if failed else None
+
+
+def pods_line(client: ClusterClient, run: kfp.V2beta1Run) -> str:
+    """Return the command that finds the pods of a run."""
+    namespace = client.namespace or kfp_namespace()
+    return f"its pods, for an hour or so: kubectl get pods -n {namespace} -l pipeline/runid={run.run_id}"
 
 
 def _commands(client: ClusterClient, name: str) -> str:

@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from components.runtime.guard import exit_on_bad_input
 from pipelines.cli.cluster_run_commands import cancel_command, resume_command, runs_command
 from pipelines.cli.doctor_command import doctor_command
+from pipelines.cli.logs_command import logs_command
 from pipelines.cli.rescore_command import rescore_command
 from pipelines.cli.run_commands import demo_command, run_command
 from pipelines.cli.schedule_commands import (
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 app.command("run", cls=_Command)(run_command)
 app.command("status", cls=_Command)(status_command)
+app.command("logs", cls=_Command)(logs_command)
 app.command("report", cls=_Command)(report_command)
 app.command("trajectories", cls=_Command)(trajectories_command)
 app.command("rewards", cls=_Command)(rewards_command)

@@ -17,6 +17,7 @@ from components.runtime.heartbeat import Beat, State
 from tests.support.fake_run import START, FakeRun, prepared_run
 from tests.support.kfp_server import KfpServer
 from tests.support.kfp_server.server import Fault
+from tests.support.left_log import leave_log
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
 
@@ -105,7 +106,27 @@ def test_a_failure_is_the_reason_that_a_stage_has_left_in_the_run(
     for words in (["adder", "--watch"], [run_id]):
         said = rapid("status", *words)
         assert said.status == 1
-        assert said.err.splitlines()[0] == "error: reward: grader absent:f cannot be imported"
+        assert said.err.splitlines()[:-1] == [
+            "error: reward: grader absent:f cannot be imported",
+            "its log: rapid logs adder reward",
+        ]
+
+
+def test_what_prepare_refused_is_read_from_its_log(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, moto: str
+) -> None:
+    rapid("submit", config, f"store={moto}/fine-tunes", "--cluster", small)
+    (run_id,) = server.cluster.runs
+    server.cluster.stage(run_id, "prepare", "FAILED")
+    server.cluster.end(run_id, "FAILED")
+    assert rapid("status", "adder").err.splitlines()[0] == "error: prepare failed without leaving a reason"
+    leave_log(f"{moto}/fine-tunes/runs/adder", "prepare", ["error: no such file"], "failed", "no such file")
+    assert rapid("status", "adder").err.splitlines() == [
+        "error: prepare: no such file",
+        "its log: rapid logs adder prepare",
+        "committed stages are kept; once the cause is fixed, continue with: rapid resume adder",
+    ]
+    assert rapid("logs", "adder").out.splitlines()[-1].endswith("error: no such file")
 
 
 def lost(server: KfpServer, run: dict[str, object], fake: FakeRun, silent: bool) -> list[Callable[[], None]]:
