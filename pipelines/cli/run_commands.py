@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from datetime import datetime
 from itertools import count
 from typing import Annotated, Literal
 
@@ -12,10 +13,12 @@ from components.contract.config import RunConfig
 from components.contract.credentials import without_credentials
 from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.layout import RunLayout
+from components.contract.manifest import now
 from components.contract.resolve import load_config
 from components.results import read_iteration, read_run
 from components.runtime.progress import StageProgress
 from components.store import Run, open_run, open_store, run_uri
+from components.store.attempt_logs import failed_attempt
 from components.tracking.server import tracking_uri
 from pipelines.cli.arguments import ConfigArgument, OverridesArgument
 from pipelines.cli.output import LiveView, say, script
@@ -122,6 +125,7 @@ def execute(config: RunConfig, command: list[str], layout: LocalLayout = "pod") 
     console = Console()
     _print_headline(config, console)
     errors: list[str] = []
+    began = now()
     with LocalRun(config, layout) as local:
         try:
             with LiveView(console) as view:
@@ -137,9 +141,9 @@ def execute(config: RunConfig, command: list[str], layout: LocalLayout = "pod") 
     for message in distinct(errors):
         say(error_console, f"error: {message}")
     if not errors:
-        for line in local.log_tail(_LOG_TAIL):
+        for line in crash_lines(config, began) or local.log_tail(_LOG_TAIL):
             say(error_console, line)
-        say(error_console, "a stage ended without an error message; the same command continues the run")
+        say(error_console, "committed stages are kept; the same command continues after them")
     say(error_console, f"log: {local.log}")
     raise typer.Exit(EXIT_BAD_INPUT if errors else 1)
 
@@ -151,6 +155,22 @@ def distinct(errors: list[str]) -> list[str]:
         for message in dict.fromkeys(errors)
         if not any(message != other and message.endswith(other) for other in errors)
     ]
+
+
+def crash_lines(config: RunConfig, began: datetime) -> list[str]:
+    """Return why a stage ended that had no error message of its own, and how to read its log; nothing if none is known.
+
+    Args:
+        began: when the run was started.
+    """
+    try:
+        failed = failed_attempt(open_store(config.store.uri), RunLayout(config.run.name), began)
+    except InputError:
+        return []
+    if failed is None:
+        return []
+    command = shlex.join([script("rapid"), "logs", _uri(config).removeprefix("file://"), failed.stage])
+    return [f"error: {failed.stage}: {failed.reason}", f"its log: {command}"]
 
 
 def _uri(config: RunConfig) -> str:

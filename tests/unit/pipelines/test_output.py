@@ -1,11 +1,16 @@
 """The display of a run in progress: bars of stages that work side by side, and each error once."""
 
 import io
+from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 
+from components.contract.manifest import now
 from pipelines.cli.output import LiveView
-from pipelines.cli.run_commands import distinct
+from pipelines.cli.run_commands import crash_lines, distinct
+from tests.support.fake_run import START, prepared_run
+from tests.support.left_log import leave_log
 
 
 def bars(*events: tuple[str, int]) -> list[str]:
@@ -37,3 +42,13 @@ def test_a_failure_that_workers_repeat_is_shown_once() -> None:
         "no such grader",
         "disk full",
     ]
+
+
+def test_a_stage_that_crashed_is_named_with_its_reason_and_log(tmp_path: Path) -> None:
+    run = prepared_run(tmp_path, tracking={"enabled": False}).run
+    config = run.config.model_copy(update={"store": run.config.store.model_copy(update={"uri": run.store.uri})})
+    leave_log(run.uri, "train", ["MemoryError"], "failed", "MemoryError")
+    error, log = crash_lines(config, START)
+    assert error == "error: train: MemoryError"
+    assert log.endswith(f"rapid logs {run.store.local_path(run.layout.root)} train")
+    assert crash_lines(config, now() + timedelta(minutes=1)) == [], "that of an earlier start"
