@@ -6,6 +6,7 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.resolve import config_json
 from components.prepare.stage import with_absolute_paths
+from components.runtime.log_writer import leave_refusal
 from components.runtime.parent import Limits, run_children
 from components.runtime.processes import Child
 from components.runtime.scratch import scratch_directory
@@ -14,7 +15,23 @@ from components.store.attempt_logs import LogPlace
 
 
 def refuse_other_layout(config: RunConfig, layout: str, max_iterations: int, train_job: bool) -> None:
-    """Refuse a run that a pipeline cannot execute as it was compiled. Raises InputError."""
+    """Refuse a run that a pipeline cannot execute as it was compiled; the reason is left in the run's log.
+
+    Raises:
+        InputError: with that reason.
+    """
+    try:
+        _check_layout(config, layout, max_iterations, train_job)
+    except InputError as error:
+        leave_refusal(LogPlace(_uri(config), "prepare"), error)
+        raise
+
+
+def _uri(config: RunConfig) -> str:
+    return run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)
+
+
+def _check_layout(config: RunConfig, layout: str, max_iterations: int, train_job: bool) -> None:
     loop, nodes = config.loop, config.train.nodes
     if layout == "tasks" and loop.iterations > max_iterations:
         raise InputError(
@@ -41,7 +58,7 @@ def prepare_in_process(config: RunConfig, limits: Limits) -> str:
     Raises:
         SystemExit: as `run_children` does.
     """
-    uri = run_uri(open_store(with_absolute_paths(config).store.uri), config.run.name)
+    uri = _uri(config)
     with scratch_directory("rapid-config-") as scratch:
         file = scratch / "config.yaml"
         file.write_text(config_json(config), encoding="utf-8")

@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from components.contract.errors import InputError
+from components.contract.credentials import secret_values
+from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.manifest import now
+from components.runtime.log_lines import LogLines
 from components.store import Store, split_run_uri
 from components.store.attempt_logs import (
     LogPlace,
@@ -30,6 +32,7 @@ SEGMENT_BYTES = 256 << 10
 MOST_SEGMENTS = 32
 """An attempt's log has at most 8 MiB: the first and the last 4."""
 
+_REFUSAL_SECONDS = 5.0
 _KEPT_BYTES = 64 << 20
 """Logs of earlier attempts of a stage and shard that are kept."""
 
@@ -142,3 +145,12 @@ def _claim(place: LogPlace, started: datetime) -> _Claimed:
         if total > _KEPT_BYTES:
             discard_attempt(store, directory, number)
     return _Claimed(store, key, record)
+
+
+def leave_refusal(place: LogPlace, error: InputError) -> None:
+    """Leave the log of an attempt that its parent process refuses to start, if the store answers soon."""
+    writer, lines = LogWriter(), LogLines(secret_values(os.environ))
+    writer.append(lines.line(f"error: {error}".encode()))
+    writer.keep(place)
+    writer.end(EXIT_BAD_INPUT, lines.reason(EXIT_BAD_INPUT), "failed")
+    writer.wait(_REFUSAL_SECONDS)

@@ -1,11 +1,22 @@
 """The KFP component of prepare: what it refuses of a run that the pipeline was not compiled for."""
 
+from pathlib import Path
+
 import pytest
 
+from components.contract.layout import RunLayout
 from components.prepare.component import prepare
 from components.runtime.parent import Limits
+from components.store import open_store
+from components.store.attempt_logs import read_logs
 
 CONFIG = "{run: demo, model: nowhere, data: nothing.jsonl}"
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default store lies in the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 def refused(
@@ -31,6 +42,9 @@ def test_more_iterations_than_there_are_blocks(capsys: pytest.CaptureFixture[str
     message = refused(capsys, CONFIG, "tasks", 3)
     assert "loop.iterations = 4, but this pipeline of layout tasks was compiled for at most 3" in message
     assert "--layout workers or pod" in message
+    (log,) = read_logs(open_store("rapid-store"), RunLayout("demo"))
+    assert log.record.outcome == "failed"
+    assert f"error: {log.record.reason}\n" == message
 
 
 @pytest.mark.parametrize(
