@@ -97,10 +97,7 @@ def run_children(
             raise SystemExit(1) from None
         finally:
             _end(members, ending, arrived)
-            deadline = time.monotonic() + _LOG_SECONDS
-            for member in members:
-                for log in member.logs:
-                    log.wait(deadline - time.monotonic())
+            _end_logs(members)
 
 
 class _Failed(Exception):
@@ -122,6 +119,7 @@ class _Member:
         self._output = started.output if started else None
         self.logs = [started.output.log] if started else []
         self.finished = False
+        self._status: int | None = None  # of a process that has ended, until its log says so
         self._retries = 0
         self._overdue = False
         # Moments of time.monotonic(): its next start, and since when it has been starting or working.
@@ -177,7 +175,7 @@ class _Member:
         self.read_reports()
         if self.reports is not None:  # a process that the child has started holds it open
             os.close(self.reports)
-        self.process.returncode = status
+        self.process.returncode = self._status = status
         self.process = self.reports = None
 
     def ended(self, status: int) -> None:
@@ -209,12 +207,14 @@ class _Member:
         self._start_at = time.monotonic() + delay
         note(f"{self._child.name} {how}; started again ({self._retries} of {self._limits.retries}) in {delay:.3g} s")
 
-    def stopped(self, status: int) -> None:
-        """Take in that the process was ended from here."""
-        self._end_log(status, f"{_how(status)} with its parent process or another stage", "stopped")
+    def end_log(self) -> None:
+        """End the log of a process that was ended from here, or together with the one that ended all."""
+        if self._status is not None:
+            self._end_log(self._status, f"{_how(self._status)} with its parent process or another stage", "stopped")
 
     def _end_log(self, status: int, how: str, outcome: Outcome) -> str:
         assert self._output
+        self._status = None
         return self._output.end(status, how, outcome)
 
 
@@ -261,10 +261,18 @@ def _end(members: Sequence[_Member], number: signal.Signals, arrived: int) -> No
     deadline = time.monotonic() + _GRACE_SECONDS
     while any(member.process for member in members) and (seconds := deadline - time.monotonic()) > 0:
         _wait(members, arrived, seconds)
-        for member, status in _ended(members):
-            member.stopped(status)
+        _ended(members)
     kill_children(spared=set())
     for member in members:
         if member.process:
             member.close(-signal.SIGKILL)
-            member.stopped(-signal.SIGKILL)
+
+
+def _end_logs(members: Sequence[_Member]) -> None:
+    """End what logs are open, and wait a while until all are in the run."""
+    for member in members:
+        member.end_log()
+    deadline = time.monotonic() + _LOG_SECONDS
+    for member in members:
+        for log in member.logs:
+            log.wait(deadline - time.monotonic())

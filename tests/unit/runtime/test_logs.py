@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,12 @@ from components.store.attempt_logs import LogPlace
 
 log_writer.WRITE_SECONDS = 0.05
 parent._LOG_SECONDS = 1.0
-uri, code, retries = sys.argv[1:]
+uri, code, retries, *others = sys.argv[1:]
 place = LogPlace(uri, "reward", 1, Round.iteration(3))
-run_children([Child("reward shard 1", [sys.executable, "-uc", code], log=place)],
-             Limits(retries=int(retries), backoff_seconds=0))
+children = [Child("reward shard 1", [sys.executable, "-uc", code], log=place)]
+for shard, other in enumerate(others, 2):
+    children.append(Child(f"reward shard {shard}", [sys.executable, "-uc", other], log=LogPlace(uri, "reward", shard)))
+run_children(children, Limits(retries=int(retries), backoff_seconds=0))
 """
 STAMP = re.compile(r"\d\d-\d\d \d\d:\d\d:\d\d ")
 
@@ -42,9 +45,11 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path))
 
 
-def start(uri: str, code: str, retries: int = 0, **environment: str) -> "subprocess.Popen[str]":
+def start(
+    uri: str, code: str, retries: int = 0, others: Sequence[str] = (), **environment: str
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", PARENT, uri, code, str(retries)],
+        [sys.executable, "-c", PARENT, uri, code, str(retries), *others],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,6 +139,18 @@ def test_what_is_ended_with_its_pod_was_stopped(store: Store, tmp_path: Path) ->
     (log,) = logs(store)
     assert (log.record.outcome, log.record.status) == ("stopped", -signal.SIGTERM)
     assert text(log) == ["up"]
+
+
+def test_the_logs_of_all_are_ended_with_that_of_the_one_that_fails(store: Store, tmp_path: Path) -> None:
+    up = f"from pathlib import Path; import sys, time; up = Path({str(tmp_path / 'up')!r})\n"
+    waits = up + "while not up.exists(): time.sleep(0.01)\nsys.exit(2)"
+    process = start(f"{tmp_path}/runs/r", waits, others=[waits, up + "up.touch(); time.sleep(60)"])
+    process.communicate(timeout=20)
+    assert process.returncode == 2
+    outcomes = {log.worker: log.record.outcome for log in logs(store)}
+    assert outcomes.pop("reward-003") == "stopped"
+    assert "failed" in outcomes.values()
+    assert set(outcomes.values()) <= {"failed", "stopped"}
 
 
 def test_a_store_that_does_not_answer_delays_nothing() -> None:
