@@ -12,7 +12,7 @@ from components.contract.layout import RunLayout
 from components.store import open_store
 from components.store.cancellation import cancel
 from pipelines.cli.arguments import ClusterRunArgument, ResumesOption, WatchOption, connected, require_watch
-from pipelines.cli.output import moment_text, say
+from pipelines.cli.output import duration_text, moment_text, say
 from pipelines.cluster.connection import Connection
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def runs_command(
         rapid runs --limit 5
     """
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.runs import has_ended, run_name, run_state
+    from pipelines.cluster.runs import SHORT_ID, has_ended, run_name, run_state
 
     client, console = ClusterClient(connection), Console()
     runs = list(islice(client.runs(), limit))
@@ -39,15 +39,16 @@ def runs_command(
         say(console, f"{client.address} has no runs; start one with: rapid submit CONFIG")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "started", "ended", "ID"):
-        table.add_column(column, overflow="fold")
+    table.add_column("run", overflow="fold")
+    for column in ("state", "started", "took", "ID"):
+        table.add_column(column, no_wrap=True)
     for run in runs:
         table.add_row(
             run_name(run),
             run_state(run),
             moment_text(run.created_at),
-            moment_text(run.finished_at) if has_ended(run) else "-",
-            run.run_id,
+            duration_text(run.finished_at - run.created_at) if has_ended(run) else "-",
+            run.run_id[:SHORT_ID],
         )
     console.print(table)
 

@@ -17,7 +17,7 @@ from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
 from pipelines.cluster.runs import has_ended, resume, run_config, run_name, run_state, was_cancelled
-from pipelines.cluster.task_details import TaskDetails, failure_message
+from pipelines.cluster.task_details import TaskDetails
 from pipelines.cluster.watcher import Watcher
 
 _CLOCKS = timedelta(minutes=1)
@@ -106,6 +106,12 @@ def show_ending(watcher: Watcher, console: Console) -> None:
     raise typer.Exit(EXIT_FAILED)
 
 
+def failure_reason(client: ClusterClient, run: kfp.V2beta1Run) -> str:
+    """Return the reason of a failed run in one line, from its store or from Kubeflow's tasks."""
+    # Listed runs lack their tasks.
+    return _failure_lines(Watcher(client, client.run(run.run_id)))[0].removeprefix("error: ")
+
+
 def _failure_lines(watcher: Watcher) -> list[str]:
     """Return the reason that a stage has left, and how to read its log; else what Kubeflow knows, and its pods."""
     client, run = watcher.client, watcher.run
@@ -114,9 +120,8 @@ def _failure_lines(watcher: Watcher) -> list[str]:
         log = f"its log: rapid logs {run_name(run)} {failure.stage}{client.connection.options}"
         lines = [f"error: {failure.stage}: {failure.message}", log]
         return [*lines, pods_line(client, run)] if failure.lost else lines
-    lines = [f"error: {name} failed without leaving a reason" for name in TaskDetails(run).failed()]
-    lines = lines or [f"error: {failure_message(run) or 'Kubeflow names no task that failed'}"]
-    return [*lines, pods_line(client, run)]
+    lines = [f"error: {failure}" for failure in TaskDetails(run).failures()]
+    return [*(lines or ["error: Kubeflow names no task that failed"]), pods_line(client, run)]
 
 
 def _failed_attempt(run: kfp.V2beta1Run) -> Failure | None:

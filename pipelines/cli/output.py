@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,15 @@ def moment_text(moment: datetime | None) -> str:
     if moment is None or moment <= datetime.fromtimestamp(0, UTC):
         return "-"
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration such as `45 s`, `12 min` or `3 h 05 min`."""
+    seconds = max(0, int(duration.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 class LiveView:

@@ -1,12 +1,12 @@
 """`rapid schedule` and `rapid schedules`: recurring fine-tunes."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 from components.contract.resolve import load_config
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
 _CREATE = "create"
-_SEARCHED_RUNS = 200
+_SEARCHED_RUNS, _SHOWN_RUNS = 200, 3
 ScheduleArgument = Annotated[
     str, typer.Argument(help="Name or ID of a schedule; rapid schedules lists them.", metavar="NAME")
 ]
@@ -147,14 +147,15 @@ def delete_command(connection: Connection, name: ScheduleArgument) -> None:
 
 @connected
 def schedules_command(connection: Connection) -> None:
-    """List the schedules with their triggers and last runs.
+    """List the schedules with their triggers, their last runs, and why those failed.
 
     Example:
 
         rapid schedules --endpoint https://kubeflow.example.com/pipeline
     """
+    from pipelines.cli.cluster_run_view import failure_reason
     from pipelines.cluster.client import ClusterClient
-    from pipelines.cluster.runs import run_name, run_state
+    from pipelines.cluster.runs import run_name, run_state, was_cancelled
     from pipelines.cluster.schedules import describe_trigger, schedule_state, trigger_bounds
 
     client, console = ClusterClient(connection), Console()
@@ -162,22 +163,20 @@ def schedules_command(connection: Connection) -> None:
     if not schedules:
         say(console, f"{client.address} has no schedules; create one with: rapid schedule CONFIG --every 12h")
         return
-    last_runs: dict[str | None, V2beta1Run] = {}
+    runs: dict[str | None, list[V2beta1Run]] = defaultdict(list)
     for run in islice(client.runs(), _SEARCHED_RUNS):
-        last_runs.setdefault(run.recurring_run_id, run)
-    table = Table(box=None, pad_edge=False)
-    for column in ("schedule", "state", "when", "from", "until", "at a time", "last run"):
-        table.add_column(column, overflow="fold")
+        runs[run.recurring_run_id].append(run)
     for schedule in schedules:
         first, last = trigger_bounds(schedule.trigger)
-        run = last_runs.get(schedule.recurring_run_id)
-        table.add_row(
-            schedule.display_name,
+        parts = [
             schedule_state(schedule),
             describe_trigger(schedule.trigger),
-            moment_text(first),
-            moment_text(last),
-            str(schedule.max_concurrency or 1),
-            f"{run_name(run)} {run_state(run)}" if run else "-",
-        )
-    console.print(table)
+            *([f"from {moment_text(first)}"] if first else []),
+            *([f"until {moment_text(last)}"] if last else []),
+            *([f"{schedule.max_concurrency} at a time"] if int(schedule.max_concurrency or 1) > 1 else []),
+        ]
+        say(console, f"{schedule.display_name}: {', '.join(parts)}")
+        for run in runs[schedule.recurring_run_id][:_SHOWN_RUNS]:
+            say(console, f"  {run_name(run)} {run_state(run)}, {moment_text(run.created_at)}")
+            if run.state == "FAILED" and not was_cancelled(run):
+                say(console, f"    {failure_reason(client, run)}")

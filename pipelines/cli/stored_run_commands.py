@@ -15,6 +15,7 @@ from rich.text import Text
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.printable import printable
+from components.contract.resolve import load_config
 from components.results import breakdown, read_completions, read_run, subject_column
 from components.store import ObjectMissing
 from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, WatchOption, connected, find_stored_run
@@ -30,16 +31,22 @@ def status_command(
 ) -> None:
     """Show what a run has committed: a row per policy with its evaluation and the seconds of each stage.
 
-    Looks for a name in the store first, then among the runs on the cluster; with --watch, on the cluster only.
+    Looks for a name in the store first, then among the runs on the cluster; with --watch, on the cluster only. A
+    configuration stands for the run that it names, in its store.
 
     Examples:
 
         rapid status small
 
+        rapid status my.yaml
+
         rapid status s3://bucket/fine-tunes/runs/small
 
         rapid status small --watch --endpoint https://kubeflow.example.com/pipeline
     """
+    if name_or_uri.endswith((".yaml", ".yml")) and Path(name_or_uri).is_file():
+        config = load_config(Path(name_or_uri))
+        name_or_uri, store = config.run.name, config.store.uri
     if watch:
         _on_cluster(connection, name_or_uri, watch=True)
         return

@@ -66,6 +66,14 @@ class ClusterClient:
             raise NotFound(f"pipeline version {name} does not exist")
         return found[0]
 
+    def version_of(self, run: kfp.V2beta1Run) -> kfp.V2beta1PipelineVersion:
+        """Return the pipeline version that a run executes. Raises NotFound where it was deleted."""
+        reference = run.pipeline_version_reference
+        if reference is None:
+            raise NotFound(f"run {run.display_name} has no pipeline version")
+        get = self._pipelines.pipeline_service_get_pipeline_version
+        return self._call("the pipeline version", get, reference.pipeline_id, reference.pipeline_version_id)
+
     def upload_version(self, pipeline_id: str, name: str, file: Path, description: str) -> kfp.V2beta1PipelineVersion:
         return self._call(
             f"version {name}",

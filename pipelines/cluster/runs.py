@@ -23,6 +23,9 @@ _ONGOING = {
 _ENDED = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELED": "cancelled", "SKIPPED": "skipped"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NEWEST, _SHOWN = 200, 10
+SHORT_ID = 8
+"""Characters of an ID that lists show and commands take."""
+_SHORT_ID = re.compile(f"[0-9a-f]{{{SHORT_ID}}}")
 
 
 def has_ended(run: kfp.V2beta1Run) -> bool:
@@ -47,7 +50,7 @@ def run_name(run: kfp.V2beta1Run) -> str:
 
 
 def find_run(client: ClusterClient, name: str) -> kfp.V2beta1Run:
-    """Return the run with this ID, or the newest run with this name.
+    """Return the run with this ID, or with an ID that begins so, or the newest run with this name.
 
     Raises:
         NotFound: there is none; the message names the newest runs.
@@ -55,6 +58,10 @@ def find_run(client: ClusterClient, name: str) -> kfp.V2beta1Run:
     """
     if _ID.fullmatch(name):
         return client.run(name)
+    if _SHORT_ID.fullmatch(name):
+        for listed in islice(client.runs(), _NEWEST):
+            if listed.run_id.startswith(name):
+                return client.run(listed.run_id)
     run = next(_runs_named(client, name), None)
     if run is not None:
         # Listed runs may lack their tasks.

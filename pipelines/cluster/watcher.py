@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import kfp_server_api as kfp
@@ -11,10 +12,11 @@ from components.results import IterationResult, read_iteration
 from components.runtime.failure import Failure, read_failure
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cluster.client import ClusterClient
-from pipelines.cluster.connection import ClusterUnavailable
-from pipelines.cluster.runs import has_ended, run_config, run_state, was_cancelled
+from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
+from pipelines.cluster.pod_requests import pod_request
+from pipelines.cluster.runs import has_ended, parameters, run_config, run_state, was_cancelled
 from pipelines.cluster.silent_workers import SilentWorkers
-from pipelines.cluster.task_details import TaskDetails
+from pipelines.cluster.task_details import TaskDetails, WaitingPod
 
 POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0
@@ -40,6 +42,7 @@ class Watcher:
     _stored_run: Run | None = None
     _silent: SilentWorkers | None = None
     _tasks: set[tuple[str, str]] = field(default_factory=set)
+    _told_waiting: set[str] = field(default_factory=set)
 
     def news(self) -> Iterator[str | IterationResult]:
         """Yield lines and iterations until the run has ended; `run` then holds its final state.
@@ -76,11 +79,16 @@ class Watcher:
                 yield from self._progress()
             except InputError as error:
                 self._store_unreadable = True
-                yield f"the results cannot be read from this machine ({error}); following Kubeflow's tasks instead"
+                yield (
+                    f"the results cannot be read from this machine ({error}); following Kubeflow's tasks instead. "
+                    "Where the store can be read, this command shows rewards, times and the reason of a failure"
+                )
         if self._store_unreadable:
             yield from self._stages()
         elif not has_ended(self.run):
             yield from self._failed()
+        if not has_ended(self.run):
+            yield from self._waiting()
 
     def _progress(self) -> Iterator[str | IterationResult]:
         try:
@@ -101,6 +109,13 @@ class Watcher:
             if (name, "FAILED") not in self._tasks:
                 self._tasks.add((name, "FAILED"))
                 yield f"{name} has failed in Kubeflow; the run fails once the others have ended, or miss it"
+
+    def _waiting(self) -> Iterator[str]:
+        """Yield a line for each pod that has not started for two minutes, once."""
+        for pod in TaskDetails(self.run).waiting():
+            if pod.name not in self._told_waiting:
+                self._told_waiting.add(pod.name)
+                yield waiting_line(self.client, self.run, pod)
 
     def _stages(self) -> Iterator[str]:
         for name, task in TaskDetails(self.run).stages():
@@ -145,3 +160,21 @@ class Watcher:
             config = run_config(self.run)
             self._stored_run = open_run(run_uri(open_store(config.store.uri), config.run.name))
         return self._stored_run
+
+
+def waiting_line(client: ClusterClient, run: kfp.V2beta1Run, pod: WaitingPod) -> str:
+    """Return since when a pod has been waiting and what it requests, and the command that tells why."""
+    request = ""
+    if pod.stage:
+        with suppress(InputError):
+            spec = (client.version_of(run).pipeline_spec or {}).get("pipeline_spec", {})
+            request = pod_request(spec, pod.stage, parameters(run))
+    return (
+        f"{pod.name} has been waiting for its pod to start for {pod.minutes} min"
+        f"{f', which requests {request}' if request else ''}; why: {describe_pods(client, run)}"
+    )
+
+
+def describe_pods(client: ClusterClient, run: kfp.V2beta1Run) -> str:
+    """Return the command that shows a run's pods with their events."""
+    return f"kubectl describe pods -n {client.namespace or kfp_namespace()} -l pipeline/runid={run.run_id}"

@@ -10,6 +10,7 @@ import yaml
 
 from tests.support.kfp_server.cron import check_cron
 from tests.support.kfp_server.listing import Invalid, page
+from tests.support.kfp_server.workflow import Workflow
 
 Item = dict[str, Any]
 NEVER = "1970-01-01T00:00:00Z"
@@ -53,6 +54,7 @@ class Cluster:
     recurring: dict[str, Item] = field(default_factory=dict)
     scripts: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
     """Events of a run, by its id; each request for the run makes the next one happen first."""
+    _workflows: dict[str, Workflow] = field(default_factory=dict)
     _seconds: int = 0
 
     # Pipelines
@@ -93,6 +95,9 @@ class Cluster:
             "pipeline_spec": {"pipeline_spec": spec, **({"platform_spec": platform[0]} if platform else {})},
         }
         return self._keep(self.versions, "pipeline_version_id", item)
+
+    def get_version(self, version_id: str) -> Item:
+        return self._get(self.versions, version_id, "PipelineVersion")
 
     def list_versions(self, pipeline_id: str, query: Mapping[str, str]) -> Item:
         self._get(self.pipelines, pipeline_id, "Pipeline")
@@ -239,47 +244,49 @@ class Cluster:
 
     # What happens in the cluster
 
-    def graph(self, run_id: str, name: str, state: str) -> None:
-        """Add a graph, such as an iteration, or change its state."""
-        self._node(run_id, name, state, name, child=f"{name}(0)")
-
-    def stage(self, run_id: str, name: str, state: str, within: str = "") -> None:
-        """Add the nodes of a stage's task (driver, graph and pod), or change their state, as a cluster lists them.
-
-        Without parents, pods and messages; every try is a node beside its task.
+    def stage(self, run_id: str, name: str, state: str, iteration: int = 0, shard: int | None = None) -> None:
+        """Add the nodes of a stage's task, or change their state.
 
         Args:
-            within: distinguishes tasks of one name.
+            state: of its pod; `DRIVER` where only its driver has been made and waits for its own.
+            iteration: in layout tasks, the iteration that it belongs to.
+            shard: in ParallelFor, its item.
         """
-        key = f"{within}/{name}"
-        self._node(run_id, f"{key}-driver", "SUCCEEDED", f"{name}-driver")
-        for below in (name, "executor"):
-            self._node(run_id, f"{key}/{below}", state, below, child=f"{below}(0)")
-            self._node(run_id, f"{key}/{below}(0)", state, f"{below}(0)", child="executor" if below == name else "")
+        workflow, moment = self._workflow(run_id), self._now()
+        inner = workflow.try_of(workflow.try_of("", "RUNNING", moment) + ".root", "RUNNING", moment)
+        if iteration:
+            inner = workflow.try_of(f"{inner}.loop", "RUNNING", moment)
+            for number in range(1, iteration + 1):
+                inner = workflow.try_of(f"{inner}.condition-{number}", "RUNNING", moment)
+            inner = workflow.try_of(f"{inner}.iteration{'' if iteration == 1 else f'-{iteration}'}", "RUNNING", moment)
+        if shard is not None:
+            inner = workflow.try_of(f"{inner}.for-loop-1", "RUNNING", moment)
+            workflow.put(f"{inner}.iteration-iterations", "RUNNING", moment)
+            item = f"{inner}.iteration-iterations({shard}:{shard})"
+            inner = workflow.try_of(item, "RUNNING", moment, f"{inner}.iteration-iterations")
+            inner = workflow.try_of(f"{inner}.iteration-item", "RUNNING", moment)
+        driver = workflow.try_of(f"{inner}.{name}-driver", "PENDING" if state == "DRIVER" else "SUCCEEDED", moment)
+        if state != "DRIVER":
+            graph = workflow.try_of(f"{inner}.{name}", "RUNNING" if state == "PENDING" else state, moment, driver)
+            workflow.try_of(f"{graph}.executor", state, moment)
 
-    def _node(self, run_id: str, key: str, state: str, name: str, child: str = "") -> None:
+    def failed_driver(self, run_id: str) -> None:
+        """Let the driver of the whole run fail, as without a service account."""
+        workflow, moment = self._workflow(run_id), self._now()
+        workflow.try_of(workflow.try_of("", "FAILED", moment) + ".root-driver", "FAILED", moment)
+
+    def _workflow(self, run_id: str) -> Workflow:
         run = self.runs[run_id]
-        details = run["run_details"]["task_details"]
-        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{key}"))
-        known = next((task for task in details if task["task_id"] == task_id), None)
-        if known is None:
-            known = {"run_id": run_id, "task_id": task_id, "display_name": name, "create_time": run["created_at"]}
-            known |= {"start_time": self._now(), "end_time": NEVER}
-            details.append(known)
-        known["state"] = state
-        if child:
-            known["child_tasks"] = [{"pod_name": f"rapid-{child}"}]
-        if state in ("SUCCEEDED", "FAILED"):
-            known["end_time"] = self._now()
+        workflow = self._workflows.setdefault(run_id, Workflow(run_id, run["created_at"]))
+        run["run_details"] = {"task_details": workflow.tasks()}
+        return workflow
 
     def begin(self, run_id: str) -> None:
         self._move(run_id, "RUNNING")
 
-    def end(self, run_id: str, state: str, message: str = "") -> None:
+    def end(self, run_id: str, state: str) -> None:
         self._move(run_id, state)
         self.runs[run_id]["finished_at"] = self._now()
-        if message:
-            self.runs[run_id]["error"] = {"code": 2, "message": message}
 
     def _move(self, run_id: str, state: str) -> None:
         run = self.runs[run_id]

@@ -186,6 +186,7 @@ def _carry_out(
             named["name"], query.get("namespace", "")
         ),
         "upload_pipeline_version": lambda: cluster.upload_version(query, *_uploaded(headers, body)),
+        "pipeline_service_get_pipeline_version": lambda: cluster.get_version(named["pipeline_version_id"]),
         "pipeline_service_list_pipeline_versions": lambda: cluster.list_versions(named["pipeline_id"], query),
         "experiment_service_create_experiment": lambda: cluster.create_experiment(content),
         "experiment_service_list_experiments": lambda: cluster.list_experiments(query),

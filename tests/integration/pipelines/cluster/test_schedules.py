@@ -136,9 +136,9 @@ def test_pause_resume_and_delete(rapid: Rapid, server: KfpServer, config: Path, 
     assert run is not None
     # No second one beside it.
     assert server.cluster.fire(made["recurring_run_id"], moment + timedelta(days=1)) is None
-    listed = rapid("schedules").out.splitlines()[1]
-    assert listed.split()[:4] == ["nightly", "enabled", "cron", "@daily"]
-    assert listed.endswith("nightly-20261201000000 pending")
+    listed = rapid("schedules").out.splitlines()
+    assert listed[0] == "nightly: enabled, cron @daily"
+    assert listed[1].startswith("  nightly-20261201000000 pending, ")
     assert "is deleted; its runs are kept" in rapid("schedule", "delete", "nightly").out
     assert not server.cluster.recurring
     assert server.cluster.runs[run["run_id"]]["state"] == "PENDING"
@@ -193,3 +193,22 @@ def test_a_pinned_version_may_make_versions_of_another_model(
     words = ("model.path=models:/adder/3", "tracking.model_name=other", "--cluster", small)
     assert "registers a version of the model other" in rapid("schedule", config, "--every", "1d", *words).out
     assert server.cluster.recurring
+
+
+@pytest.mark.usefixtures("moto")
+def test_the_last_runs_are_listed_with_why_they_failed(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    schedule(rapid, config, small, "--every", "1d")
+    made = the_schedule(server)
+    for day in range(1, 6):
+        run = server.cluster.fire(made["recurring_run_id"], datetime(2026, 12, day, tzinfo=UTC))
+        assert run is not None
+        if day == 4:
+            server.cluster.stage(run["run_id"], "prepare", "FAILED")
+        if day == 5:
+            server.cluster.terminate_run(run["run_id"])
+        server.cluster.end(run["run_id"], "SUCCEEDED" if day < 4 else "FAILED")
+    states = [line.split()[1].rstrip(",") for line in rapid("schedules").out.splitlines() if line.startswith("  night")]
+    assert states == ["cancelled", "failed", "succeeded"]
+    assert "    prepare failed without leaving a reason" in rapid("schedules").out.splitlines()

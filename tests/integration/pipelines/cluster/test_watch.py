@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,22 +73,19 @@ def test_a_failure_without_a_reason_names_the_task_and_how_to_find_its_pod(
     cluster = server.cluster
 
     def fail() -> None:
-        cluster.stage(run_id, "reward", "SUCCEEDED", "iteration-2")
-        cluster.stage(run_id, "train", "FAILED", "iteration-2")
-        for graph in ("iteration-2", "condition-2", "condition-1", "loop", "root"):
-            cluster.graph(run_id, graph, "FAILED")
+        cluster.stage(run_id, "reward", "SUCCEEDED", 2, shard=0)
+        cluster.stage(run_id, "train", "FAILED", 2)
         cluster.end(run_id, "FAILED")
 
     cluster.scripts[run_id] = [
         lambda: None,
         lambda: cluster.begin(run_id),
-        lambda: cluster.graph(run_id, "iteration-2", "RUNNING"),
         fail,
     ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 1
     assert said.err.splitlines() == [
-        "error: iteration-2 / train failed without leaving a reason",
+        "error: iteration 2, train failed without leaving a reason",
         f"its pods, for an hour or so: kubectl get pods -n kubeflow -l pipeline/runid={run_id}",
         "committed stages are kept; once the cause is fixed, continue with: rapid resume adder",
     ]
@@ -246,11 +244,33 @@ def test_a_run_that_failed_before_any_task(rapid: Rapid, server: KfpServer, conf
     (run_id,) = server.cluster.runs
     server.cluster.scripts[run_id] = [
         lambda: None,
-        lambda: server.cluster.end(run_id, "FAILED", "invalid spec: service account rapid-stage not found"),
+        lambda: (server.cluster.failed_driver(run_id), server.cluster.end(run_id, "FAILED")),
     ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 1
-    assert said.error == "error: invalid spec: service account rapid-stage not found"
+    assert said.err.splitlines()[0] == (
+        "error: the driver of the run failed: drivers fail where the run's service account does not exist, where a "
+        "parameter is invalid, or where Kubeflow's own storage is away"
+    )
+
+
+def test_a_pod_that_does_not_start_is_named_once_with_what_it_requests(
+    rapid: Rapid, server: KfpServer, started: Callable[..., tuple[str, FakeRun]]
+) -> None:
+    """The fake's clock shows January 2026, so all that waits has waited for long."""
+    run_id, _ = started()
+    server.cluster.scripts[run_id] = [
+        lambda: server.cluster.begin(run_id),
+        lambda: server.cluster.stage(run_id, "train", "PENDING"),
+        lambda: None,
+        lambda: (server.cluster.stage(run_id, "train", "RUNNING"), server.cluster.stage(run_id, "publish", "DRIVER")),
+        lambda: server.cluster.end(run_id, "SUCCEEDED"),
+    ]
+    lines = rapid("status", "adder", "--watch").out.splitlines()
+    waiting = [line for line in lines if "waiting for its pod" in line]
+    assert [line.split(" has been")[0] for line in waiting] == ["train", "the driver of publish"]
+    assert re.search(r"\d+ min, which requests \S+ cores?, \S+ of memory", waiting[0])
+    assert waiting[0].endswith(f"; why: kubectl describe pods -n kubeflow -l pipeline/runid={run_id}")
 
 
 def test_a_cancelled_run_has_a_status_of_its_own(
@@ -281,13 +301,10 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
         lambda: None,
         lambda: cluster.begin(run_id),
         lambda: cluster.stage(run_id, "prepare", "SUCCEEDED"),
-        lambda: cluster.graph(run_id, "iteration", "RUNNING"),
-        lambda: cluster.stage(run_id, "rollout", "RUNNING", "iteration"),
-        lambda: cluster.stage(run_id, "rollout", "SUCCEEDED", "iteration"),
-        lambda: cluster.graph(run_id, "iteration", "SUCCEEDED"),
-        lambda: cluster.graph(run_id, "iteration-2", "RUNNING"),
-        lambda: cluster.stage(run_id, "rollout", "RUNNING", "iteration-2"),
-        lambda: cluster.graph(run_id, "iteration-2", "SUCCEEDED"),
+        lambda: cluster.stage(run_id, "rollout", "RUNNING", 1, shard=0),
+        lambda: cluster.stage(run_id, "rollout", "RUNNING", 1, shard=1),
+        lambda: cluster.stage(run_id, "rollout", "SUCCEEDED", 1, shard=0),
+        lambda: cluster.stage(run_id, "rollout", "RUNNING", 2, shard=1),
         lambda: cluster.stage(run_id, "publish", "SUCCEEDED"),
         lambda: cluster.end(run_id, "SUCCEEDED"),
     ]
@@ -297,9 +314,10 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
     told = [line for line in said.out.splitlines() if line.startswith(("prepare", "iteration", "publish"))]
     assert told == [
         "prepare: succeeded",
-        "iteration / rollout: running",
-        "iteration / rollout: succeeded",
-        "iteration-2 / rollout: running",
+        "iteration 1, rollout: running",
+        "iteration 1, rollout, shard 1: running",
+        "iteration 1, rollout, shard 0: succeeded",
+        "iteration 2, rollout, shard 1: running",
         "publish: succeeded",
     ]
 
@@ -374,3 +392,27 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(
     assert "run adder continues; follow it with: rapid status adder --watch (cancel it with: rapid cancel adder)" in out
     assert server.cluster.runs[run_id]["state"] == "PENDING"
     assert not any("terminate" in path for _, path, _, _ in server.requests)
+
+
+def test_a_configuration_stands_for_the_run_that_it_names(
+    rapid: Rapid, started: Callable[..., tuple[str, FakeRun]], config: Path, moto: str
+) -> None:
+    _, fake = started()
+    fake.iteration(1)
+    text = config.read_text().replace("s3://bucket/fine-tunes", f"{moto}/fine-tunes")
+    config.write_text(text)
+    assert f"1 of 2 iterations trained; {fake.run.uri}" in rapid("status", config).out
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_runs_are_listed_in_narrow_terminals_and_found_by_what_is_shown(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for name in ("short", "a-run-with-a-name-that-is-as-long-as-any-that-anyone-has-used"):
+        assert rapid("submit", config, f"run.name={name}", "--cluster", small).status == 0
+    for run_id in server.cluster.runs:
+        lines = [line for line in rapid("runs").out.splitlines() if run_id[:8] in line]
+        assert len(lines) == 1
+        assert len(lines[0]) <= width
+        assert rapid("cancel", run_id[:8]).status == 0

@@ -60,11 +60,11 @@ def recorded(name: str) -> kfp.V2beta1Run:
 
 def test_the_task_whose_process_was_killed_is_named_with_its_iteration() -> None:
     found = recorded("failed")
-    assert TaskDetails(found).failed() == ["iteration / rollout"]
+    assert TaskDetails(found).failed() == ["iteration 1, rollout"]
     assert (run_state(found), was_cancelled(found)) == ("failed", False)
     stages = {name: task.state for name, task in TaskDetails(found).stages()}
     assert stages["prepare"] == "SUCCEEDED"
-    assert stages["iteration / rollout"] == "FAILED"
+    assert stages["iteration 1, rollout"] == "FAILED"
 
 
 def test_a_cancelled_run_which_kubeflow_calls_failed_is_called_cancelled() -> None:
@@ -74,4 +74,6 @@ def test_a_cancelled_run_which_kubeflow_calls_failed_is_called_cancelled() -> No
 
 
 def test_where_no_task_of_the_pipeline_failed_its_drivers_are_named() -> None:
-    assert TaskDetails(recorded("no-service-account")).failed() == ["root-driver"]
+    details = TaskDetails(recorded("no-service-account"))
+    assert (details.failed(), details.failed_drivers()) == ([], ["the run"])
+    assert details.failures()[0].startswith("the driver of the run failed: drivers fail where")
