@@ -16,7 +16,7 @@ from kfp_server_api import V2beta1PipelineTaskDetail as Task
 from pipelines.cluster.cluster_config import STAGES
 from pipelines.cluster.workflow_nodes import Node, find_nodes
 
-_STAGE_OF = {**{stage: stage for stage in STAGES}, "pod": "pod", "train-job": "train"}
+_STAGE_OF: dict[str | None, str] = {**dict(zip(STAGES, STAGES, strict=True)), "pod": "pod", "train-job": "train"}
 _CONDITION = re.compile(r"condition-(\d+)")
 _ITEM = re.compile(r"\((\d+):\d+\)$")
 _TRY = re.compile(r"\(\d+\)$")
@@ -84,7 +84,7 @@ class TaskDetails:
         moment = moment or datetime.now(UTC)
         pending = [t for t in self._tasks if t.state == "PENDING" and _TRY.search(t.display_name or "")]
         late = [task for task in pending if moment - task.start_time >= _WAITING]
-        found = []
+        found: list[WaitingPod] = []
         for display in dict.fromkeys(_TRY.sub("", task.display_name) for task in late):
             pods = [task for task in late if _TRY.sub("", task.display_name) == display]
             minutes = int((moment - min(task.start_time for task in pods)).total_seconds() // 60)

@@ -13,7 +13,7 @@ LIMIT = 1 << 20
 """Bytes from which on Argo compresses the nodes, which Kubeflow then no longer reads."""
 
 _NODE_BYTES = 7150
-"""Of a node as JSON, the mean of a recorded run."""
+"""Mean size of a node as JSON in a recorded run."""
 
 
 @dataclass
