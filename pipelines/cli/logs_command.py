@@ -41,8 +41,7 @@ def logs_command(
 ) -> None:
     """Show what the stages of a run have written: each start with how it ended, then its lines with times in UTC.
 
-    Looks for a name in the store first, then among the runs on the cluster. Logs are part of the run in its store, so
-    they are there when its pods are gone.
+    They are part of the run in its store: looks for a name there first, then among the runs on the cluster.
 
     Examples:
 
