@@ -24,7 +24,8 @@ class LogLines:
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets
         self._progress: dict[str, float] = {}
-        self._error = self._last = ""
+        self._error = self._raised = self._last = ""
+        self._in_traceback = False
 
     def line(self, data: bytes) -> bytes:
         """Return what the log keeps of a line; nothing of blank ones and of events that only move a bar."""
@@ -40,6 +41,7 @@ class LogLines:
         if text.startswith(_ERROR):
             self._error = text.removeprefix(_ERROR)
         elif not event:
+            self._read_traceback(text)
             self._last = text
         return f"{now():%m-%d %H:%M:%S} {text}\n".encode()
 
@@ -47,7 +49,15 @@ class LogLines:
         """Return why a process says that it ended with an exit status: its error, or a traceback's last line."""
         if status > 0 and self._error:
             return self._error
-        return self._last.strip()[:300] if status == 1 else ""
+        # Warnings may follow a traceback, such as those about leaked semaphores.
+        return (self._raised or self._last).strip()[:300] if status == 1 else ""
+
+    def _read_traceback(self, text: str) -> None:
+        if text.startswith("Traceback "):
+            self._in_traceback = True
+        elif self._in_traceback and not text.startswith(" "):
+            self._in_traceback = False
+            self._raised = text
 
     def _said(self, event: dict[str, object]) -> str:
         match event:

@@ -204,3 +204,13 @@ def test_a_bar_that_moves_is_a_line_from_time_to_time() -> None:
     events = [{"rapid": "progress", "label": "train", "done": done, "total": 4, "unit": "steps"} for done in range(5)]
     kept = [lines.line(json.dumps(event).encode()) for event in events]
     assert [STAMP.sub("", line.decode()) for line in kept if line] == ["train: 0/4 steps\n", "train: 4/4 steps\n"]
+
+
+def test_the_reason_of_a_crash_is_the_exception_and_not_what_is_said_after_it() -> None:
+    lines = LogLines([])
+    for line in ("Traceback (most recent call last):", '  File "a.py", line 1, in f', "MemoryError: 80 GiB", "leaked"):
+        lines.line(line.encode())
+    assert lines.reason(1) == "MemoryError: 80 GiB"
+    assert lines.reason(-9) == ""
+    lines.line(b"error: no such file")
+    assert lines.reason(2) == "no such file"
