@@ -28,7 +28,7 @@ def main() -> None:
         for layout in _LONG:
             compiled = set()
             for iterations in _ITERATIONS:
-                compile_pipeline(file, ClusterConfig(layout=layout, max_iterations=iterations))
+                compile_pipeline(ClusterConfig(layout=layout, max_iterations=iterations)).write(file)
                 compiled.add(file.read_bytes())
             assert len(compiled) == 1, f"layout {layout}: the specification depends on the number of iterations"
             counts = ", ".join(f"{count:,}" for count in _ITERATIONS)
@@ -37,7 +37,7 @@ def main() -> None:
         print("shards    iterations   specification   nodes")
         sizes = {}
         for count in range(1, _MOST + 1):
-            compile_pipeline(file, ClusterConfig(layout="tasks", max_iterations=count))
+            compile_pipeline(ClusterConfig(layout="tasks", max_iterations=count)).write(file)
             sizes[count] = (specification_size(file), [largest_run(file, shards) >= count for shards in _SHARDS])
         for index, shards in enumerate(_SHARDS):
             most = max(count for count, (_, fits) in sizes.items() if fits[index])

@@ -1,47 +1,80 @@
-"""Compile the pipeline to IR YAML."""
+"""Compile the pipeline to KFP's IR."""
 
+import copy
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from google.protobuf import json_format
-from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
+from components.contract.config import RunConfig
+from components.contract.digests import json_digest
 from components.contract.errors import InputError
+from components.contract.resolve import config_json
 from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.pipeline import rapid_pipeline
 
 Spec = dict[str, Any]
 
 
-def compile_pipeline(path: Path, cluster: ClusterConfig) -> None:
-    """Write the IR YAML: the pipeline, followed by the Kubernetes settings of its stages.
+@dataclass(frozen=True)
+class CompiledPipeline:
+    """A pipeline as KFP's IR.
 
-    Args:
-        path: a file name that ends in .yaml or .yml, in an existing folder.
-        cluster: the values that are fixed at compile time, and the defaults of the pipeline's parameters. In layout
-            tasks the YAML grows by 11 to 16 KB with each iteration; `workflow_size` says what fits.
-
-    Raises:
-        InputError: `path` cannot be written or is not a YAML file name.
+    Attributes:
+        spec: the tasks and parameters.
+        platform: the Kubernetes settings of the tasks.
     """
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{path} is not a YAML file name: it must end in .yaml or .yml")
+
+    spec: Spec
+    platform: Spec
+
+    def with_config(self, config: RunConfig) -> "CompiledPipeline":
+        """Return the pipeline with this configuration as the default of its parameter `config`."""
+        spec = copy.deepcopy(self.spec)
+        parameters = spec["root"]["inputDefinitions"]["parameters"]
+        parameters["config"] |= {"defaultValue": config_json(config), "isOptional": True}
+        return CompiledPipeline(spec, self.platform)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the pipeline means: the same for all releases of KFP that compile it alike."""
+        meaning = {key: value for key, value in self.spec.items() if key != "sdkVersion"}
+        return json_digest([meaning, self.platform])
+
+    def write(self, path: Path) -> None:
+        """Write the IR YAML: the pipeline, followed by the Kubernetes settings of its stages.
+
+        Args:
+            path: a file name that ends in .yaml or .yml, in an existing folder.
+
+        Raises:
+            InputError: `path` cannot be written or is not a YAML file name.
+        """
+        if path.suffix not in (".yaml", ".yml"):
+            raise InputError(f"{path} is not a YAML file name: it must end in .yaml or .yml")
+        # The comment in which KFP's own function repeats the defaults breaks where one has several lines.
+        documents = [self.spec, self.platform] if self.platform else [self.spec]
+        try:
+            with path.open("w", encoding="utf-8") as file:
+                yaml.dump_all(documents, file, yaml.CSafeDumper, sort_keys=True)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
+
+
+def compile_pipeline(cluster: ClusterConfig) -> CompiledPipeline:
+    """Compile the pipeline of these settings, which takes seconds; its parameter `config` has no default.
+
+    In layout tasks the YAML grows by 11 to 16 KB with each iteration; `workflow_size` says what fits.
+    """
     pipeline = rapid_pipeline(cluster)
     spec = json_format.MessageToDict(pipeline.pipeline_spec)
     platform = json_format.MessageToDict(pipeline.platform_spec)
     share_equal_parts(spec, platform)
-    try:
-        write_pipeline_spec_to_file(
-            json_format.ParseDict(spec, PipelineSpec()),
-            pipeline.description,
-            json_format.ParseDict(platform, PlatformSpec()),
-            str(path),
-        )
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    return CompiledPipeline(spec, platform)
 
 
 def share_equal_parts(spec: Spec, platform: Spec) -> None:

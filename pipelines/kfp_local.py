@@ -19,7 +19,7 @@ from pathlib import Path
 
 from components.pod.supervisor import SOCKET_VARIABLE, socket_address
 from components.runtime.processes import dies_with
-from pipelines.cluster.cluster_config import ClusterConfig
+from pipelines.cluster.cluster_config import OneMachine
 
 
 def main(workdir: Path) -> None:
@@ -33,7 +33,7 @@ def main(workdir: Path) -> None:
     from pipelines.compilation import compile_pipeline
 
     pipeline = workdir / "pipeline.yaml"
-    compile_pipeline(pipeline, ClusterConfig.model_validate(given["cluster"]))
+    compile_pipeline(OneMachine.model_validate(given["cluster"])).write(pipeline)
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(workdir / "outputs"),

@@ -32,6 +32,18 @@ from pipelines.cluster.cluster_sections import PodName
 from pipelines.cluster.placement import Channels, launch_train_job, place
 
 NAME = "rapid"
+SUMMARY = (
+    "RAPID: fine-tunes a language model by reinforcement learning. Each iteration samples a large batch of "
+    "completions, grades them and takes many importance-weighted updates; the results are in object storage, MLflow "
+    "and the report."
+)
+# kfp.local knows no time at which a job is due, and one machine's run needs no name of its own.
+_NO_JOB = {"job": "", "job_name": "", "due": ""}
+_JOB = {
+    "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    "job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    "due": dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+}
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,17 @@ _ROUND = PipelineParameter("round", str)
 _NUMBER = PipelineParameter("number", int)
 _REMAINING = PipelineParameter("remaining", int)
 _RUN_PARAMETERS = (
-    PipelineParameter("config", str, description="the run's configuration, YAML or JSON text."),
-    PipelineParameter("run", str, "", "replaces run.name unless empty."),
-    PipelineParameter("model", str, "", "replaces model.path unless empty."),
-    PipelineParameter("data", str, "", "replaces data.train unless empty."),
-    PipelineParameter("iterations", int, -1, "replaces loop.iterations unless negative; 0 evaluates only."),
+    PipelineParameter("config", str, description="the configuration: YAML or JSON text, or s3://bucket/my.yaml"),
+    PipelineParameter(
+        "run",
+        str,
+        "",
+        "name of the run. Empty: a new run, named after the configuration's and the job. The name of a run that "
+        "exists: it goes on. For a recurring run empty or NAME-{due}, where {due} becomes the time of each start",
+    ),
+    PipelineParameter("model", str, "", "base model in place of model.path, unless empty"),
+    PipelineParameter("data", str, "", "prompts in place of data.train, unless empty"),
+    PipelineParameter("iterations", int, -1, "in place of loop.iterations, unless negative; 0 evaluates only"),
 )
 _SAMPLING: tuple[PodName, ...] = ("rollout", "reward")
 
@@ -70,6 +88,7 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
             model=model,
             data=data,
             iterations=iterations,
+            **(_JOB if cluster.in_kubeflow else _NO_JOB),
             layout=cluster.layout,
             max_iterations=cluster.max_iterations if cluster.layout == "tasks" else 0,
             train_job=cluster.train_job is not None,
@@ -77,10 +96,12 @@ def rapid_pipeline(cluster: ClusterConfig) -> BaseComponent:
         )
         body(_task(prepared, "prepare", cluster, channels), channels)
 
-    parameters = [*_RUN_PARAMETERS, *_cluster_parameters(cluster, PODS[cluster.layout])]
-    pipeline = _with_parameters(rapid, parameters, "Fine-tune a policy.")
-    describe = dsl.pipeline(name=NAME, description="RAPID: large batches of rollouts, many importance-weighted updates")
-    return describe(pipeline)
+    own = cluster.parameters_of(PODS[cluster.layout])
+    parameters = [*_RUN_PARAMETERS, *(PipelineParameter(p.name, str, p.default, p.description) for p in own)]
+    pipeline = _with_parameters(rapid, parameters, SUMMARY)
+    # Kubeflow's pages show this description, and none of a parameter.
+    lines = [SUMMARY, "", "Parameters:", *(f"- {p.name}: {p.description}." for p in parameters)]
+    return dsl.pipeline(name=NAME, description="\n".join(lines))(pipeline)
 
 
 Body = Callable[[PipelineTask, Channels], None]
@@ -212,17 +233,9 @@ def _pipeline(
     returns: type | None = None,
 ) -> BaseComponent:
     """Return a nested pipeline with its own parameters and the cluster's parameters that its pods need."""
-    function = _with_parameters(body, [*own, *_cluster_parameters(cluster, pods, defaults=False)], "", returns)
+    channels = [PipelineParameter(p.name, str) for p in cluster.parameters_of(pods)]
+    function = _with_parameters(body, [*own, *channels], "", returns)
     return dsl.pipeline(name=body.__name__)(function)
-
-
-def _cluster_parameters(
-    cluster: ClusterConfig, pods: tuple[PodName, ...], defaults: bool = True
-) -> list[PipelineParameter]:
-    given = cluster.parameters_of(pods)
-    if not defaults:
-        return [PipelineParameter(p.name, type(p.default)) for p in given]
-    return [PipelineParameter(p.name, type(p.default), p.default, p.description) for p in given]
 
 
 def _with_parameters(

@@ -59,10 +59,10 @@ def stored_config(text: str, where: str) -> RunConfig:
     return parse_config(text, what=where)
 
 
-def parameter_overrides(run: str, model: str, data: str, iterations: int) -> list[str]:
+def parameter_overrides(model: str, data: str, iterations: int) -> list[str]:
     """Return the overrides that a pipeline's run-time parameters stand for; empty and negative ones are unset."""
-    given = {"run.name": run, "model.path": model, "data.train": data}
-    # Quoted, because a run called 2026 has a name and not a number.
+    given = {"model.path": model, "data.train": data}
+    # Quoted, because a directory called 2026 has a name and not a number.
     words = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
     return [*words, f"loop.iterations={iterations}"] if iterations >= 0 else words
 

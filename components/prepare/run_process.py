@@ -4,6 +4,7 @@ import sys
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.contract.job import Job
 from components.contract.resolve import config_json
 from components.prepare.stage import with_absolute_paths
 from components.runtime.log_writer import leave_refusal
@@ -52,7 +53,7 @@ def _check_layout(config: RunConfig, layout: str, max_iterations: int, train_job
         )
 
 
-def prepare_in_process(config: RunConfig, limits: Limits) -> str:
+def prepare_in_process(config: RunConfig, job: Job, limits: Limits) -> str:
     """Prepare a run in a child process, which is started again when it crashes; return the run's URI.
 
     Raises:
@@ -62,6 +63,7 @@ def prepare_in_process(config: RunConfig, limits: Limits) -> str:
     with scratch_directory("rapid-config-") as scratch:
         file = scratch / "config.yaml"
         file.write_text(config_json(config), encoding="utf-8")
-        words = [sys.executable, "-m", "components.prepare", str(file)]
+        options = [f"--job={job.id}", f"--job-name={job.name}"] if job.id else []
+        words = [sys.executable, "-m", "components.prepare", str(file), *options]
         run_children([Child("prepare", words, log=LogPlace(uri, "prepare"))], limits)
     return uri

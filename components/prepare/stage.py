@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.contract.job import DUE, NO_JOB, Job
 from components.contract.layout import MANIFEST, RunLayout
 from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
@@ -51,12 +52,15 @@ class PrepareResult:
     shards: list[str]
 
 
-def run_stage(config: RunConfig) -> PrepareResult:
+def run_stage(config: RunConfig, job: Job = NO_JOB) -> PrepareResult:
     """Commit prompts, base policy and configuration to the run, unless they are there already.
+
+    Args:
+        job: what starts or continues the run in Kubeflow.
 
     Raises:
         InputError: the store cannot be written, the run was started with another configuration or other data,
-            or data, model or tokenizer cannot be used.
+            data, model or tokenizer cannot be used, or a copied job has nothing to do.
     """
     clock = Clock()
     config = with_absolute_paths(config)
@@ -64,6 +68,8 @@ def run_stage(config: RunConfig) -> PrepareResult:
     run = Run(store, RunLayout(config.run.name), config)
     store.check_writable(run.layout.root)
     refuse_other_config(run)
+    if job.id:
+        note(what_a_job_does(run, job))
     sources = data_sources(config)
     data = data_digests(run, sources)
     if not is_prepared(run, data):
@@ -73,6 +79,25 @@ def run_stage(config: RunConfig) -> PrepareResult:
     store.delete(run.layout.failure)
     withdraw_cancellations(store, run.layout)
     return PrepareResult(run.uri, [str(shard) for shard in range(config.rollout.shards)])
+
+
+def what_a_job_does(run: Run, job: Job) -> str:
+    """Return in words whether a job begins its run or continues it.
+
+    Raises:
+        InputError: the run is finished, and the job was not submitted to continue it: a clone, or a firing of a
+            schedule whose run has a fixed name. `rapid` gives the jobs that it submits the name of the run.
+    """
+    name, iterations = run.layout.run, run.config.loop.iterations
+    if _stored_config(run) is None:
+        return f"run {name} begins"
+    if job.name != name and run.published():
+        raise InputError(
+            f"run {name} is finished, with {run.policy_version()} iterations trained and published, so that this job "
+            "would do nothing: for another run leave the parameter run empty or give it a new name (in a schedule "
+            f"NAME-{DUE}); to go on with {name} raise the parameter iterations"
+        )
+    return f"run {name} goes on after {run.trained()} of {iterations} iterations"
 
 
 def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: Clock) -> None:

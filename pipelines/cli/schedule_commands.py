@@ -68,7 +68,9 @@ def create_command(
     cluster: ClusterOption = None,
     service_account: ServiceAccountOption = None,
 ) -> None:
-    """Create a schedule. Each start is a run of its own, named after CONFIG's run and the time it is due.
+    """Create a schedule. Each start is a run of its own: my-nightly-20261201-0200-fbd2cb2e for CONFIG's run my-nightly.
+
+    That is the time it was due (UTC) and the first digits of its ID in Kubeflow.
 
     With model.path=models:/NAME@champion each run starts from the current champion and registers a version of NAME,
     which becomes champion only if it is better on the run's held-out prompts. With a directory or a pattern as

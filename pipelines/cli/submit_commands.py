@@ -80,6 +80,15 @@ MaxIterationsOption = Annotated[
 
 
 def compile_command(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Configuration (YAML) of the runs that are started without one.",
+            metavar="[CONFIG]",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: OverridesArgument = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("rapid.yaml"),
     cluster: ClusterOption = None,
     images: ImagesOption = None,
@@ -90,15 +99,16 @@ def compile_command(
 ) -> None:
     """Compile the pipeline to IR YAML for Kubeflow Pipelines.
 
-    What a run trains (configuration, model, data, iterations) and what its stages request (cores, memory, accelerators,
-    nodes, images, secret names) are parameters of the compiled pipeline, so one uploaded version serves many runs. The
-    options below and FILE set the defaults of these parameters and everything that is fixed at compile time.
+    Its parameters are what people change between runs: configuration, name, model, data, iterations, and the images and
+    GPUs of rollout and train. CONFIG becomes the default of the configuration, so that runs can be started, cloned and
+    scheduled on Kubeflow's pages alone; without it each run has to name one, such as s3://bucket/my.yaml. The options
+    below and FILE set the other defaults and everything that is compiled in.
 
     Examples:
 
-        rapid compile --images ghcr.io/me/rapid:1.0
+        rapid compile my.yaml --cluster cluster.yaml
 
-        rapid compile --images ghcr.io/me/rapid:1.0 --layout tasks --max-iterations 8 -o nightly.yaml
+        rapid compile my.yaml loop.iterations=8 --images ghcr.io/me/rapid:1.0 --layout tasks -o nightly.yaml
 
         rapid compile --images localhost:5001/rapid:dev --cpu --layout pod
 
@@ -118,7 +128,13 @@ def compile_command(
     )
     if train_job and settings.train_job is None:
         settings = settings.model_copy(update={"train_job": TrainJob()})
-    compile_pipeline(output, settings)
+    if config:
+        resolved = load_config(config, overrides or ())
+        settings = settings.fitting(resolved)
+        refuse_what_cannot_run(resolved, settings)
+        compile_pipeline(settings).with_config(resolved).write(output)
+    else:
+        compile_pipeline(settings).write(output)
     refuse_too_large(output, settings)
     typer.echo(f"{output} ({size(output.stat().st_size)}, {settings.describe()})")
 
@@ -135,8 +151,9 @@ def submit_command(
 ) -> None:
     """Start a fine-tune in Kubeflow Pipelines and print its link.
 
-    Compiles the pipeline and uploads it, unless the server already has this version. As with rapid run, the run's name
-    is its identity: submitting a run that has ended continues it after its last committed stage.
+    Compiles the pipeline with this configuration and uploads it, unless the server already has this version. As with
+    rapid run, the run's name is its identity: submitting a run that has ended continues it after its last committed
+    stage.
 
     With --watch the exit status is 0 if the run succeeded, 1 if it failed, 3 if it was cancelled.
 
@@ -169,12 +186,18 @@ def checked_cluster(config: RunConfig, file: Path | None, service_account: str |
         InputError: the settings cannot be read, or the run cannot work on the cluster; names every reason.
     """
     from pipelines.cluster.cluster_config import load_cluster
+
+    settings = load_cluster(file, service_account=service_account).fitting(config)
+    refuse_what_cannot_run(config, settings)
+    return settings
+
+
+def refuse_what_cannot_run(config: RunConfig, cluster: "ClusterConfig") -> None:
+    """Raise InputError, which names every reason, if a run cannot work on the cluster."""
     from pipelines.preflight import preflight
     from pipelines.preflight.findings import refuse_errors
 
-    settings = load_cluster(file, service_account=service_account).fitting(config)
-    refuse_errors(preflight(config, settings).findings, "this configuration cannot run on a cluster")
-    return settings
+    refuse_errors(preflight(config, cluster).findings, "this configuration cannot run on a cluster")
 
 
 def version_line(version: "Version") -> str:

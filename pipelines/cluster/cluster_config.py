@@ -1,10 +1,10 @@
 """The settings of the pipeline on a cluster: what is compiled into it, and the defaults of its parameters."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -34,30 +34,32 @@ USES_MLFLOW: tuple[PodName, ...] = ("prepare", "train", "pod", "publish")
 USES_HUB: tuple[PodName, ...] = ("prepare",)
 USES_CACHE: tuple[PodName, ...] = ("prepare", "rollout", "train", "pod")
 
-ParameterValue = str | dict[str, str] | list[dict[str, Any]]
 _IMAGES = re.compile(r"(?P<prefix>[^\s@]+):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
 _MOST_NESTED = 48
-_EVERY_POD: tuple[PodName, ...] = (*STAGES, "pod")
+# What people change between runs: the images of these, where the code of a new objective or engine is, and their GPUs.
+_CHANGED_BETWEEN_RUNS: tuple[PodName, ...] = ("rollout", "train", "pod")
+_GPUS_AS = {"rollout": "rollout.engine.tensor_parallel_size", "train": "train.processes", "pod": "train.processes"}
 # prepare and publish share a light image.
 _IMAGE_OF: dict[PodName, str] = {"prepare": "base", "publish": "base"}
 
 
 @dataclass(frozen=True)
 class ClusterParameter:
-    """A parameter of the compiled pipeline, and the pods that need it."""
+    """A parameter of the compiled pipeline about one kind of pod."""
 
     name: str
-    default: ParameterValue
+    default: str
     description: str
-    pods: tuple[PodName, ...]
 
 
 class ClusterConfig(Section):
     """Resources, nodes and images of the stages; nothing here changes what is learned.
 
-    Settings that a stage's section omits have the defaults of `device`. Every setting that KFP can take at run time is
-    the default of a parameter of the compiled pipeline (`parameters`); the others are compiled into it.
+    Settings that a stage's section omits have the defaults of `device`. All are compiled into the pipeline; a run can
+    change the images and GPUs of some pods (`parameters`).
     """
+
+    in_kubeflow: ClassVar[bool] = True
 
     layout: Layout = Field(
         default="workers",
@@ -66,9 +68,6 @@ class ClusterConfig(Section):
     )
     device: Device = Field(default="gpu", description="cpu: every stage in the cpu image, without accelerators")
     images: str = Field(default="rapid-rl:0.1.0", description="registry/prefix:tag of the stages' images")
-    image_parameters: bool = Field(
-        default=True, description="false: images are compiled in, as kfp.local's DockerRunner needs"
-    )
     max_iterations: int = Field(
         default=16, ge=1, description="most iterations of a run in layout tasks; the others have no limit"
     )
@@ -174,86 +173,31 @@ class ClusterConfig(Section):
         return self.model_copy(update={"train_job": TrainJob()})
 
     @property
-    def parameters(self) -> dict[str, ParameterValue]:
+    def parameters(self) -> dict[str, str]:
         """Parameters of the pipeline besides those of the fine-tune itself, with their defaults."""
         return {parameter.name: parameter.default for parameter in self.parameters_of(PODS[self.layout])}
 
     def parameters_of(self, pods: Iterable[PodName]) -> list[ClusterParameter]:
-        """Return the parameters that the given pods need, in a fixed order."""
-        own = [
-            parameter
-            for pod in PODS[self.layout]
-            for parameter in _own_parameters(
-                pod, self.placement(pod), self.image(pod) if self.image_parameters else None
-            )
-        ]
-        shared = _shared_parameters(self.environment, self.secrets, self.cache)
-        launcher = self.image("prepare") if self.image_parameters else None
-        job = _job_parameters(self.train_job, launcher, queued=self.layout == "tasks") if self.train_job else []
-        wanted = set(pods)
-        return [parameter for parameter in own + job + shared if wanted.intersection(parameter.pods)]
+        """Return the parameters that the given pods have, in a fixed order."""
+        if not self.in_kubeflow:
+            return []
+        changed = [pod for pod in PODS[self.layout] if pod in _CHANGED_BETWEEN_RUNS and pod in set(pods)]
+        return [parameter for pod in changed for parameter in self._parameters(pod)]
+
+    def _parameters(self, pod: PodName) -> Iterator[ClusterParameter]:
+        yield ClusterParameter(f"{pod}_image", self.image(pod), f"container image of {pod}")
+        # Only where there are some: a request of 0 is still a request, and admission plug-ins give such pods the
+        # tolerations of the resource's nodes.
+        if count := self.placement(pod).accelerators:
+            text = f"number of GPUs of {pod}, the same as {_GPUS_AS[pod]} in the configuration"
+            # KFP's backend reads a number as an empty string.
+            yield ClusterParameter(f"{pod}_accelerators", str(count), text)
 
 
-def _own_parameters(pod: PodName, placement: StagePlacement, image: str | None) -> list[ClusterParameter]:
-    """Return the parameters of one kind of pod. `image` is None if it is compiled into the pipeline.
+class OneMachine(ClusterConfig):
+    """The settings of a pipeline for kfp.local: without pods of which a run could change anything, and without jobs."""
 
-    Numbers are passed as strings: KFP's backend reads resource requests as strings and a number as an empty string.
-    """
-    # A request of 0 is still a request, and admission plug-ins give such pods the tolerations of the resource's nodes.
-    # Without a type nothing is requested.
-    accelerator = placement.accelerator if placement.accelerators else ""
-    values: list[tuple[str, ParameterValue, str]] = [
-        ("cpu", placement.cpu, "CPU cores, request and limit"),
-        ("memory", placement.memory, "memory, request and limit"),
-        ("accelerator", accelerator, "type of accelerator, such as nvidia.com/gpu; empty for none"),
-        ("accelerators", str(placement.accelerators), "number of accelerators"),
-        ("node_selector", dict(placement.node_selector), "labels that its node must have, a JSON object"),
-        (
-            "tolerations",
-            [toleration.model_dump(exclude_none=True) for toleration in placement.tolerations],
-            "taints that its node may have, a JSON list of Kubernetes tolerations",
-        ),
-    ]
-    if image is not None:
-        values.append(("image", image, "container image"))
-    return [ClusterParameter(f"{pod}_{name}", value, f"{pod}, {text}.", (pod,)) for name, value, text in values]
-
-
-def _job_parameters(job: TrainJob, image: str | None, queued: bool) -> list[ClusterParameter]:
-    """Return the parameters of a training job besides those of the train stage.
-
-    Args:
-        image: of the launcher; None if it is compiled into the pipeline.
-        queued: whether a run may name a queue.
-    """
-    queue = {"train_queue": job.queue} if queued else {}
-    images = {"train_launcher_image": image} if image is not None else {}
-    return [
-        *(ClusterParameter(name, value, "image of the launcher.", ("train",)) for name, value in images.items()),
-        ClusterParameter("train_runtime", job.runtime, "TrainingRuntime of the training pods.", ("train",)),
-        ClusterParameter(
-            "train_resources", dict(job.resources), "further resources of a node, a JSON object.", ("train",)
-        ),
-        *(
-            ClusterParameter(n, v, "Kueue local queue for training; empty for none.", ("train",))
-            for n, v in queue.items()
-        ),
-    ]
-
-
-def _shared_parameters(environment: str, secrets: Secrets, cache: Cache | None) -> list[ClusterParameter]:
-    """Return the parameters that several stages share: names of objects in the cluster."""
-    shared = [
-        ClusterParameter("environment", environment, "config map with endpoints.", _EVERY_POD),
-        ClusterParameter("s3_secret", secrets.s3.name, "secret with the keys of the object storage.", _EVERY_POD),
-        ClusterParameter("hub_secret", secrets.hub.name, "secret with the token of the model hub.", USES_HUB),
-        ClusterParameter("mlflow_secret", secrets.mlflow.name, "secret with MLflow's credentials.", USES_MLFLOW),
-    ]
-    if cache:
-        shared.append(
-            ClusterParameter("cache", cache.claim, "volume claim for models and compiled kernels.", USES_CACHE)
-        )
-    return shared
+    in_kubeflow: ClassVar[bool] = False
 
 
 def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
@@ -272,8 +216,8 @@ def load_cluster(path: Path | None, **overrides: Any) -> ClusterConfig:
     return ClusterConfig.parse({**tree, **given}, str(path or "cluster settings"))
 
 
-def local_cluster(loop: LoopSection, layout: Layout = "pod") -> ClusterConfig:
-    """Return the settings for a run on this machine, without pods: no cache volume and no image parameters.
+def local_cluster(loop: LoopSection, layout: Layout = "pod") -> OneMachine:
+    """Return the settings for a run on this machine.
 
     Raises:
         InputError: more iterations than KFP compiles into nested blocks in reasonable time.
@@ -283,14 +227,13 @@ def local_cluster(loop: LoopSection, layout: Layout = "pod") -> ClusterConfig:
             f"loop.iterations = {loop.iterations}, but layout tasks has at most {_MOST_NESTED} on one machine; "
             "layout pod has no limit"
         )
-    return ClusterConfig.model_validate(
+    return OneMachine.model_validate(
         {
             "layout": layout,
             "max_iterations": max(1, loop.iterations),
             # Two engines would compete for one GPU or the same cores.
             "parallel_shards": 1 if layout == "tasks" else 0,
             "cache": None,
-            "image_parameters": False,
             # No pod is lost on one machine, and a person waits.
             "pod_retries": 0,
             "backoff": {"seconds": 1, "max_seconds": 10},

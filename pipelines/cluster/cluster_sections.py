@@ -47,8 +47,10 @@ class StagePlacement(Section):
     image: str | None = Field(
         default=None, min_length=1, description="null: <prefix>/<stage>:<tag> of images, or the cpu image"
     )
-    cpu: CpuQuantity = "2"
-    memory: MemoryQuantity = "8Gi"
+    cpu: CpuQuantity = Field(default="2", description="limit")
+    memory: MemoryQuantity = Field(default="8Gi", description="limit")
+    cpu_request: CpuQuantity | None = Field(default=None, description="null: as much as cpu")
+    memory_request: MemoryQuantity | None = Field(default=None, description="null: as much as memory")
     accelerator: str = Field(
         default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", description="extended resource"
     )
@@ -69,7 +71,7 @@ class StagePlacement(Section):
     )
     secrets: tuple[SecretKeys, ...] = Field(default=(), description="further secrets, such as the API key of a judge")
 
-    @field_validator("cpu", "memory", "shared_memory", "scratch", mode="before")
+    @field_validator("cpu", "memory", "cpu_request", "memory_request", "shared_memory", "scratch", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -145,6 +147,8 @@ Layout = Literal["workers", "pod", "tasks"]
 PodName = StageName | Literal["pod"]
 """A kind of pod: a stage, or all stages of the loop together."""
 
+_SMALL = {"cpu": "2", "cpu_request": "100m", "memory_request": "512Mi"}
+
 PRESETS: dict[Device, dict[PodName, dict[str, Any]]] = {
     # For models of 0.5 to 1.5 billion parameters: one GPU for sampling and one for training, or in the layouts pod and
     # tasks one for both in turn.
@@ -177,13 +181,35 @@ PRESETS: dict[Device, dict[PodName, dict[str, Any]]] = {
             "timeout_minutes": 720,
         },
     },
-    # For tiny policies on a laptop's cluster (kind, minikube).
+    # For tiny policies on a laptop's cluster (kind, minikube): limits of two cores, and requests that one node of two
+    # cores can give to all of them beside its own pods, those of Kubeflow Pipelines and MLflow.
     "cpu": {
-        "prepare": {"cpu": "1", "memory": "2Gi", "scratch": "5Gi", "timeout_minutes": 60},
-        "rollout": {"cpu": "2", "memory": "6Gi", "shared_memory": "1Gi", "scratch": "5Gi", "timeout_minutes": 240},
-        "reward": {"cpu": "1", "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 240},
-        "train": {"cpu": "2", "memory": "4Gi", "shared_memory": "1Gi", "scratch": "5Gi", "timeout_minutes": 240},
-        "publish": {"cpu": "1", "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 60},
-        "pod": {"cpu": "2", "memory": "8Gi", "shared_memory": "2Gi", "scratch": "10Gi", "timeout_minutes": 240},
+        "prepare": {**_SMALL, "memory": "2Gi", "scratch": "5Gi", "timeout_minutes": 60},
+        "rollout": {
+            **_SMALL,
+            "memory": "6Gi",
+            "memory_request": "2Gi",
+            "shared_memory": "1Gi",
+            "scratch": "5Gi",
+            "timeout_minutes": 240,
+        },
+        "reward": {**_SMALL, "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 240},
+        "train": {
+            **_SMALL,
+            "memory": "4Gi",
+            "memory_request": "1Gi",
+            "shared_memory": "1Gi",
+            "scratch": "5Gi",
+            "timeout_minutes": 240,
+        },
+        "publish": {**_SMALL, "memory": "2Gi", "scratch": "2Gi", "timeout_minutes": 60},
+        "pod": {
+            **_SMALL,
+            "memory": "8Gi",
+            "memory_request": "3Gi",
+            "shared_memory": "2Gi",
+            "scratch": "10Gi",
+            "timeout_minutes": 240,
+        },
     },
 }

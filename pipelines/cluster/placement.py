@@ -10,7 +10,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 from components.trainjob.component import train_job
 from components.trainjob.follow_component import train_job as follow_train_job
 from pipelines.cluster.cluster_config import USES_CACHE, USES_HUB, USES_MLFLOW, ClusterConfig
-from pipelines.cluster.cluster_sections import PodName
+from pipelines.cluster.cluster_sections import PodName, SecretName
 
 CACHE = "/cache"
 _CACHE_VARIABLES = {
@@ -38,26 +38,24 @@ _RETRY_SECONDS = 30
 _RETRY_WINDOW_SECONDS = 365 * 24 * 3600
 
 Channels = Mapping[str, PipelineParameterChannel]
+"""Parameters of the pipeline by name: those that `ClusterConfig.parameters_of` returns, none on one machine."""
 
 
 def place(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
     """Set the resources, node, volumes, secrets, labels, deadline and retries of a task.
 
     A worker has no deadline: its parent process bounds each iteration.
-
-    Args:
-        channels: parameters of the pipeline by name, at least those that `ClusterConfig.parameters_of` returns.
     """
     _resources(task, pod, cluster, channels)
-    _volumes(task, pod, cluster, channels)
+    _volumes(task, pod, cluster)
     if cluster.layout == "tasks" or pod in _SHORT:
         kubernetes.set_timeout(task, cluster.placement(pod).timeout_minutes * 60)
-    return _equip(task, pod, cluster, channels)
+    return _equip(task, pod, cluster)
 
 
-def _equip(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: Channels) -> PipelineTask:
+def _equip(task: PipelineTask, pod: PodName, cluster: ClusterConfig) -> PipelineTask:
     """Set the secrets, labels and retries of a task, which it needs even if a job does the stage's work."""
-    _secrets(task, pod, cluster, channels)
+    _secrets(task, pod, cluster)
     # 0 retries are set too, so that all tasks of a stage can share an executor.
     task.set_retry(
         num_retries=cluster.pod_retries,
@@ -76,44 +74,53 @@ def _equip(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: C
 
 
 def _resources(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: Channels) -> None:
-    def channel(name: str) -> Any:
-        return channels[f"{pod}_{name}"]
+    placement = cluster.placement(pod)
+    # With limits: stages size their pools by them.
+    task.set_cpu_request(placement.cpu_request or placement.cpu).set_cpu_limit(placement.cpu)
+    task.set_memory_request(placement.memory_request or placement.memory).set_memory_limit(placement.memory)
+    if placement.accelerators:
+        task.set_accelerator_type(placement.accelerator).set_accelerator_limit(_accelerators(pod, cluster, channels))
+        # KFP passes registered channels into loops and conditions; one that is used as a resource only is not.
+        task.register_pipeline_channels([c for name, c in channels.items() if name == f"{pod}_accelerators"])
+    for label, value in placement.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for taint in placement.tolerations:
+        kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect, taint.tolerationSeconds)
+    task.set_container_image(_image(pod, cluster, channels))
 
-    # With limits: stages size their pools by them, and a pod whose limits equal its requests is evicted last.
-    task.set_cpu_request(channel("cpu")).set_cpu_limit(channel("cpu"))
-    task.set_memory_request(channel("memory")).set_memory_limit(channel("memory"))
-    task.set_accelerator_type(channel("accelerator")).set_accelerator_limit(channel("accelerators"))
-    # KFP passes registered channels into loops and conditions; channels used as resources only are not registered.
-    task.register_pipeline_channels([channel(name) for name in ("cpu", "memory", "accelerator", "accelerators")])
-    kubernetes.add_node_selector_json(task, channel("node_selector"))
-    kubernetes.add_toleration_json(task, channel("tolerations"))
-    task.set_container_image(channel("image") if cluster.image_parameters else cluster.image(pod))
+
+def _image(pod: PodName, cluster: ClusterConfig, channels: Channels) -> Any:
+    return channels.get(f"{pod}_image", cluster.image(pod))
 
 
-def _volumes(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: Channels) -> None:
+def _accelerators(pod: PodName, cluster: ClusterConfig, channels: Channels) -> Any:
+    return channels.get(f"{pod}_accelerators", str(cluster.placement(pod).accelerators))
+
+
+def _volumes(task: PipelineTask, pod: PodName, cluster: ClusterConfig) -> None:
     placement = cluster.placement(pod)
     # The root file system may be read-only.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=placement.scratch)
     if placement.shared_memory:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=placement.shared_memory)
     if cluster.cache and pod in USES_CACHE:
-        kubernetes.mount_pvc(task, channels["cache"], CACHE)
+        kubernetes.mount_pvc(task, cluster.cache.claim, CACHE)
         for name, value in _CACHE_VARIABLES.items():
             task.set_env_variable(name, value)
 
 
-def _secrets(task: PipelineTask, pod: PodName, cluster: ClusterConfig, channels: Channels) -> None:
+def _secrets(task: PipelineTask, pod: PodName, cluster: ClusterConfig) -> None:
     # Optional, because not every cluster needs every key.
-    kubernetes.use_config_map_as_env(task, channels["environment"], {k: k for k in _ENDPOINTS}, optional=True)
+    kubernetes.use_config_map_as_env(task, cluster.environment, {k: k for k in _ENDPOINTS}, optional=True)
 
-    def use(parameter: str, keys: tuple[str, ...], optional: bool) -> None:
-        kubernetes.use_secret_as_env(task, channels[parameter], {key: key for key in keys}, optional=optional)
+    def use(secret: SecretName, keys: tuple[str, ...]) -> None:
+        kubernetes.use_secret_as_env(task, secret.name, {key: key for key in keys}, optional=secret.optional)
 
-    use("s3_secret", _S3_KEYS, cluster.secrets.s3.optional)
+    use(cluster.secrets.s3, _S3_KEYS)
     if pod in USES_HUB:
-        use("hub_secret", _HUB_KEYS, cluster.secrets.hub.optional)
+        use(cluster.secrets.hub, _HUB_KEYS)
     if pod in USES_MLFLOW:
-        use("mlflow_secret", _MLFLOW_KEYS, cluster.secrets.mlflow.optional)
+        use(cluster.secrets.mlflow, _MLFLOW_KEYS)
     for secret in cluster.placement(pod).secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
 
@@ -129,31 +136,29 @@ def launch_train_job(
     Args:
         number: iteration to train; None: every iteration of the run.
     """
-    assert cluster.train_job is not None
-    image: Any = cluster.image("train")
-    launcher: Any = cluster.image("prepare")
-    if cluster.image_parameters:
-        image, launcher = channels["train_image"], channels["train_launcher_image"]
+    job, train = cluster.train_job, cluster.train
+    assert job is not None
     settings: dict[str, Any] = {
-        "image": image,
-        "cache": channels["cache"] if cluster.cache else "",
-        "deadline_minutes": cluster.train.timeout_minutes,
+        "image": _image("train", cluster, channels),
+        "cpu": train.cpu,
+        "memory": train.memory,
+        "accelerator": train.accelerator,
+        "accelerators": _accelerators("train", cluster, channels),
+        "resources": job.resources,
+        "node_selector": train.node_selector,
+        "tolerations": [taint.model_dump(exclude_none=True) for taint in train.tolerations],
+        "cache": cluster.cache.claim if cluster.cache else "",
+        "runtime": job.runtime,
+        "deadline_minutes": train.timeout_minutes,
         "limits": cluster.limits("train"),
-        "runtime": channels["train_runtime"],
-        "resources": channels["train_resources"],
-        **{
-            name: channels[f"train_{name}"]
-            for name in ("cpu", "memory", "accelerator", "accelerators", "node_selector", "tolerations")
-        },
     }
     if number is None:
         task = follow_train_job(run_uri=run_uri, **settings)
     else:
-        queue = channels["train_queue"]
-        task = train_job(run_uri=run_uri, iteration=number, rewards=rewards, queue=queue, **settings)
+        task = train_job(run_uri=run_uri, iteration=number, rewards=rewards, queue=job.queue, **settings)
     task.set_cpu_request(_LAUNCHER_CPU).set_cpu_limit(_LAUNCHER_CPU).set_memory_request(
         _LAUNCHER_MEMORY
     ).set_memory_limit(_LAUNCHER_MEMORY)
-    task.set_container_image(launcher)
+    task.set_container_image(cluster.image("prepare"))
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=_LAUNCHER_SCRATCH)
-    return _equip(task, "train", cluster, channels)
+    return _equip(task, "train", cluster)

@@ -1,7 +1,9 @@
 """Runs in Kubeflow Pipelines: find, read and resume them."""
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -9,8 +11,10 @@ import kfp_server_api as kfp
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
-from components.contract.resolve import parameter_overrides, parse_config
+from components.contract.job import Job
+from components.prepare.job_config import job_config
 from pipelines.cluster.client import ClusterClient
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.connection import NotFound
 
 _ONGOING = {
@@ -45,8 +49,14 @@ def run_state(run: kfp.V2beta1Run) -> str:
 
 
 def run_name(run: kfp.V2beta1Run) -> str:
-    """Return the name of the run in the store; Kubeflow's name if the run belongs to another program."""
-    return str(parameters(run).get("run") or run.display_name)
+    """Return the name of the run in the store; Kubeflow's where more than the run's parameters is needed to tell."""
+    given = parameters(run)
+    if not given.get("run") and str(given.get("config", "")).lstrip().startswith("{"):
+        # What `rapid` has compiled in is JSON. One of many runs in a list: YAML or a file would take long to read.
+        with suppress(ValueError, KeyError, TypeError):
+            section = json.loads(given["config"])["run"]
+            return _job(run).run_name("", section if isinstance(section, str) else section["name"])
+    return str(given.get("run") or run.display_name)
 
 
 def find_run(client: ClusterClient, name: str) -> kfp.V2beta1Run:
@@ -93,37 +103,36 @@ def _runs_named(client: ClusterClient, name: str) -> Iterator[kfp.V2beta1Run]:
 
 
 def parameters(run: kfp.V2beta1Run) -> dict[str, Any]:
-    """Return the parameters of a run, with the placeholders of a schedule replaced.
+    """Return the parameters of a run, with the name of the run as its prepare stage resolves it.
 
-    A multi-user Kubeflow returns the placeholders as they are and replaces them only when it compiles the run
-    (formatParameterMacros in kubeflow/pipelines, backend/src/apiserver/template).
+    KFP passes the time to prepare that its API calls `scheduled_at`: the label `workflowEpoch` of the workflow (in
+    kubeflow/pipelines backend/src/v2/cmd/driver/main.go, backend/src/apiserver/resource/resource_manager.go). Only a
+    copy of a firing is due when its workflow is made, up to a second later.
     """
     given = dict((run.runtime_config.parameters if run.runtime_config else None) or {})
-    values = {"[[RunUUID]]": run.run_id}
-    if run.recurring_run_id and run.scheduled_at:
-        values["[[ScheduledTime]]"] = run.scheduled_at.strftime("%Y%m%d%H%M%S")
-    name = given.get("run")
-    if isinstance(name, str):
-        for placeholder, value in values.items():
-            name = name.replace(placeholder, value)
-        given["run"] = name
+    if (named := given.get("run")) and isinstance(named, str):
+        given["run"] = _job(run).run_name(named, "")
     return given
+
+
+def _job(run: kfp.V2beta1Run) -> Job:
+    due = run.scheduled_at or run.created_at
+    return Job(run.run_id, run.display_name, due.isoformat() if due else "")
 
 
 def run_config(run: kfp.V2beta1Run) -> RunConfig:
     """Return the configuration of a run, as its prepare stage resolves it.
 
     Raises:
-        InputError: the run belongs to another program.
+        InputError: the run belongs to another program, or its configuration is in object storage and cannot be read.
     """
     given = parameters(run)
-    text = given.get("config")
-    if not isinstance(text, str):
+    config = given.get("config")
+    if not isinstance(config, str):
         raise InputError(f"run {run.display_name} belongs to another program: it has no parameter named config")
     named = {name: given.get(name, "") for name in ("run", "model", "data")}
     # Numbers arrive as floats.
-    words = parameter_overrides(**named, iterations=int(given.get("iterations", -1)))
-    return parse_config(text, words, what=f"the parameters of run {run.display_name}")
+    return job_config(config, **named, iterations=int(given.get("iterations", -1)), job=_job(run))
 
 
 def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
@@ -149,7 +158,16 @@ def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
             experiment_id=run.experiment_id,
             pipeline_version_reference=run.pipeline_version_reference,
             pipeline_spec=None if run.pipeline_version_reference else run.pipeline_spec,
-            runtime_config=kfp.V2beta1RuntimeConfig(parameters=parameters(run)),
-            service_account=run.service_account,
+            runtime_config=kfp.V2beta1RuntimeConfig(parameters={**parameters(run), "run": name}),
+            service_account=_service_account(client, run),
         )
     )
+
+
+def _service_account(client: ClusterClient, run: kfp.V2beta1Run) -> str | None:
+    """Return the service account of a run's pods. Kubeflow keeps that of a firing with its schedule only."""
+    if run.service_account or not run.recurring_run_id:
+        return run.service_account
+    schedules = client.recurring_runs()
+    account = next((s.service_account for s in schedules if s.recurring_run_id == run.recurring_run_id), None)
+    return account or ClusterConfig.model_fields["service_account"].default

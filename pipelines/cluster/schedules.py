@@ -8,15 +8,14 @@ import kfp_server_api as kfp
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.contract.job import DUE, DUE_LENGTH
 from components.contract.model_reference import ModelReference, is_model_reference
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.connection import NotFound
 from pipelines.cluster.submit import Version, ensure_experiment, ensure_version, run_parameters
 
-_SCHEDULED_TIME = "[[ScheduledTime]]"
-"""KFP replaces this by fourteen digits, UTC (kubeflow/pipelines, backend/src/common/util/parameter_formatter.go)."""
-_MAX_NAME = 63 - 1 - 14
+_MAX_NAME = 63 - 1 - DUE_LENGTH
 
 _EVERY = re.compile(r"(?P<count>[1-9][0-9]*)\s*(?P<unit>s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -51,8 +50,8 @@ def create_schedule(
             f"a schedule named {name} already exists ({found.recurring_run_id}, {schedule_state(found)}): delete it "
             f"with rapid schedule delete {name}, or choose another run.name"
         )
-    version = ensure_version(client, cluster)
-    parameters = {**run_parameters(config, cluster), "run": f"{name}-{_SCHEDULED_TIME}"}
+    version = ensure_version(client, config, cluster)
+    parameters = {**run_parameters(config, cluster), "run": f"{name}-{DUE}"}
     body = kfp.V2beta1RecurringRun(
         display_name=name,
         experiment_id=ensure_experiment(client, config.tracking.experiment),

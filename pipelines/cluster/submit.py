@@ -10,14 +10,12 @@ import kfp_server_api as kfp
 
 from components import CODE_VERSION
 from components.contract.config import RunConfig
-from components.contract.digests import file_digest
 from components.contract.resolve import config_json
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.connection import AlreadyExists, NotFound
 from pipelines.cluster.runs import refuse_ongoing
 
-PIPELINE = "rapid"
 _DIGITS = 16
 Found = TypeVar("Found")
 
@@ -42,7 +40,7 @@ def submit(client: ClusterClient, config: RunConfig, cluster: ClusterConfig) -> 
         ClusterUnavailable: the server does not respond.
     """
     refuse_ongoing(client, config.run.name)
-    version = ensure_version(client, cluster)
+    version = ensure_version(client, config, cluster)
     run = kfp.V2beta1Run(
         display_name=config.run.name,
         experiment_id=ensure_experiment(client, config.tracking.experiment),
@@ -65,18 +63,25 @@ def run_parameters(config: RunConfig, cluster: ClusterConfig) -> dict[str, Any]:
     }
 
 
-def ensure_version(client: ClusterClient, cluster: ClusterConfig) -> Version:
-    """Return the pipeline version for these settings, found by the digest of the compiled pipeline or uploaded."""
-    from pipelines.compilation import compile_pipeline
+def ensure_version(client: ClusterClient, config: RunConfig, cluster: ClusterConfig) -> Version:
+    """Return the pipeline version with these settings and this configuration, by its digest; upload it if missing.
 
+    The configuration is the default of its parameter, so that a run can be started from Kubeflow's page alone.
+    """
+    from pipelines import compilation
+    from pipelines.pipeline import NAME, SUMMARY
+
+    compiled = compilation.compile_pipeline(cluster).with_config(config)
+    name = f"sha256-{compiled.digest[:_DIGITS]}"
+    pipeline, _ = _ensure(lambda: client.pipeline(NAME), lambda: client.create_pipeline(NAME, SUMMARY))
+    pipeline_id = str(pipeline.pipeline_id)
+    about = (
+        f"run {config.run.name}: {config.model.path} on {config.data.train}, {config.loop.iterations} iterations; "
+        f"{cluster.describe()}, rapid-rl {CODE_VERSION}"
+    )
     with tempfile.TemporaryDirectory(prefix="rapid-submit-") as scratch:
-        file = Path(scratch) / f"{PIPELINE}.yaml"
-        compile_pipeline(file, cluster)
-        name = f"sha256-{file_digest(file)[:_DIGITS]}"
-        summary = "RAPID: large batches of rollouts, many importance-weighted updates"
-        pipeline, _ = _ensure(lambda: client.pipeline(PIPELINE), lambda: client.create_pipeline(PIPELINE, summary))
-        pipeline_id = str(pipeline.pipeline_id)
-        about = f"rapid-rl {CODE_VERSION}, {cluster.describe()}"
+        file = Path(scratch) / f"{NAME}.yaml"
+        compiled.write(file)
         found, reused = _ensure(
             lambda: client.version(pipeline_id, name),
             lambda: client.upload_version(pipeline_id, name, file, about),

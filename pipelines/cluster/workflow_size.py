@@ -3,12 +3,13 @@
 Measured on Kubeflow Pipelines 2.17 with Argo 4.0.5: pipelines whose YAML has 98 and 241 kB become specifications of 161
 and 392 kB. The nodes of two iterations and the evaluation have 112 kB, each further iteration 28 kB. Half of an
 iteration's nodes, with two of its three stages, belong to its one shard: 19 kB are added for every further shard, an
-estimate.
+estimate. These pipelines had more parameters than today's, whose nodes are smaller.
 """
 
 import tempfile
 from pathlib import Path
 
+from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from pipelines.cluster.cluster_config import ClusterConfig
 
@@ -38,14 +39,14 @@ def largest_run(pipeline: Path, shards: int) -> int:
     return iterations
 
 
-def iterations_that_fit(cluster: ClusterConfig, shards: int) -> int:
+def iterations_that_fit(cluster: ClusterConfig, config: RunConfig) -> int:
     """Return the most iterations of a run that uses the pipeline of these settings, which is compiled for it."""
     from pipelines import compilation
 
     with tempfile.TemporaryDirectory(prefix="rapid-size-") as scratch:
         file = Path(scratch) / "rapid.yaml"
-        compilation.compile_pipeline(file, cluster)
-        return min(cluster.max_iterations, largest_run(file, shards))
+        compilation.compile_pipeline(cluster).with_config(config).write(file)
+        return min(cluster.max_iterations, largest_run(file, config.rollout.shards))
 
 
 def refuse_too_large(pipeline: Path, cluster: ClusterConfig) -> None:

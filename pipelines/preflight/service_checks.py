@@ -78,7 +78,7 @@ def _check_tasks(config: RunConfig, cluster: "ClusterConfig") -> list[Finding]:
         result = f"loop.iterations = {config.loop.iterations}, but the pipeline is compiled for {most}"
         fix = f"raise max_iterations in the file given with --cluster, or {others}"
         findings.append(Finding.error("loop.iterations", result, fix))
-    elif config.loop.iterations > (most := iterations_that_fit(cluster, config.rollout.shards)):
+    elif config.loop.iterations > (most := iterations_that_fit(cluster, config)):
         shards = f"{config.rollout.shards} shard{'' if config.rollout.shards == 1 else 's'}"
         result = (
             f"loop.iterations = {config.loop.iterations}, but Argo's limit of 1 MiB holds {most} iterations of "

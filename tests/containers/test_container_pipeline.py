@@ -18,7 +18,7 @@ from components.contract.resolve import config_json, load_config
 from components.results import read_run
 from components.store import Run, open_run, open_store
 from components.store.attempt_logs import read_logs
-from pipelines.cluster.cluster_config import STAGES, ClusterConfig
+from pipelines.cluster.cluster_config import STAGES, OneMachine
 from pipelines.cluster.cluster_sections import Backoff, Device, Layout
 from pipelines.compilation import compile_pipeline
 from tests.support.arithmetic_run import trajectories, write_config
@@ -105,11 +105,10 @@ def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
             file.chmod(0o644)  # safetensors keeps its files to their owner
         resolved = load_config(str(config), [f"store={rgw}/fine-tunes"])
         pipeline = tmp_path / "pipeline.yaml"
-        cluster = ClusterConfig(
+        cluster = OneMachine(
             layout=layout,
             device=device,
             images=IMAGES,
-            image_parameters=False,
             max_iterations=max(1, resolved.loop.iterations),
             parallel_shards=1 if layout == "tasks" else 0,
             cache=None,
@@ -117,7 +116,7 @@ def run_pipeline(rgw: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
             pod_retries=0,
             **{pod: {"retries": 1} for pod in (*STAGES, "pod")},
         )
-        compile_pipeline(pipeline, cluster)
+        compile_pipeline(cluster).write(pipeline)
         local.init(
             runner=local.DockerRunner(
                 network_mode="host",

@@ -54,7 +54,7 @@ class Compiled:
 
 
 def compiled(path: Path, cluster: ClusterConfig) -> Compiled:
-    compile_pipeline(path, cluster)
+    compile_pipeline(cluster).write(path)
     text = path.read_text(encoding="utf-8")
     spec, platform = yaml.safe_load_all(text)
     return Compiled(text, spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"])

@@ -2,6 +2,7 @@
 
 - `description`: the API's OpenAPI description, read from the client that was generated from it (kfp-server-api);
 - `cluster`: the state, and the semantics that matter, each with the file of kubeflow/pipelines it was read from;
+- `driver`: what a task's arguments become;
 - `cron`: schedules as KFP parses them;
 - `server`: HTTP, authentication, faults.
 """

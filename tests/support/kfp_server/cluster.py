@@ -1,6 +1,9 @@
 """The state of a Kubeflow cluster, with the behaviour of its API server that matters to a client."""
 
+import copy
+import re
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,6 +12,7 @@ from typing import Any
 import yaml
 
 from tests.support.kfp_server.cron import check_cron
+from tests.support.kfp_server.driver import task_arguments
 from tests.support.kfp_server.listing import Invalid, page
 from tests.support.kfp_server.workflow import Workflow
 
@@ -19,14 +23,14 @@ NEVER = "1970-01-01T00:00:00Z"
 _KEYS = {"display_name", "name", "created_at", "description"}
 _TERMINABLE = ("PENDING", "RUNNING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
 _UNFINISHED = (*_TERMINABLE, "CANCELING")
-# JSON types of KFP's parameter types.
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "STRING": str,
-    "NUMBER_INTEGER": int,
-    "NUMBER_DOUBLE": (int, float),
-    "BOOLEAN": bool,
-    "LIST": list,
-    "STRUCT": dict,
+# KFP's names of its parameter types, and their JSON types.
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "STRING": ("string", (str,)),
+    "NUMBER_INTEGER": ("double or integer", (int, float)),
+    "NUMBER_DOUBLE": ("double or integer", (int, float)),
+    "BOOLEAN": ("bool", (bool,)),
+    "LIST": ("list", (list,)),
+    "STRUCT": ("struct", (dict,)),
 }
 
 
@@ -133,10 +137,10 @@ class Cluster:
             "state": "PENDING",
             "state_history": history,
             "finished_at": NEVER,
-            "scheduled_at": NEVER,
             "storage_state": "AVAILABLE",
         }
         run = self._keep(self.runs, "run_id", {**item, "run_details": {"task_details": []}}, namespace)
+        run["scheduled_at"] = run["created_at"]
         return self._shown(run)
 
     def get_run(self, run_id: str) -> Item:
@@ -218,29 +222,33 @@ class Cluster:
         ]
         if schedule["status"] == "DISABLED" or len(ongoing) >= int(schedule["max_concurrency"]):
             return None
-        kept = ("experiment_id", "pipeline_version_reference", "service_account")
+        # The controller makes the workflow itself, and the record of the run is made of it: with the parameters as they
+        # were written, without a service account (../shared/kfp/schedule/firing.json).
+        kept = ("experiment_id", "pipeline_version_reference", "runtime_config")
         count = sum(run.get("recurring_run_id") == recurring_run_id for run in self.runs.values()) + 1
-        body = {name: schedule[name] for name in kept if name in schedule}
-        parameters = dict(schedule["runtime_config"]["parameters"])
+        name = f"{re.sub('[^a-z0-9]', '', schedule['display_name'].lower())}{recurring_run_id[:5]}-{count}"
+        body = {name: copy.deepcopy(schedule[name]) for name in kept if name in schedule}
         run_id = str(uuid.uuid4())
-        if not self.multi_user:
-            # backend/src/common/util/parameter_formatter.go; several users see what was written instead.
-            macros = {"[[ScheduledTime]]": moment.strftime("%Y%m%d%H%M%S"), "[[RunUUID]]": run_id}
-            for name, value in parameters.items():
-                for macro, replacement in macros.items():
-                    if isinstance(value, str):
-                        value = value.replace(macro, replacement)
-                parameters[name] = value
-        body |= {
-            "display_name": f"{schedule['display_name']}-{count}-{run_id[:8]}",
-            "runtime_config": {"parameters": parameters},
+        self.runs[run_id] = body | {
+            "run_id": run_id,
             "recurring_run_id": recurring_run_id,
+            "display_name": f"{name}-{zlib.crc32(name.encode())}",
+            "scheduled_at": _text(moment),
+            "created_at": _text(moment + timedelta(seconds=1)),
+            "finished_at": NEVER,
+            "state": "RUNNING",
+            "state_history": [{"update_time": _text(moment + timedelta(seconds=2)), "state": "RUNNING"}],
+            "storage_state": "AVAILABLE",
+            "run_details": {"task_details": []},
+            **({"namespace": schedule["namespace"]} if "namespace" in schedule else {}),
         }
-        made = self.create_run(body)
-        run = self.runs.pop(made["run_id"])
-        run |= {"run_id": run_id, "scheduled_at": _text(moment)}
-        self.runs[run_id] = run
-        return run
+        return self.runs[run_id]
+
+    def arguments(self, run_id: str, task: str) -> Item:
+        """Return the arguments of a task of a run's root that waits for no other."""
+        run = self.runs[run_id]
+        version = self.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
+        return task_arguments(version["pipeline_spec"]["pipeline_spec"], run, task)
 
     # What happens in the cluster
 
@@ -301,13 +309,21 @@ class Cluster:
         spec = version["pipeline_spec"]["pipeline_spec"]
         declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         given = body.get("runtime_config", {}).get("parameters", {})
-        # Stricter than KFP, which lets some of this through and fails later.
-        for name, value in given.items():
-            kind = declared.get(name, {}).get("parameterType")
-            if kind is None or not isinstance(value, _TYPES[kind]):
-                raise Invalid(f"parameter {name} is not one of the pipeline, or not of its type ({kind})")
-        if missing := [n for n, p in declared.items() if n not in given and "defaultValue" not in p]:
-            raise Invalid(f"parameters without a value: {missing}")
+        # validatePipelineJobInputs in backend/src/apiserver/template/v2_template.go
+        for name, parameter in declared.items():
+            kind, types = _TYPES[parameter["parameterType"]]
+            value = given.get(name)
+            if name not in given and "defaultValue" not in parameter and not parameter.get("isOptional"):
+                raise Invalid(
+                    f"parameter {name} is not optional, yet has neither default value nor user provided value"
+                )
+            if name in given and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+                noun = "number" if "integer" in kind else kind
+                raise Invalid(
+                    f"input parameter {name} requires type {kind}, but the input parameter is not of {noun} value type"
+                )
+        if extra := [name for name in given if name not in declared]:
+            raise Invalid(f"parameter(s) provided are not required by pipeline: {', '.join(extra)}")
 
     def _entered(self, namespace: str) -> str:
         if not self.multi_user:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from components.contract.config import RunConfig, RunSection
 from components.contract.errors import InputError
+from components.contract.resolve import parse_config
 from components.runtime.parent import Limits
 from pipelines.cluster.cluster_config import STAGES, ClusterConfig
-from pipelines.compilation import compile_pipeline
+from pipelines.compilation import CompiledPipeline, compile_pipeline
 from tests.support.compiled import Compiled, compiled
 
 
@@ -52,17 +54,45 @@ def test_every_stage_and_the_iteration_are_written_once_however_many_there_are(
 
 
 def test_compiling_twice_gives_the_same_file(two: Compiled, tmp_path: Path) -> None:
-    compile_pipeline(tmp_path / "rapid.yaml", ClusterConfig(layout="tasks", max_iterations=2))
+    compile_pipeline(ClusterConfig(layout="tasks", max_iterations=2)).write(tmp_path / "rapid.yaml")
     assert (tmp_path / "rapid.yaml").read_text(encoding="utf-8") == two.text
 
 
-def test_what_a_run_is_about_and_where_it_runs_are_parameters_of_the_pipeline(workers: Compiled) -> None:
-    inputs = workers.spec["root"]["inputDefinitions"]["parameters"]
+def test_what_people_change_between_runs_are_parameters(two: Compiled, workers: Compiled, pod: Compiled) -> None:
     run = {"config", "run", "model", "data", "iterations"}
-    assert inputs.keys() == {*run, *ClusterConfig().parameters}
-    assert inputs["iterations"]["defaultValue"] == -1
-    assert {name: inputs[name]["defaultValue"] for name in inputs.keys() - run} == ClusterConfig().parameters
-    assert all(parameter["description"] for parameter in inputs.values())
+    for found, cluster in ((two, ClusterConfig()), (workers, ClusterConfig()), (pod, ClusterConfig(layout="pod"))):
+        inputs = found.spec["root"]["inputDefinitions"]["parameters"]
+        assert len(inputs) <= 15
+        assert {name: inputs[name]["defaultValue"] for name in inputs.keys() - run} == cluster.parameters
+        assert inputs.keys() == {*run, *cluster.parameters}
+        assert "defaultValue" not in inputs["config"]
+        assert inputs["iterations"]["defaultValue"] == -1
+        about = found.spec["pipelineInfo"]["description"]
+        assert all(f"- {name}: {parameter['description']}" in about for name, parameter in inputs.items())
+
+
+def test_a_configuration_is_the_default_of_a_pipeline_that_is_otherwise_the_same(example_config: Any) -> None:
+    config: RunConfig = example_config()
+    bare = compile_pipeline(ClusterConfig(layout="pod"))
+    baked = bare.with_config(config)
+    parameter = baked.spec["root"]["inputDefinitions"]["parameters"]["config"]
+    assert parse_config(parameter.pop("defaultValue")) == config
+    assert parameter.pop("isOptional")
+    assert baked.spec == bare.spec
+    assert baked.platform == bare.platform
+
+
+def test_the_digest_is_of_what_a_pipeline_means(example_config: Any) -> None:
+    config: RunConfig = example_config()
+    compiled_ = compile_pipeline(ClusterConfig(layout="pod")).with_config(config)
+    another_sdk = CompiledPipeline({**compiled_.spec, "sdkVersion": "kfp-2.17.3"}, compiled_.platform)
+    assert another_sdk.digest == compiled_.digest
+    others = [
+        compile_pipeline(ClusterConfig(layout="pod")),
+        compile_pipeline(ClusterConfig(layout="pod", pod_retries=3)).with_config(config),
+        compiled_.with_config(config.model_copy(update={"run": RunSection(name="another")})),
+    ]
+    assert len({compiled_.digest, *(other.digest for other in others)}) == 4
 
 
 def test_whatever_a_task_refers_to_is_there(two: Compiled, workers: Compiled, pod: Compiled) -> None:
@@ -143,4 +173,4 @@ def test_what_works_for_the_whole_run_is_given_its_limits(workers: Compiled, pod
 
 def test_a_name_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in \.yaml"):
-        compile_pipeline(tmp_path / "rapid.txt", ClusterConfig())
+        compile_pipeline(ClusterConfig(layout="pod")).write(tmp_path / "rapid.txt")

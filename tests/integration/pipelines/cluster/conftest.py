@@ -10,6 +10,7 @@ import yaml
 
 from pipelines.cli.main import main
 from pipelines.cluster.cluster_config import ClusterConfig
+from pipelines.compilation import CompiledPipeline
 from pipelines.compilation import compile_pipeline as really_compile
 from tests.support.kfp_server import Cluster, KfpServer, kfp_server
 
@@ -53,21 +54,20 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def compiled_once(compiled: dict[str, CompiledPipeline], monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that were compiled before are not compiled again: it takes seconds."""
 
-    def compile_pipeline(path: Path, cluster: ClusterConfig) -> None:
+    def compile_pipeline(cluster: ClusterConfig) -> CompiledPipeline:
         key = cluster.model_dump_json()
         if key not in compiled:
-            really_compile(path, cluster)
-            compiled[key] = path.read_bytes()
-        path.write_bytes(compiled[key])
+            compiled[key] = really_compile(cluster)
+        return compiled[key]
 
     monkeypatch.setattr("pipelines.compilation.compile_pipeline", compile_pipeline)
 
 
 @pytest.fixture(scope="session")
-def compiled() -> dict[str, bytes]:
+def compiled() -> dict[str, CompiledPipeline]:
     return {}
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from components.contract.config import RunConfig
+from components.contract.job import Job
+from components.prepare.job_config import job_config
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import Connection
 from pipelines.cluster.runs import run_config
@@ -46,18 +49,25 @@ def test_each_firing_is_a_run_of_its_own(rapid: Rapid, server: KfpServer, config
     for day in (1, 2):
         run = server.cluster.fire(made["recurring_run_id"], datetime(2026, 12, day, 2, 0, 5, tzinfo=UTC))
         assert run is not None
-        found = ClusterClient(Connection(endpoint=server.url)).run(run["run_id"])
-        config_of_run = run_config(found)
-        names.append(config_of_run.run.name)
-        assert config_of_run.model.path == "models:/adder@champion"
-        assert config_of_run.tracking.model_name == "adder"
-        assert config_of_run.data.train == "s3://bucket/prompts/"
+        prepared = resolved(server, run)
+        names.append(prepared.run.name)
+        assert prepared.run.name == f"nightly-2026120{day}-0200-{run['run_id'][:8]}"
+        assert prepared.model.path == "models:/adder@champion"
+        assert prepared.tracking.model_name == "adder"
+        assert prepared.data.train == "s3://bucket/prompts/"
+        assert run_config(ClusterClient(Connection(endpoint=server.url)).run(run["run_id"])) == prepared
         server.cluster.end(run["run_id"], "SUCCEEDED")
-    assert names == ["nightly-20261201020005", "nightly-20261202020005"]
     assert [line.split()[0] for line in rapid("runs").out.splitlines()[1:]] == names[::-1]
 
 
-def test_with_several_users_the_time_is_filled_in_here(
+def resolved(server: KfpServer, run: dict) -> RunConfig:
+    """The configuration that prepare makes of its arguments in Kubeflow."""
+    given = server.cluster.arguments(run["run_id"], "prepare")
+    parameters = {name: given[name] for name in ("config", "run", "model", "data", "iterations")}
+    return job_config(**parameters, job=Job(given["job"], given["job_name"], given["due"]))
+
+
+def test_a_firing_that_failed_is_resumed_under_its_name(
     rapid: Rapid, team_server: KfpServer, config: Path, small: Path
 ) -> None:
     said = schedule(rapid, config, small, "--every", "1d", "--namespace", "team")
@@ -66,12 +76,16 @@ def test_with_several_users_the_time_is_filled_in_here(
         the_schedule(team_server)["recurring_run_id"], datetime(2026, 12, 1, 2, tzinfo=UTC)
     )
     assert fired is not None
-    assert fired["runtime_config"]["parameters"]["run"] == "nightly-[[ScheduledTime]]"
+    assert fired["runtime_config"]["parameters"]["run"] == "nightly-{due}"
+    assert "service_account" not in fired
     team_server.cluster.end(fired["run_id"], "FAILED")
-    said = rapid("resume", "nightly-20261201020000", "--namespace", "team")
+    name = f"nightly-20261201-0200-{fired['run_id'][:8]}"
+    said = rapid("resume", name, "--namespace", "team")
     assert said.status == 0, said.err
     again = list(team_server.cluster.runs.values())[-1]
-    assert again["runtime_config"]["parameters"]["run"] == again["display_name"] == "nightly-20261201020000"
+    assert again["runtime_config"]["parameters"]["run"] == again["display_name"] == name
+    assert again["service_account"] == "rapid-stage"
+    assert resolved(team_server, again).run.name == name
 
 
 def test_start_end_concurrency_and_catching_up(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
@@ -102,7 +116,7 @@ def test_start_end_concurrency_and_catching_up(rapid: Rapid, server: KfpServer, 
         (["--every", "1d", "--end", "2020-01-01"], "is not after now, so no run would ever start"),
         (["--every", "1d", "tracking.enabled=false"], "every run would start from the same one"),
         (["--every", "1d", "tracking.model_name=other"], "leave tracking.model_name out"),
-        (["--every", "1d", f"run.name={'n' * 49}"], "is too long for a schedule: it may have at most 48 characters"),
+        (["--every", "1d", f"run.name={'n' * 41}"], "is too long for a schedule: it may have at most 40 characters"),
         (["--every", "1d", "store=here"], "this configuration cannot run on a cluster"),
     ],
 )
@@ -138,10 +152,10 @@ def test_pause_resume_and_delete(rapid: Rapid, server: KfpServer, config: Path, 
     assert server.cluster.fire(made["recurring_run_id"], moment + timedelta(days=1)) is None
     listed = rapid("schedules").out.splitlines()
     assert listed[0] == "nightly: enabled, cron @daily"
-    assert listed[1].startswith("  nightly-20261201000000 pending, ")
+    assert listed[1].startswith(f"  nightly-20261201-0000-{run['run_id'][:8]} running, ")
     assert "is deleted; its runs are kept" in rapid("schedule", "delete", "nightly").out
     assert not server.cluster.recurring
-    assert server.cluster.runs[run["run_id"]]["state"] == "PENDING"
+    assert server.cluster.runs[run["run_id"]]["state"] == "RUNNING"
     assert "has no schedules; create one with: rapid schedule CONFIG" in rapid("schedules").out
 
 

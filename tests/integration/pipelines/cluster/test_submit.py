@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components.contract.resolve import parse_config
 from components.store import RunCancelled, open_run
 from tests.support.fake_run import prepared_run
 from tests.support.kfp_server import KfpServer
@@ -43,7 +44,8 @@ def test_the_same_pipeline_is_uploaded_once_and_another_beside_it(
     rapid: Rapid, server: KfpServer, config: Path, small: Path
 ) -> None:
     rapid("submit", config, "--cluster", small, "run.name=one")
-    said = rapid("submit", config, "--cluster", small, "run.name=two", "loop.iterations=1")
+    server.cluster.end(the_run(server)["run_id"], "SUCCEEDED")
+    said = rapid("submit", config, "--cluster", small, "run.name=one")
     assert "already uploaded" in said.out
     assert len(server.cluster.versions) == 1
     small.write_text("{layout: tasks, max_iterations: 3}\n")
@@ -61,12 +63,31 @@ def test_the_specification_is_the_same_for_any_number_of_iterations(
     for count in (1, 100, 10_000):
         said = rapid("submit", config, "--cluster", small, f"run.name=of-{count}", f"loop.iterations={count}")
         assert said.status == 0, said.err
-    (version,) = server.cluster.versions.values()
-    assert version["description"].endswith(f"layout {layout}")
+    specs = [version["pipeline_spec"]["pipeline_spec"] for version in server.cluster.versions.values()]
+    baked = [spec["root"]["inputDefinitions"]["parameters"]["config"].pop("defaultValue") for spec in specs]
+    assert [parse_config(text).loop.iterations for text in baked] == [1, 100, 10_000]
+    assert specs[0] == specs[1] == specs[2]
     given = [run["runtime_config"]["parameters"] for run in server.cluster.runs.values()]
     assert [parameters["iterations"] for parameters in given] == [1, 100, 10_000]
     different = {name for name, value in given[0].items() if value != given[2][name]}
     assert different == {"config", "run", "iterations"}
+
+
+def test_a_run_is_started_from_kubeflows_page_alone(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
+    """The form sends what is in it: the defaults, and a name of its own making."""
+    rapid("submit", config, "--cluster", small)
+    first = the_run(server)
+    kept = {name: first[name] for name in ("experiment_id", "pipeline_version_reference", "service_account")}
+    (version,) = server.cluster.versions.values()
+    assert version["description"].startswith("run adder: owner/model on s3://bucket/prompts.jsonl, 2 iterations; ")
+    declared = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameter["defaultValue"] for name, parameter in declared.items()}
+    started = server.cluster.create_run(
+        {"display_name": "Run of rapid", "runtime_config": {"parameters": defaults}} | kept
+    )
+    name = f"adder-{started['run_id'][:8]}"
+    assert [line.split()[0] for line in rapid("runs").out.splitlines()[1:]] == [name, "adder"]
+    assert rapid("cancel", name).status == 0
 
 
 def test_a_run_on_several_nodes_gets_a_pipeline_that_launches_a_job(
@@ -74,7 +95,8 @@ def test_a_run_on_several_nodes_gets_a_pipeline_that_launches_a_job(
 ) -> None:
     said = rapid("submit", config, "--cluster", small, "train.nodes=2")
     assert said.status == 0, said.err
-    assert the_run(server)["runtime_config"]["parameters"]["train_runtime"] == "rapid-train"
+    (version,) = server.cluster.versions.values()
+    assert "exec-train-job" in version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]
 
 
 def test_names_with_signs_of_url_encoding_are_found_again(
@@ -134,7 +156,8 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
             return real(self, *words)
 
         monkeypatch.setattr(ClusterClient, method, late)
-    assert rapid("submit", config, "--cluster", small, "run.name=two").status == 0
+    server.cluster.end(the_run(server)["run_id"], "FAILED")
+    assert rapid("submit", config, "--cluster", small, "run.name=one").status == 0
     assert len(server.cluster.pipelines) == len(server.cluster.versions) == len(server.cluster.experiments) == 1
 
 
@@ -174,7 +197,7 @@ def test_a_run_that_argo_cannot_hold_is_refused_before_anything_is_sent(
     words = ("train.mini_batch_prompts=4", "rollout.shards=4", "--cluster", small)
     said = rapid("submit", config, "loop.iterations=16", *words)
     assert said.status == 2
-    assert "loop.iterations = 16, but Argo's limit of 1 MiB holds 6 iterations of 4 shards" in said.error
+    assert "loop.iterations = 16, but Argo's limit of 1 MiB holds 8 iterations of 4 shards" in said.error
     assert "use layout workers or pod" in said.error
     assert not server.requests
     assert rapid("submit", config, "loop.iterations=6", *words).status == 0

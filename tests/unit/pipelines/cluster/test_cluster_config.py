@@ -51,18 +51,23 @@ def test_what_is_left_out_of_a_secret_is_as_by_default(
     assert [(one.name, one.optional) for one in (secrets.s3, secrets.hub)] == [s3, hub]
 
 
-def test_one_gpu_for_rollout_and_train_and_none_for_the_rest() -> None:
-    parameters = ClusterConfig().parameters
-    asked = {stage: (parameters[f"{stage}_accelerator"], parameters[f"{stage}_accelerators"]) for stage in STAGES}
-    none, one = ("", "0"), ("nvidia.com/gpu", "1")
-    assert asked == {"prepare": none, "rollout": one, "reward": none, "train": one, "publish": none}
+def test_what_a_run_can_change_are_images_and_gpus() -> None:
+    assert ClusterConfig(images="here/rapid:2").parameters == {
+        "rollout_image": "here/rapid/rollout:2",
+        "rollout_accelerators": "1",
+        "train_image": "here/rapid/train:2",
+        "train_accelerators": "1",
+    }
+    assert ClusterConfig(layout="pod").parameters == {"pod_image": "rapid-rl/pod:0.1.0", "pod_accelerators": "1"}
+    assert [p.name for p in ClusterConfig().parameters_of(["reward", "train"])] == ["train_image", "train_accelerators"]
 
 
-def test_one_gpu_for_a_pod_with_all_stages() -> None:
-    parameters = ClusterConfig(layout="pod").parameters
-    asked = {pod: parameters[f"{pod}_accelerators"] for pod in PODS["pod"]}
-    assert asked == {"prepare": "0", "pod": "1", "publish": "0"}
-    assert not [name for name in parameters if name.startswith(("rollout", "reward", "train"))]
+def test_a_node_of_two_cores_can_give_what_all_pods_request_without_gpus() -> None:
+    cluster = ClusterConfig.model_validate({"device": "cpu"})
+    for layout, pods in PODS.items():
+        requests = [cluster.placement(pod).cpu_request for pod in pods]
+        assert requests == ["100m"] * len(pods), layout
+        assert all(cluster.placement(pod).cpu == "2" for pod in pods)
 
 
 def test_settings_of_a_section_are_the_limits_of_its_parent_process() -> None:
@@ -75,7 +80,7 @@ def test_settings_of_a_section_are_the_limits_of_its_parent_process() -> None:
 def test_a_cluster_without_gpus_asks_for_none_and_runs_all_in_one_image() -> None:
     cluster = ClusterConfig.model_validate({"device": "cpu", "images": "localhost:5001/rapid:dev"})
     assert {cluster.image(stage) for stage in STAGES} == {"localhost:5001/rapid/cpu:dev"}
-    assert {cluster.parameters[f"{stage}_accelerator"] for stage in STAGES} == {""}
+    assert cluster.parameters.keys() == {"rollout_image", "train_image"}
 
 
 def test_what_a_stage_leaves_out_is_that_of_the_device() -> None:
@@ -94,24 +99,8 @@ def test_images_are_named_after_the_stage_that_runs_in_them() -> None:
     ]
 
 
-def test_every_number_among_the_parameters_is_a_string() -> None:
-    """KFP's backend reads a number there as an empty string, and the pod would ask for nothing."""
-    assert {type(value) for value in ClusterConfig().parameters.values()} == {str, dict, list}
-
-
-def test_a_stage_is_given_no_parameter_of_others() -> None:
-    names = {parameter.name for parameter in ClusterConfig().parameters_of(["reward"])}
-    assert names == {
-        *(f"reward_{name}" for name in ("cpu", "memory", "accelerator", "accelerators")),
-        *(f"reward_{name}" for name in ("node_selector", "tolerations", "image")),
-        "environment",
-        "s3_secret",
-    }
-
-
-def test_one_machine_has_no_volumes_and_no_images_to_choose() -> None:
-    names = local_cluster(LoopSection()).parameters.keys()
-    assert not [name for name in names if name.endswith("_image") or name == "cache"]
+def test_one_machine_has_nothing_to_choose() -> None:
+    assert local_cluster(LoopSection()).parameters == {}
     assert local_cluster(LoopSection(iterations=0)).max_iterations == 1
     assert local_cluster(LoopSection(iterations=300), "pod").layout == "pod"
     with pytest.raises(InputError, match="layout tasks has at most 48 on one machine; layout pod has no limit"):

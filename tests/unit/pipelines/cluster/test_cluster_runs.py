@@ -1,13 +1,13 @@
 """A run as Kubeflow returns it: its name, parameters and tasks."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import kfp_server_api as kfp
 import pytest
 
 from components.contract.errors import InputError
+from components.contract.resolve import config_json, parse_config
 from pipelines.cluster.runs import parameters, run_config, run_name, run_state, was_cancelled
 from pipelines.cluster.task_details import TaskDetails
 
@@ -34,12 +34,20 @@ def test_parameters_go_before_the_configuration_and_numbers_may_be_floats() -> N
     assert run_config(run(runtime_config=given(config=CONFIG, iterations=-1))).loop.iterations == 9
 
 
-def test_placeholders_are_filled_in_where_they_still_stand() -> None:
-    config = given(run="nightly-[[ScheduledTime]]-[[RunUUID]]")
-    moment = datetime(2026, 12, 1, 2, 0, 5, tzinfo=UTC)
-    fired = run(runtime_config=config, recurring_run_id="r", scheduled_at=moment)
-    assert parameters(fired)["run"] == run_name(fired) == "nightly-20261201020005-the-id"
-    assert parameters(run(runtime_config=config))["run"] == "nightly-[[ScheduledTime]]-the-id"
+def test_a_firing_has_the_name_that_prepare_makes_of_its_time() -> None:
+    """Kubeflow's API gives the time as `scheduled_at` that the driver gives to prepare."""
+    found = recorded("firing")
+    found.runtime_config.parameters |= {"run": "nightly-{due}", "config": CONFIG}
+    assert found.scheduled_at < found.created_at
+    assert run_name(found) == parameters(found)["run"] == run_config(found).run.name == "nightly-20261128-1844-fbd2cb2e"
+
+
+def test_a_job_without_a_name_has_the_configurations_and_its_own() -> None:
+    for config in (CONFIG, config_json(parse_config(CONFIG))):
+        found = run(runtime_config=given(config=config))
+        assert run_name(found) == run_config(found).run.name == "nightly-the-id"
+    # A list does not wait for object storage.
+    assert run_name(run(runtime_config=given(config="s3://b/my.yaml"))) == "shown"
 
 
 def test_a_run_of_another_program() -> None:

@@ -1,7 +1,6 @@
 """The resources, secrets and volumes of each stage's pod in the compiled pipeline."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,12 +33,12 @@ def one_pod(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Without a cache volume, and with images that no run can change."""
-    cluster = ClusterConfig.model_validate(
-        {"device": "cpu", "cache": None, "image_parameters": False, "images": "here/rapid:dev"}
-    )
-    return compiled(tmp_path_factory.mktemp("bare") / "rapid.yaml", cluster)
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Without GPUs and without a cache volume."""
+    taints = [{"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}]
+    train = {"node_selector": {"disk": "ssd"}, "tolerations": [*taints, {"operator": "Exists"}]}
+    cluster = ClusterConfig.model_validate({"device": "cpu", "cache": None, "images": "here/rapid:dev", "train": train})
+    return compiled(tmp_path_factory.mktemp("laptop") / "rapid.yaml", cluster)
 
 
 def channel(name: str) -> str:
@@ -47,61 +46,56 @@ def channel(name: str) -> str:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_resources_and_image_are_parameters(pipeline: Compiled, stage: str) -> None:
-    container = pipeline.container(stage)
-    assert container["image"] == channel(f"{stage}_image")
-    assert container["resources"] == {
-        "resourceCpuRequest": channel(f"{stage}_cpu"),
-        "resourceCpuLimit": channel(f"{stage}_cpu"),
-        "resourceMemoryRequest": channel(f"{stage}_memory"),
-        "resourceMemoryLimit": channel(f"{stage}_memory"),
-        "accelerator": {
-            "resourceType": channel(f"{stage}_accelerator"),
-            "resourceCount": channel(f"{stage}_accelerators"),
-        },
-    }
+def test_resources_are_compiled_in_but_for_the_gpus(pipeline: Compiled, stage: str) -> None:
+    container, placement = pipeline.container(stage), ClusterConfig().placement(stage)
+    resources = container["resources"]
+    assert {resources["resourceCpuRequest"], resources["resourceCpuLimit"]} == {placement.cpu}
+    assert {resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]} == {placement.memory}
+    if stage in ("rollout", "train"):
+        assert container["image"] == channel(f"{stage}_image")
+        assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
+        assert resources["accelerator"]["resourceCount"] == channel(f"{stage}_accelerators")
+    else:
+        assert container["image"] == ClusterConfig().image(stage)
+        assert "accelerator" not in resources
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_node_and_taints_are_parameters(pipeline: Compiled, stage: str) -> None:
-    asks = pipeline.kubernetes(stage)
-    assert reference(asks["nodeSelector"]["nodeSelectorJson"]) == f"{stage}_node_selector"
-    assert [reference(toleration["tolerationJson"]) for toleration in asks["tolerations"]] == [f"{stage}_tolerations"]
-
-
-def reference(parameter: dict[str, str]) -> str:
-    return parameter["componentInputParameter"].removeprefix("pipelinechannel--")
+def test_requests_nodes_and_taints(laptop: Compiled) -> None:
+    resources = laptop.container("train")["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("100m", "2")
+    assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == ("1Gi", "4Gi")
+    asks = laptop.kubernetes("train")
+    assert asks["nodeSelector"]["labels"] == {"disk": "ssd"}
+    assert asks["tolerations"] == [
+        {"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "60"},
+        {"operator": "Exists"},
+    ]
+    assert not {"nodeSelector", "tolerations"} & laptop.kubernetes("reward").keys()
 
 
 @pytest.mark.parametrize(
     ("stage", "secrets"),
     [
-        ("prepare", {"s3_secret": S3, "hub_secret": HUB, "mlflow_secret": MLFLOW}),
-        ("rollout", {"s3_secret": S3}),
-        ("reward", {"s3_secret": S3, "judge": {"JUDGE_API_KEY"}}),
-        ("train", {"s3_secret": S3, "mlflow_secret": MLFLOW}),
-        ("publish", {"s3_secret": S3, "mlflow_secret": MLFLOW}),
+        ("prepare", {"rapid-s3": S3, "rapid-hub": HUB, "rapid-mlflow": MLFLOW}),
+        ("rollout", {"rapid-s3": S3}),
+        ("reward", {"rapid-s3": S3, "judge": {"JUDGE_API_KEY"}}),
+        ("train", {"rapid-s3": S3, "rapid-mlflow": MLFLOW}),
+        ("publish", {"rapid-s3": S3, "rapid-mlflow": MLFLOW}),
     ],
 )
 def test_a_stage_is_given_the_secrets_it_needs_and_no_others(
     pipeline: Compiled, stage: str, secrets: dict[str, set[str]]
 ) -> None:
-    given = {named(secret): secret for secret in pipeline.kubernetes(stage)["secretAsEnv"]}
+    given = {secret["secretName"]: secret for secret in pipeline.kubernetes(stage)["secretAsEnv"]}
     assert {name: {key["envVar"] for key in secret["keyToEnv"]} for name, secret in given.items()} == secrets
     required = {name for name, secret in given.items() if not secret["optional"]}
-    assert required == {"s3_secret"}
-
-
-def named(secret: dict[str, Any]) -> str:
-    """By parameter or, of what is fixed, by name."""
-    parameter = secret["secretNameParameter"]
-    return reference(parameter) if "componentInputParameter" in parameter else secret["secretName"]
+    assert required == {"rapid-s3"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_endpoints_come_from_a_config_map_whose_keys_may_be_missing(pipeline: Compiled, stage: str) -> None:
     (endpoints,) = pipeline.kubernetes(stage)["configMapAsEnv"]
-    assert reference(endpoints["configMapNameParameter"]) == "environment"
+    assert endpoints["configMapName"] == "rapid-environment"
     assert endpoints["optional"]
     keys = {key["configMapKey"]: key["envVar"] for key in endpoints["keyToEnv"]}
     assert keys == {name: name for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "MLFLOW_TRACKING_URI")}
@@ -125,7 +119,7 @@ def test_the_cache_outlives_pods_of_stages_that_fetch_or_compile(pipeline: Compi
     if stage not in ("prepare", "rollout", "train"):
         assert (mounts, variables) == ([], {})
         return
-    assert [(reference(mount["pvcNameParameter"]), mount["mountPath"]) for mount in mounts] == [("cache", "/cache")]
+    assert [(mount["constant"], mount["mountPath"]) for mount in mounts] == [("rapid-cache", "/cache")]
     assert variables == {
         "HF_HOME": "/cache/huggingface",
         "VLLM_CACHE_ROOT": "/cache/vllm",
@@ -155,10 +149,10 @@ def test_only_what_ends_with_its_work_has_a_deadline(pipeline: Compiled, tasks: 
 
 
 def test_the_pod_with_all_stages_has_what_they_need_but_the_hub(one_pod: Compiled) -> None:
-    given = {named(secret): secret for secret in one_pod.kubernetes("pod")["secretAsEnv"]}
+    given = {secret["secretName"]: secret for secret in one_pod.kubernetes("pod")["secretAsEnv"]}
     assert {name: {key["envVar"] for key in secret["keyToEnv"]} for name, secret in given.items()} == {
-        "s3_secret": S3,
-        "mlflow_secret": MLFLOW,
+        "rapid-s3": S3,
+        "rapid-mlflow": MLFLOW,
         "judge": {"JUDGE_API_KEY"},
     }
     assert one_pod.container("pod")["image"] == channel("pod_image")
@@ -184,10 +178,12 @@ def test_pods_that_vanish_are_started_again_and_no_window_ends_a_healthy_one(
         assert policies == {f"exec-{stage}": {"maxRetryCount": count, **policy} for stage in STAGES}
 
 
-def test_without_a_cache_or_images_to_choose(bare: Compiled) -> None:
-    assert "/cache" not in bare.text
-    images = {stage: bare.container(stage)["image"] for stage in STAGES}
-    assert images == dict.fromkeys(STAGES, "here/rapid/cpu:dev")
+def test_without_gpus_and_a_cache(laptop: Compiled) -> None:
+    assert "/cache" not in laptop.text
+    assert "accelerator" not in laptop.text
+    inputs = laptop.spec["root"]["inputDefinitions"]["parameters"]
+    assert {inputs[f"{stage}_image"]["defaultValue"] for stage in ("rollout", "train")} == {"here/rapid/cpu:dev"}
+    assert laptop.container("reward")["image"] == "here/rapid/cpu:dev"
 
 
 def test_no_credential_of_whoever_compiles_is_in_the_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

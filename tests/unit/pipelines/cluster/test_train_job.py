@@ -38,24 +38,26 @@ def test_the_job_takes_the_place_of_the_stage(pipeline: Compiled) -> None:
 def test_what_the_stage_asks_for_is_asked_for_each_node(pipeline: Compiled) -> None:
     given = arguments(pipeline)
     assert {
-        name: given[name]["componentInputParameter"] for name in given if "componentInputParameter" in given[name]
+        name: source.get("componentInputParameter") or source["runtimeValue"]["constant"]
+        for name, source in given.items()
+        if "taskOutputParameter" not in source
     } == {
         "run_uri": "run_uri",
         "iteration": "number",
         "image": "train_image",
-        "cpu": "train_cpu",
-        "memory": "train_memory",
-        "accelerator": "train_accelerator",
+        "cpu": "8",
+        "memory": "48Gi",
+        "accelerator": "nvidia.com/gpu",
         "accelerators": "train_accelerators",
-        "node_selector": "train_node_selector",
-        "tolerations": "train_tolerations",
-        "cache": "cache",
-        "runtime": "train_runtime",
-        "queue": "train_queue",
-        "resources": "train_resources",
-        "pipelinechannel--train_launcher_image": "train_launcher_image",
+        "node_selector": {},
+        "tolerations": [],
+        "cache": "rapid-cache",
+        "runtime": "rapid-train",
+        "queue": "gpus",
+        "resources": {},
+        "deadline_minutes": 720,
+        "limits": cluster().limits("train"),
     }
-    assert given["deadline_minutes"]["runtimeValue"]["constant"] == 720
 
 
 def test_the_launcher_itself_is_small_and_has_the_secrets_of_training(pipeline: Compiled) -> None:
@@ -72,19 +74,12 @@ def test_the_launcher_itself_is_small_and_has_the_secrets_of_training(pipeline: 
     assert not asks.get("pvcMount")
 
 
-def test_its_parameters_and_their_defaults() -> None:
-    parameters = cluster(images="here/rapid:2").parameters
-    assert parameters["train_queue"] == "gpus"
-    assert parameters["train_runtime"] == "rapid-train"
-    assert parameters["train_launcher_image"] == "here/rapid/base:2"
-    assert not [name for name in ClusterConfig().parameters if name in ("train_queue", "train_launcher_image")]
-
-
-def test_images_that_are_compiled_in(tmp_path: Path) -> None:
-    made = compiled(tmp_path / "rapid.yaml", cluster(image_parameters=False, images="here/rapid:2", cache=None))
+def test_images_and_what_is_compiled_in(tmp_path: Path) -> None:
+    made = compiled(tmp_path / "rapid.yaml", cluster(images="here/rapid:2", cache=None, train={"accelerators": 0}))
     assert made.container("train-job")["image"] == "here/rapid/base:2"
     given = arguments(made)
-    assert given["image"]["runtimeValue"]["constant"] == "here/rapid/train:2"
+    assert given["image"]["componentInputParameter"] == "train_image"
+    assert given["accelerators"]["runtimeValue"]["constant"] == "0"
     assert given["cache"]["runtimeValue"]["constant"] == ""
 
 
@@ -96,7 +91,6 @@ def test_one_job_trains_every_iteration_of_a_run(tmp_path: Path) -> None:
     assert not {"iteration", "rewards", "queue"} & given.keys()
     assert "launch_in_process(run_uri, None, settings" in made.container("train-job")["command"][-1]
     assert "activeDeadlineSeconds" not in made.kubernetes("train-job")
-    assert "train_queue" not in made.spec["root"]["inputDefinitions"]["parameters"]
 
 
 def test_a_run_on_several_nodes_gets_a_job(example: RunConfig) -> None:
@@ -119,6 +113,9 @@ def test_prepare_refuses_a_run_on_several_nodes_in_a_pipeline_for_one(
             model="",
             data="",
             iterations=-1,
+            job="",
+            job_name="",
+            due="",
             layout="workers",
             max_iterations=0,
             train_job=False,
