@@ -12,7 +12,7 @@ _ID_DIGITS = 8
 
 @dataclass(frozen=True)
 class Job:
-    """What Kubeflow Pipelines calls a run; everything is empty on one machine.
+    """A run in Kubeflow's sense; everything is empty on one machine.
 
     A run has as many jobs as it was submitted, resumed or cloned. What Kubeflow tries again stays the same job.
 
@@ -47,4 +47,4 @@ class Job:
 
 
 NO_JOB = Job()
-"""What starts a run on one machine."""
+"""The job of a run on one machine."""

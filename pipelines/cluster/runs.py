@@ -166,8 +166,9 @@ def resume(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
 
 def _service_account(client: ClusterClient, run: kfp.V2beta1Run) -> str | None:
     """Return the service account of a run's pods. Kubeflow keeps that of a firing with its schedule only."""
-    if run.service_account or not run.recurring_run_id:
-        return run.service_account
-    schedules = client.recurring_runs()
-    account = next((s.service_account for s in schedules if s.recurring_run_id == run.recurring_run_id), None)
-    return account or ClusterConfig.model_fields["service_account"].default
+    account: str | None = run.service_account
+    if run.recurring_run_id and not account:
+        schedules = client.recurring_runs()
+        account = next((s.service_account for s in schedules if s.recurring_run_id == run.recurring_run_id), None)
+        account = account or ClusterConfig().service_account
+    return account

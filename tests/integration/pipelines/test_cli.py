@@ -262,14 +262,23 @@ def test_compile_takes_images_device_and_a_cluster_file(tmp_path: Path) -> None:
     done = rapid("compile", "-o", output, "--cluster", cluster, "--images", "localhost:5001/rapid:dev", "--cpu")
     assert done.returncode == 0, done.stderr
     inputs = next(yaml.safe_load_all(output.read_text()))["root"]["inputDefinitions"]["parameters"]
-    given = {name: inputs[name]["defaultValue"] for name in ("rollout_image", "rollout_memory", "rollout_accelerator")}
-    assert given == {
-        "rollout_image": "localhost:5001/rapid/cpu:dev",
-        "rollout_memory": "3Gi",
-        "rollout_accelerator": "",
-    }
+    assert inputs["rollout_image"]["defaultValue"] == "localhost:5001/rapid/cpu:dev"
+    assert "rollout_accelerators" not in inputs
+    assert "resourceMemoryLimit: 3Gi" in output.read_text()
     assert "layout workers" in done.stdout
-    assert "rapid compile --images" in rapid("compile", "--help").stdout
+    assert "rapid compile my.yaml" in rapid("compile", "--help").stdout
+
+
+def test_compile_takes_the_configuration_in(tmp_path: Path) -> None:
+    config, output = tmp_path / "my.yaml", tmp_path / "rapid.yaml"
+    config.write_text(
+        "{run: adder, model: owner/name, data: s3://bucket/d.jsonl, store: s3://bucket/p, reward: {graders: [exact]}}"
+    )
+    done = rapid("compile", config, "loop.iterations=7", "-o", output)
+    assert done.returncode == 0, done.stderr
+    inputs = next(yaml.safe_load_all(output.read_text()))["root"]["inputDefinitions"]["parameters"]
+    assert json.loads(inputs["config"]["defaultValue"])["loop"]["iterations"] == 7
+    assert "this configuration cannot run on a cluster" in refused("compile", config, "store=here", "-o", output)
 
 
 def test_compile_refuses_a_cluster_that_cannot_be(tmp_path: Path) -> None:

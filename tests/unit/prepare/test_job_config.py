@@ -1,4 +1,4 @@
-"""What a job of Kubeflow works with, and what it does."""
+"""The configuration of a job of Kubeflow, and the run that it begins or continues."""
 
 from pathlib import Path
 from typing import Any
