@@ -84,7 +84,7 @@ def compile_command(
         Path | None,
         typer.Argument(
             help="Configuration (YAML) of the runs that are started without one.",
-            metavar="[CONFIG]",
+            metavar="CONFIG",
             show_default=False,
         ),
     ] = None,
