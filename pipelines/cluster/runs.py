@@ -67,18 +67,30 @@ def find_run(client: ClusterClient, name: str) -> kfp.V2beta1Run:
         InputError, ClusterUnavailable: as for every request.
     """
     if _ID.fullmatch(name):
-        return client.run(name)
+        return _with_defaults(client, client.run(name))
     if _SHORT_ID.fullmatch(name):
         for listed in islice(client.runs(), _NEWEST):
             if listed.run_id.startswith(name):
-                return client.run(listed.run_id)
+                return _with_defaults(client, client.run(listed.run_id))
     run = next(_runs_named(client, name), None)
     if run is not None:
         # Listed runs may lack their tasks.
-        return client.run(run.run_id)
+        return _with_defaults(client, client.run(run.run_id))
     names = list(dict.fromkeys(map(run_name, islice(client.runs(), _NEWEST))))
     existing = f"the newest are {', '.join(names[:_SHOWN])}" if names else "it has none"
     raise NotFound(f"{client.address} has no run named {name} ({existing})")
+
+
+def _with_defaults(client: ClusterClient, run: kfp.V2beta1Run) -> kfp.V2beta1Run:
+    """Add the defaults of its pipeline version to the parameters of a run that another client has started without."""
+    given = (run.runtime_config.parameters if run.runtime_config else None) or {}
+    if "config" not in given:
+        with suppress(NotFound):
+            spec = (client.version_of(run).pipeline_spec or {}).get("pipeline_spec", {})
+            declared = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+            defaults = {name: found["defaultValue"] for name, found in declared.items() if "defaultValue" in found}
+            run.runtime_config = kfp.V2beta1RuntimeConfig(parameters={**defaults, **given})
+    return run
 
 
 def refuse_ongoing(client: ClusterClient, name: str) -> None:

@@ -55,7 +55,10 @@ class Watcher:
         waiting = False
         while True:
             try:
-                self.run = self.client.run(self.run.run_id)
+                found = self.client.run(self.run.run_id)
+                # Completed by the defaults of its pipeline, and the same for ever.
+                found.runtime_config = self.run.runtime_config
+                self.run = found
             except ClusterUnavailable as error:
                 if time.monotonic() - last_response > _MAX_SILENCE_SECONDS:
                     raise

@@ -88,6 +88,13 @@ def test_a_run_is_started_from_kubeflows_page_alone(rapid: Rapid, server: KfpSer
     name = f"adder-{started['run_id'][:8]}"
     assert [line.split()[0] for line in rapid("runs").out.splitlines()[1:]] == [name, "adder"]
     assert rapid("cancel", name).status == 0
+    # KFP's own client sends no defaults.
+    started = server.cluster.create_run({"display_name": "bare", **kept})
+    server.cluster.end(started["run_id"], "FAILED")
+    said = rapid("resume", "bare")
+    assert said.status == 0, said.err
+    again = list(server.cluster.runs.values())[-1]
+    assert again["display_name"] == f"adder-{started['run_id'][:8]}"
 
 
 def test_a_run_on_several_nodes_gets_a_pipeline_that_launches_a_job(
@@ -297,6 +304,7 @@ def test_a_run_of_another_program_is_not_resumed(rapid: Rapid, server: KfpServer
     run = the_run(server)
     server.cluster.end(run["run_id"], "FAILED")
     run["runtime_config"] = {"parameters": {}}
+    del run["pipeline_version_reference"]
     assert "run adder belongs to another program" in rapid("resume", "adder").error
     assert len(server.cluster.runs) == 1
 
