@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from components.contract.section import Count, Positive, Section, affects
 
+MOST_SAMPLES = 16384
+"""Completions of one prompt that vLLM draws at most (its VLLM_MAX_N_SEQUENCES)."""
+
 
 class EngineSection(Section):
     """Engine settings for speed and memory; none changes the sampling distribution."""
@@ -23,7 +26,7 @@ class RolloutSection(Section):
     """Sampling of training completions."""
 
     group_size: Annotated[int, affects("rollout")] = Field(
-        default=8, ge=2, description="completions per prompt, which share a baseline"
+        default=8, ge=2, le=MOST_SAMPLES, description="completions per prompt, which share a baseline"
     )
     max_tokens: Annotated[Count, affects("prepare", "rollout")] = Field(
         default=512, description="length limit of a completion"
@@ -70,7 +73,9 @@ class EvaluateSection(Section):
         default=1,
         description="sample held-out prompts in every n-th iteration, from the first on, and at the end",
     )
-    samples: Annotated[Count, affects("rollout")] = Field(default=8, description="completions per held-out prompt")
+    samples: Annotated[Count, affects("rollout")] = Field(
+        default=8, le=MOST_SAMPLES, description="completions per held-out prompt"
+    )
     temperature: Annotated[Positive, affects("rollout")] = 1.0
     top_p: Annotated[float, affects("rollout")] = Field(default=1.0, gt=0.0, le=1.0)
     max_tokens: Annotated[Count | None, affects("prepare", "rollout")] = Field(

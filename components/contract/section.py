@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from components.contract.errors import explain_validation
 
@@ -38,7 +38,7 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys.
 
     A section with a `shorthand` may be written as that one value: `store: s3://bucket/runs` means
-    `store: {uri: s3://bucket/runs}`. An empty section has its defaults.
+    `store: {uri: s3://bucket/runs}`. Another section that is empty has its defaults.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -56,11 +56,23 @@ class Section(BaseModel):
         except ValidationError as error:
             raise explain_validation(error, what, known_keys(cls)) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_what_it_seems(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would take for a number or a file system for the end of a name."""
+        kinds = _union_members(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in kinds and {int, float}.intersection(kinds):
+            raise ValueError("must be a number")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not contain a NUL character")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _expand_shorthand(cls, value: Any) -> Any:
-        if value is None:
+        if value is None and cls.shorthand is None:
             return {}
+        # `store=$STORE` with a variable that is not set must not mean the default.
         if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
             return {cls.shorthand: value}
         return value

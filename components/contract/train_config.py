@@ -65,7 +65,7 @@ class TrainSection(Section):
         default="keep", description="groups whose rewards are all equal; drop is DAPO's dynamic sampling"
     )
     updates: Annotated[Count, affects("rollout", "train")] = Field(
-        default=16, description="optimizer steps per iteration, one mini-batch each"
+        default=16, le=1_000_000, description="optimizer steps per iteration, one mini-batch each"
     )
     mini_batch_prompts: Annotated[Count, affects("rollout", "train")] = Field(
         default=8, description="groups per mini-batch"

@@ -111,8 +111,7 @@ def library(source: str) -> Any:
         import reasoning_gym
     except ImportError as error:
         raise InputError(
-            f"{source} needs the package reasoning-gym ({error}); install it with: "
-            "pip install 'rapid-rl[reasoning-gym]'"
+            f"{source} needs the package reasoning-gym ({error}); install it with: pip install '.[reasoning-gym]'"
         ) from None
     return reasoning_gym
 

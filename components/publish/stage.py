@@ -6,7 +6,7 @@ from components.contract.manifest import Facts, Manifest
 from components.results import RoundResult, evaluation_of, round_manifests
 from components.runtime.clock import Clock
 from components.store import Run, StageOutput, open_run
-from components.tracking import Registration, read_state, register, sync
+from components.tracking import Registration, read_state, register, sync, wait_for_server
 
 
 def run_stage(run_uri: str) -> Manifest:
@@ -58,6 +58,7 @@ def _registration(run: Run, version: int, weights_digest: str) -> Registration |
     state = read_state(run)
     if state and state.registration and state.registration.weights_digest == weights_digest:
         return state.registration
+    wait_for_server(run)
     return register(run, version, evaluation_of(run, version))
 
 

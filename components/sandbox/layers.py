@@ -27,7 +27,7 @@ def seccomp() -> Layer:
     version = seccomp_version()
     if version:
         return Layer("seccomp", True, version)
-    fix = "install libseccomp (Debian: libseccomp2) and pip install 'rapid-rl[reward]'"
+    fix = "install libseccomp (Debian: libseccomp2) and pip install '.[reward]'"
     return Layer("seccomp", False, "no filters, or libseccomp or pyseccomp missing", fix)
 
 

@@ -1,7 +1,7 @@
 """Object storage behind one small interface, and what is kept in it."""
 
 from components.store.attempts import Attempt, NoLongerWanted, Superseded
-from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store
+from components.store.base import ObjectExists, ObjectInfo, ObjectMissing, Store, StoreUnavailable
 from components.store.cancellation import RunCancelled
 from components.store.commit import OutputDirectory, StageOutput
 from components.store.run import Run, open_run, run_uri, split_run_uri
@@ -18,6 +18,7 @@ __all__ = [
     "RunCancelled",
     "StageOutput",
     "Store",
+    "StoreUnavailable",
     "Superseded",
     "open_run",
     "open_store",

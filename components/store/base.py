@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from components.contract.errors import InputError
 
@@ -82,7 +83,22 @@ class Store(ABC):
         self.list(prefix)
 
     def check_writable(self, prefix: str) -> None:
-        """Write and remove a small object below `prefix`, so that a run fails before its work and not after."""
-        probe = f"{prefix}/.write-check"
-        self.write(probe, b"")
-        self.delete(probe)
+        """Write and remove a small object below `prefix`, so that a run fails before its work and not after.
+
+        Raises:
+            InputError: it cannot be written, or the server overwrites it in spite of a condition: two workers could
+                then commit the same output.
+        """
+        probe = f"{prefix}/.write-check-{uuid4().hex}"
+        self.create(probe, b"first")
+        try:
+            self.create(probe, b"second")
+        except ObjectExists:
+            return
+        else:
+            raise InputError(
+                f"store {self.uri}: the server ignores If-None-Match and overwrites objects, so a stage could be "
+                "committed twice; choose a store with conditional writes, such as AWS S3, MinIO or Ceph RGW"
+            )
+        finally:
+            self.delete(probe)

@@ -10,8 +10,8 @@ from typing import TypeVar
 from components.contract.errors import InputError
 from components.store.base import ObjectExists, ObjectInfo, Store, StoreUnavailable
 
-PATIENCE_VARIABLE = "RAPID_STORE_PATIENCE_MINUTES"
-"""Minutes to wait for object storage that does not answer; by default 10 in a pod, and not at all elsewhere."""
+PATIENCE_VARIABLE = "RAPID_PATIENCE_MINUTES"
+"""Minutes to wait for a server that does not answer; by default 10 in a pod, and not at all elsewhere."""
 
 _IN_A_POD = "KUBERNETES_SERVICE_HOST"
 _POD_MINUTES = "10"
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 def patience_seconds() -> float:
-    """Return how long this process waits for object storage. Raises InputError where the variable is not a number."""
+    """Return how long this process waits for a server. Raises InputError where the variable is not a number."""
     default = _POD_MINUTES if os.environ.get(_IN_A_POD) else "0"
     minutes = os.environ.get(PATIENCE_VARIABLE) or default
     try:
@@ -41,10 +41,10 @@ class PatientStore(Store):
         self.uri = store.uri
 
     def read(self, key: str) -> bytes:
-        return self._patiently(lambda: self._store.read(key))
+        return patiently(self.uri, self._seconds, lambda: self._store.read(key))
 
     def write(self, key: str, data: bytes) -> None:
-        self._patiently(lambda: self._store.write(key, data))
+        patiently(self.uri, self._seconds, lambda: self._store.write(key, data))
 
     def create(self, key: str, data: bytes) -> None:
         tries = 0
@@ -59,46 +59,54 @@ class PatientStore(Store):
                 if tries == 1 or self._store.read(key) != data:
                     raise
 
-        self._patiently(create)
+        patiently(self.uri, self._seconds, create)
 
     def upload(self, path: Path, key: str) -> None:
-        self._patiently(lambda: self._store.upload(path, key))
+        patiently(self.uri, self._seconds, lambda: self._store.upload(path, key))
 
     def download(self, key: str, path: Path) -> None:
-        self._patiently(lambda: self._store.download(key, path))
+        patiently(self.uri, self._seconds, lambda: self._store.download(key, path))
 
     def exists(self, key: str) -> bool:
-        return self._patiently(lambda: self._store.exists(key))
+        return patiently(self.uri, self._seconds, lambda: self._store.exists(key))
 
     def list(self, prefix: str) -> list[ObjectInfo]:
-        return self._patiently(lambda: self._store.list(prefix))
+        return patiently(self.uri, self._seconds, lambda: self._store.list(prefix))
 
     def delete(self, key: str) -> None:
-        self._patiently(lambda: self._store.delete(key))
+        patiently(self.uri, self._seconds, lambda: self._store.delete(key))
 
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)
 
-    def _patiently(self, use: Callable[[], Result]) -> Result:
-        """Return what `use` returns, once it does. Raises StoreUnavailable when the time is over."""
-        began, pause = time.monotonic(), _PAUSE_SECONDS
-        waiting = False
-        while True:
-            try:
-                result = use()
-            except StoreUnavailable as error:
-                waited = time.monotonic() - began
-                if waited + pause > self._seconds:
-                    raise StoreUnavailable(f"{error} (waited for {waited / 60:.0f} min)") from None
-                if not waiting:
-                    _say(f"{error}; waiting for it, up to {self._seconds / 60:g} min")
-                waiting = True
-                time.sleep(pause)
-                pause = min(_MOST_SECONDS, 2 * pause)
-            else:
-                if waiting:
-                    _say(f"{self.uri} answers again after {time.monotonic() - began:.0f} s")
-                return result
+
+def patiently(server: str, seconds: float, use: Callable[[], Result]) -> Result:
+    """Return what `use` returns, once it does; what it waits for is said once.
+
+    Args:
+        server: name of what answers, for messages.
+
+    Raises:
+        StoreUnavailable: as `use` did, when so many seconds are over.
+    """
+    began, pause = time.monotonic(), _PAUSE_SECONDS
+    waiting = False
+    while True:
+        try:
+            result = use()
+        except StoreUnavailable as error:
+            waited = time.monotonic() - began
+            if waited + pause > seconds:
+                raise StoreUnavailable(f"{error} (waited for {waited / 60:.0f} min)") from None
+            if not waiting:
+                _say(f"{error}; waiting for it, up to {seconds / 60:g} min")
+            waiting = True
+            time.sleep(pause)
+            pause = min(_MOST_SECONDS, 2 * pause)
+        else:
+            if waiting:
+                _say(f"{server} answers again after {time.monotonic() - began:.0f} s")
+            return result
 
 
 def _say(text: str) -> None:

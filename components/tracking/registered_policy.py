@@ -6,7 +6,7 @@ from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference
 from components.store import Run
-from components.tracking.server import connect, reason, tracking_uri
+from components.tracking.server import connect, reason, tracking_uri, wait_for_server
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def find_policy(run: Run, text: str) -> RegisteredPolicy:
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise InputError(f"{where} needs the package mlflow ({error}); install the `tracking` extra") from None
+    wait_for_server(run)
     try:
         client = connect(uri)
         if reference.alias is not None:

@@ -2,11 +2,13 @@
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.contract.credentials import without_credentials
-from components.store import Run
+from components.store import Run, StoreUnavailable
+from components.store.patient import patience_seconds, patiently
 from components.tracking.database import SQLITE, ensure_database
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _PATIENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _DATABASE_ATTEMPTS = 2
+_REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "ENDPOINT_NOT_FOUND")
+"""Error codes of a server that is there."""
 
 
 def tracking_uri(run: Run) -> str:
@@ -61,6 +65,29 @@ def connect(uri: str) -> "MlflowClient":
         utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS  # ten attempts with doubling pauses are minutes
         ensure_database(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def wait_for_server(run: Run) -> None:
+    """Wait in a pod until the tracking server answers, for as long as for object storage; elsewhere not at all.
+
+    For those who need it to go on. Whether it answers in the end shows the next request.
+    """
+    uri = tracking_uri(run)
+    where = f"MLflow at {without_credentials(uri)}"
+    if not is_http(uri) or not (seconds := patience_seconds()):
+        return
+
+    def ask() -> None:
+        try:
+            connect(uri).search_experiments(max_results=1)
+        except ImportError:
+            return
+        except Exception as error:
+            if getattr(error, "error_code", "") not in _REFUSALS:
+                raise StoreUnavailable(f"{where} does not answer: {reason(error)}") from None
+
+    with suppress(StoreUnavailable):
+        patiently(where, seconds, ask)
 
 
 def is_http(uri: str) -> bool:

@@ -10,6 +10,8 @@ from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import OverridesArgument
 from pipelines.cli.plan_tables import findings_table
+from pipelines.cli.submit_commands import ClusterOption
+from pipelines.cluster.cluster_config import load_cluster
 from pipelines.preflight import preflight
 from pipelines.preflight.findings import Finding, errors_of
 from pipelines.preflight.machine_check import inspect_machine
@@ -24,24 +26,31 @@ def doctor_command(
         ),
     ] = None,
     overrides: OverridesArgument = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Check this machine and what a run needs: what is installed, what is missing, and how to fix it.
 
-    With CONFIG it also tries to write to the run's store. The exit status is 2 if there are errors.
+    With CONFIG it also tries to write to the run's store. With --cluster it checks what rapid submit would refuse
+    instead, and sends nothing. The exit status is 2 if there are errors.
 
-    Example:
+    Examples:
 
         rapid doctor my.yaml reward=code
+
+        rapid doctor --cluster cluster.yaml my.yaml
     """
-    findings = inspect_machine()
+    findings = inspect_machine() if cluster is None else []
+    if config is None and cluster:
+        raise InputError("name the configuration too: rapid doctor --cluster FILE CONFIG")
     if config:
         try:
             resolved = load_config(config, overrides or ())
+            settings = load_cluster(cluster).fitting(resolved) if cluster else None
         except InputError as error:
             findings.append(Finding.error("configuration", str(error)))
         else:
             findings.append(Finding.ok("configuration", f"{config}: run {resolved.run.name}"))
-            findings += preflight(resolved, try_writing=True).findings
+            findings += preflight(resolved, settings, try_writing=settings is None).findings
     Console().print(findings_table(findings))
     if errors_of(findings):
         raise typer.Exit(EXIT_BAD_INPUT)

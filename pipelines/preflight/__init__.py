@@ -11,6 +11,7 @@ from components.contract.config import RunConfig
 from components.prepare.stage import with_absolute_paths
 from pipelines.preflight.data_check import DataCheck, check_data
 from pipelines.preflight.findings import Finding, errors_of
+from pipelines.preflight.machine_check import require_packages
 from pipelines.preflight.model_check import ModelCheck, check_model
 from pipelines.preflight.service_checks import check_graders, check_layout, check_objective, check_tracking
 from pipelines.preflight.store_check import StoreCheck, check_store
@@ -58,4 +59,6 @@ def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_
 
 def check_before_run(config: RunConfig) -> list[Finding]:
     """Check what the stages on this machine would find out only after the first rollout."""
+    if missing := require_packages():
+        return missing
     return [*check_graders(config, None), *check_objective(config, None), *check_layout(config, None)]

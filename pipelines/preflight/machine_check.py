@@ -34,8 +34,36 @@ def inspect_machine() -> list[Finding]:
 
 
 def check_packages() -> list[Finding]:
-    """Check the packages and libraries that the stages need on this machine, without importing any of them."""
+    """Check the packages and libraries that the stages need on this machine, without importing any of them.
+
+    Those of the stages are not needed to submit to a cluster: where they are missing, that is a warning here.
+    """
     return [*(_stage_packages(stage, needed) for stage, needed in _NEEDED_BY.items()), *_check_libnuma()]
+
+
+def packages_missing(stage: str) -> str:
+    """Return a sentence that names the packages of a stage that are not installed; empty if all are."""
+    missing = [names.split("|")[0] for names in _NEEDED_BY[stage] if not _installed(names)]
+    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed" if missing else ""
+
+
+def _installed(names: str) -> str | None:
+    """Return name and version of the first of several packages that is installed."""
+    found = (f"{name} {number}" for name in names.split("|") if (number := package_version(name)))
+    return next(found, None)
+
+
+def require_packages() -> list[Finding]:
+    """Return an error that names everything that a run on this machine needs and that is not installed.
+
+    MLflow is not needed: results can be sent later.
+    """
+    lacking = [stage for stage in _NEEDED_BY if stage != "tracking" and packages_missing(stage)]
+    if not lacking:
+        return _check_libnuma()
+    extras = ",".join("rollout-cpu" if stage == "rollout" and not has_gpu() else stage for stage in lacking)
+    missing = "; ".join(f"{stage}: {packages_missing(stage)}" for stage in lacking)
+    return [Finding.error("packages", missing, f"pip install '.[{extras}]'")]
 
 
 def check_sandbox() -> list[Finding]:
@@ -84,18 +112,14 @@ def _layer(layer: Layer, mode: str) -> Finding:
 
 
 def _stage_packages(stage: str, needed: tuple[str, ...]) -> Finding:
-    installed, missing = [], []
-    for names in needed:
-        versions = [f"{name} {number}" for name in names.split("|") if (number := package_version(name))]
-        if versions:
-            installed.append(versions[0])
-        else:
-            missing.append(names.split("|")[0])
-    if missing:
+    if missing := packages_missing(stage):
+        if stage == "pipeline":
+            return Finding.error(stage, missing, "pip install .")
         extra = "rollout-cpu" if stage == "rollout" and not has_gpu() else stage
-        fix = f"pip install 'rapid-rl{'' if stage == 'pipeline' else f'[{extra}]'}'"
-        return Finding.error(stage, f"{', '.join(missing)} not installed", fix)
-    return Finding.ok(stage, ", ".join(installed))
+        result = f"{missing}; rapid run needs that, rapid submit does not"
+        return Finding.warning(stage, result, f"pip install '.[{extra}]'")
+    installed = (_installed(names) for names in needed)
+    return Finding.ok(stage, ", ".join(found for found in installed if found))
 
 
 def _check_libnuma() -> list[Finding]:

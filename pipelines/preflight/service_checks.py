@@ -13,6 +13,7 @@ from components.store import Run, open_store
 from components.tracking.server import tracking_uri
 from components.train.build_objective import load_custom
 from pipelines.preflight.findings import Finding
+from pipelines.preflight.machine_check import packages_missing
 
 if TYPE_CHECKING:
     from pipelines.cluster.cluster_config import ClusterConfig
@@ -25,6 +26,8 @@ def check_graders(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fi
     """
     if cluster is not None:
         return []
+    if missing := packages_missing("reward"):
+        return [Finding.warning("reward.graders", f"not checked, because {missing}", "pip install '.[reward]'")]
     reward = config.reward
     try:
         graders = resolve_graders(reward.graders, reward.sandbox, reward.time_limit)
@@ -44,6 +47,8 @@ def check_objective(config: RunConfig, cluster: "ClusterConfig | None") -> list[
     objective = config.train.objective
     if cluster is not None or not isinstance(objective, CustomOptions):
         return []
+    if missing := packages_missing("train"):
+        return [Finding.warning("train.objective", f"not checked, because {missing}", "pip install '.[train]'")]
     try:
         load_custom(config.train)
     except InputError as error:

@@ -28,7 +28,11 @@ def _check(
     check_endpoint(url, key_env, timeout, retries, time_limit)
     if "{completion}" not in template:
         raise ValueError("template must contain {completion}")
-    if re.compile(pattern).groups < 1:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"pattern is not a regular expression: {error} (got {pattern!r})") from None
+    if compiled.groups < 1:
         raise ValueError(f"pattern must have a group for the score (got {pattern!r})")
 
 

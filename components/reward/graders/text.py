@@ -20,7 +20,16 @@ def exact(completion: str, answer: str | None, prompt: str = "", *, reasoning_en
     return float(text is not None and text.strip() == expected)
 
 
-@grader(version="1")
+def _check_pattern(pattern: str, group: int | str | None) -> None:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"pattern is not a regular expression: {error} (got {pattern!r})") from None
+    if group is not None and group not in (*range(compiled.groups + 1), *compiled.groupindex):
+        raise ValueError(f"pattern has no group {group!r} (got {pattern!r})")
+
+
+@grader(version="1", check=_check_pattern)
 def regex(
     completion: str,
     answer: str | None,

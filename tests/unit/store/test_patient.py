@@ -93,12 +93,12 @@ def test_what_a_lost_request_created_is_ours(away: Away) -> None:
     [
         ({}, None),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, 600),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "RAPID_STORE_PATIENCE_MINUTES": "0"}, None),
-        ({"RAPID_STORE_PATIENCE_MINUTES": "0.5"}, 30),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "RAPID_PATIENCE_MINUTES": "0"}, None),
+        ({"RAPID_PATIENCE_MINUTES": "0.5"}, 30),
     ],
 )
 def test_who_waits(environment: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KUBERNETES_SERVICE_HOST", "RAPID_STORE_PATIENCE_MINUTES"):
+    for name in ("KUBERNETES_SERVICE_HOST", "RAPID_PATIENCE_MINUTES"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -108,6 +108,6 @@ def test_who_waits(environment: dict[str, str], seconds: float | None, monkeypat
 
 
 def test_a_limit_that_is_no_number_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAPID_STORE_PATIENCE_MINUTES", "long")
-    with pytest.raises(InputError, match="RAPID_STORE_PATIENCE_MINUTES must be a number of minutes"):
+    monkeypatch.setenv("RAPID_PATIENCE_MINUTES", "long")
+    with pytest.raises(InputError, match="RAPID_PATIENCE_MINUTES must be a number of minutes"):
         open_store("s3://bucket/prefix")
