@@ -38,7 +38,7 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys.
 
     A section with a `shorthand` may be written as that one value: `store: s3://bucket/runs` means
-    `store: {uri: s3://bucket/runs}`. Another section that is empty has its defaults.
+    `store: {uri: s3://bucket/runs}`. An empty section has its defaults.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -70,9 +70,8 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand_shorthand(cls, value: Any) -> Any:
-        if value is None and cls.shorthand is None:
+        if value is None:
             return {}
-        # `store=$STORE` with a variable that is not set must not mean the default.
         if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
             return {cls.shorthand: value}
         return value

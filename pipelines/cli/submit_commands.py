@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from components.contract.config import RunConfig
+from components.contract.errors import EXIT_BAD_INPUT
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import (
     ConfigArgument,
@@ -148,6 +149,9 @@ def submit_command(
     service_account: ServiceAccountOption = None,
     watch: WatchOption = False,
     resumes: ResumesOption = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the run and the cluster's settings, and send nothing.")
+    ] = False,
 ) -> None:
     """Start a fine-tune in Kubeflow Pipelines and print its link.
 
@@ -155,9 +159,12 @@ def submit_command(
     rapid run, the run's name is its identity: submitting a run that has ended continues it after its last committed
     stage.
 
-    With --watch the exit status is 0 if the run succeeded, 1 if it failed, 3 if it was cancelled.
+    With --watch the exit status is 0 if the run succeeded, 1 if it failed, 3 if it was cancelled; with --dry-run it is
+    2 if submit would refuse the run.
 
     Examples:
+
+        rapid submit my.yaml --cluster cluster.yaml --dry-run
 
         rapid submit my.yaml store=s3://bucket/fine-tunes --endpoint https://kubeflow.example.com/pipeline
 
@@ -171,12 +178,34 @@ def submit_command(
 
     require_watch(resumes, watch)
     resolved = load_config(config, overrides or ())
+    if dry_run:
+        print_checks(resolved, cluster, service_account)
+        return
     settings = checked_cluster(resolved, cluster, service_account)
     client = ClusterClient(connection)
     run, version = submit(client, resolved, settings)
     say(Console(), version_line(version))
     say(Console(), f"run {resolved.run.name} started: {client.run_link(run.run_id)}")
     follow_or_explain(client, run, watch, resumes)
+
+
+def print_checks(config: RunConfig, file: Path | None, service_account: str | None) -> None:
+    """Print what submit checks and the pipeline that it would send. Raises typer.Exit where submit would refuse."""
+    from pipelines.cli.plan_tables import findings_table
+    from pipelines.cluster.cluster_config import load_cluster
+    from pipelines.compilation import compile_pipeline
+    from pipelines.preflight import preflight
+    from pipelines.preflight.findings import Finding, errors_of
+
+    settings = load_cluster(file, service_account=service_account).fitting(config)
+    findings = preflight(config, settings).findings
+    if not errors_of(findings):
+        compiled = compile_pipeline(settings).with_config(config)
+        findings.append(Finding.ok("pipeline", f"{settings.describe()}, sha256-{compiled.digest[:16]}"))
+    Console().print(findings_table(findings))
+    if errors_of(findings):
+        raise typer.Exit(EXIT_BAD_INPUT)
+    say(Console(), "rapid submit would start this run; nothing was sent")
 
 
 def checked_cluster(config: RunConfig, file: Path | None, service_account: str | None) -> "ClusterConfig":

@@ -242,6 +242,12 @@ def test_later_words_win() -> None:
         ("data.today=29.11.2026", "data.today must be a day such as 2026-11-29"),
         ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
+        ("store=", "store= has no value; write store=null for none"),
+        ("train.updates=true", r"train.updates must be a number \(got true\)$"),
+        ("train.learning_rate=false", r"train.learning_rate must be a number \(got false\)$"),
+        ('model.path="a\\0b"', "model.path must not contain a NUL character"),
+        ("rollout.group_size=20000", "rollout.group_size must be at most 16384"),
+        ("train.updates=100000000", "train.updates must be at most 1000000"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key_and_the_reason(word: str, message: str) -> None:

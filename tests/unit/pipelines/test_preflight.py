@@ -74,3 +74,19 @@ def test_answers_that_numeric_cannot_compare_are_a_warning(tmp_path: Path) -> No
     assert (finding.level, finding.subject) == (Level.warning, "data.train")
     assert "numeric cannot grade 2 of 3 prompts" in finding.text
     assert "(first row 2: '(3, 4)'); use the grader math" in finding.text
+
+
+def test_a_light_install_is_warned_and_can_check_but_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    light = {"kfp": "2.17.0", "pyarrow": "25", "boto3": "1.44", "pydantic": "2.14"}
+    monkeypatch.setattr(machine_check, "package_version", light.get)
+    found = {finding.subject: finding for finding in check_packages()}
+    assert found.pop("pipeline").level is Level.ok
+    assert {finding.level for finding in found.values()} == {Level.warning}
+    assert found["train"].fix == "pip install '.[train]'"
+    config = load_config(write_config(tmp_path))
+    graders = next(f for f in preflight(config).findings if f.subject == "reward.graders")
+    assert graders.level is Level.warning
+    assert graders.text.startswith("not checked, because math-verify, pyseccomp are not installed")
+    (refused,) = check_before_run(config)
+    assert refused.level is Level.error
+    assert refused.fix.startswith("pip install '.[prepare,rollout")

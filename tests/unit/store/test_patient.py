@@ -111,3 +111,14 @@ def test_a_limit_that_is_no_number_is_bad_input(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAPID_PATIENCE_MINUTES", "long")
     with pytest.raises(InputError, match="RAPID_PATIENCE_MINUTES must be a number of minutes"):
         open_store("s3://bucket/prefix")
+
+
+def test_a_store_that_overwrites_in_spite_of_the_condition_is_refused(tmp_path: Path) -> None:
+    class Careless(LocalStore):
+        def create(self, key: str, data: bytes) -> None:
+            self.write(key, data)
+
+    store = Careless(tmp_path)
+    with pytest.raises(InputError, match="ignores If-None-Match and overwrites objects.*choose a store"):
+        store.check_writable("runs")
+    assert not store.list("")

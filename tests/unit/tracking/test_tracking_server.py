@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
 from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
-from components.tracking.server import artifact_location, reason, tracking_uri
+from components.tracking.server import artifact_location, reason, tracking_uri, wait_for_server
 from tests.support.fake_run import make_config, prepared_run
 
 
@@ -82,3 +84,22 @@ def test_a_configuration_without_credentials_is_taken(tmp_path: Path, uri: str) 
 def test_artifacts_lie_beside_an_sqlite_file_and_elsewhere_the_server_decides(tmp_path: Path) -> None:
     assert artifact_location(f"sqlite:///{tmp_path}/mlflow.db") == (tmp_path / "mlartifacts").as_uri()
     assert artifact_location("http://host") is None
+
+
+def test_only_in_a_pod_a_server_that_is_away_is_waited_for(
+    httpserver: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([Response("restarting", 503), Response("restarting", 503), Response('{"experiments": []}', 200)])
+    httpserver.expect_request("/api/2.0/mlflow/experiments/search").respond_with_handler(lambda _: next(answers))
+    run = prepared_run(tmp_path, tracking={"uri": httpserver.url_for("").rstrip("/")}).run
+    monkeypatch.setattr("components.store.patient.time.sleep", lambda _: None)
+    wait_for_server(run)
+    assert not httpserver.log
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    wait_for_server(run)
+    told = capsys.readouterr().err.splitlines()
+    assert "does not answer" in told[0]
+    assert told[0].endswith("waiting for it, up to 10 min")
+    assert "answers again" in told[1]
+    assert next(answers, None) is None

@@ -319,3 +319,20 @@ def test_an_unknown_run_is_answered_with_those_there_are(
     assert "has no run named addre (the newest are adder)" in said.error
     assert server.url in said.error
     assert "has no run 00000000" in rapid(command, "00000000-0000-0000-0000-000000000000").error
+
+
+def test_a_dry_run_says_what_submit_would_refuse_and_sends_nothing(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path
+) -> None:
+    said = rapid("submit", config, "--cluster", small, "--dry-run")
+    assert said.status == 0, said.err
+    assert "nothing was sent" in said.out
+    refused = rapid("submit", config, "--cluster", small, "store=/tmp/here", "data.train=./prompts.jsonl", "--dry-run")
+    assert refused.status == 2
+    checked = rapid("doctor", "--cluster", small, config, "store=/tmp/here", "data.train=./prompts.jsonl")
+    assert checked.status == 2
+    really = rapid("submit", config, "--cluster", small, "store=/tmp/here", "data.train=./prompts.jsonl").error
+    for reason in ("/tmp/here is on this machine", "./prompts.jsonl is on this machine"):
+        for text in (refused.out, checked.out, really):
+            assert reason in text
+    assert not server.requests
