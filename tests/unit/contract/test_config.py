@@ -75,7 +75,7 @@ def test_a_section_left_empty_has_its_defaults() -> None:
         ("data.system_prompt=a=b", "data.system_prompt", "a=b"),
         ("data.system_prompt=no", "data.system_prompt", "no"),
         ("data.system_prompt={x", "data.system_prompt", "{x"),
-        ("data.system_prompt=", "data.system_prompt", None),
+        ("data.system_prompt=null", "data.system_prompt", None),
         ("model.revision='123'", "model.revision", "123"),
         ("loop.target_reward=9e-1", "loop.target_reward", 0.9),
         ("rollout.engine.max_num_seqs=64", "rollout.engine.max_num_seqs", 64),
@@ -326,9 +326,12 @@ def test_files(tmp_path: Path) -> None:
     assert load_config(tmp_path / "good.yaml", ["run=x"]).run.name == "x"
 
 
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
 @given(
-    stop=st.lists(st.text(min_size=1), max_size=3),
-    prompt=st.none() | st.text(),
+    stop=st.lists(TEXT.filter(bool), max_size=3),
+    prompt=st.none() | TEXT,
     rate=st.floats(min_value=1e-12, max_value=1e3, exclude_min=True),
     options=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
 )
