@@ -1,6 +1,7 @@
 """Creation of a TrainJob with the kubeflow SDK."""
 
 import os
+from typing import Any
 
 from kubeflow.common.types import KubernetesBackendConfig
 from kubeflow.trainer import CustomTrainerContainer
@@ -18,8 +19,9 @@ from kubeflow.trainer.options.kubernetes import (
     ReplicatedJobPatch,
     TrainingRuntimeSpecPatch,
 )
-from kubernetes.client import ApiException
+from kubernetes.client import ApiClient, ApiException, CustomObjectsApi
 
+from components.runtime.ending import LAUNCHED_VARIABLE
 from components.runtime.guard import TERMINATION_VARIABLE
 from components.runtime.worker import SILENCE_VARIABLE
 from components.tracking import TRACKING_VARIABLE
@@ -31,6 +33,31 @@ _PART = {"app.kubernetes.io/part-of": "rapid", "app.kubernetes.io/component": "t
 _CACHE = "/cache"
 
 
+class _OwnedObjects(CustomObjectsApi):  # type: ignore[misc]  # it has no types
+    """Creates objects that go with their owners. The SDK has no option for it, and TrainJobs no time to live."""
+
+    def __init__(self, api: ApiClient, owners: list[dict[str, str]]) -> None:
+        super().__init__(api)
+        self._owners = owners
+
+    def create_namespaced_custom_object(
+        self, group: str, version: str, namespace: str, plural: str, body: dict[str, Any], **options: Any
+    ) -> Any:
+        if self._owners:
+            body = {**body, "metadata": {**body["metadata"], "ownerReferences": self._owners}}
+        return super().create_namespaced_custom_object(group, version, namespace, plural, body, **options)
+
+
+def _owners(cluster: Cluster) -> list[dict[str, str]]:
+    """Return the owners of this pod, which is the workflow of its run, as owners of the job.
+
+    Whatever launchers leave behind is then removed with the workflow. Not the pod itself, which a drain replaces.
+    """
+    pod = cluster.own_pod()
+    references = pod.metadata.owner_references or () if pod else ()
+    return [{"apiVersion": r.api_version, "kind": r.kind, "name": r.name, "uid": r.uid} for r in references]
+
+
 class _Backend(KubernetesBackend):
     """The SDK's backend, with clients whose requests all have a time limit."""
 
@@ -38,7 +65,8 @@ class _Backend(KubernetesBackend):
         super().__init__(
             KubernetesBackendConfig(namespace=cluster.namespace, client_configuration=cluster.configuration)
         )
-        self.custom_api, self.core_api = cluster.custom, cluster.core
+        self.custom_api = _OwnedObjects(cluster.custom.api_client, _owners(cluster))
+        self.core_api = cluster.core
 
     def verify_backend(self) -> None:
         """Do nothing: the SDK would read a config map of another namespace, which the launcher may not."""
@@ -76,7 +104,7 @@ def submit(cluster: Cluster, training: Training) -> bool:
     if settings.deadline_seconds and training.task:
         options.append(ActiveDeadlineSeconds(settings.deadline_seconds))
     # The launcher has MLflow's credentials and a way to it.
-    environment = {TERMINATION_VARIABLE: "/dev/termination-log", TRACKING_VARIABLE: "off"}
+    environment = {TERMINATION_VARIABLE: "/dev/termination-log", TRACKING_VARIABLE: "off", LAUNCHED_VARIABLE: "1"}
     if silence := os.environ.get(SILENCE_VARIABLE):
         environment[SILENCE_VARIABLE] = silence
     if settings.cache_claim:

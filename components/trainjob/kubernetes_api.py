@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ MISSING, CONFLICT = 404, 409
 
 _TIMEOUT = (10, 60)
 """Seconds to connect, and between two parts of a response."""
+
+_WATCH_SECONDS = 300
 
 _SHORT_TIMEOUT = (2, 3)
 """The same without retries, where the process is about to end."""
@@ -106,7 +109,11 @@ class Cluster:
         return _job(found)
 
     def delete(self, job: Job) -> None:
-        """Delete exactly this job, its pods first; do nothing where it is gone or replaced."""
+        """Delete exactly this job, its pods first; do nothing where it is gone or replaced.
+
+        In the foreground, so that its name is free once all of it has gone: Trainer takes the JobSet that a job of the
+        same name has left for the new job's own, and its failure too.
+        """
         options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=job.uid))
         with kubernetes_errors(f"cannot delete TrainJob {self.namespace}/{job.name}"):
             try:
@@ -123,9 +130,29 @@ class Cluster:
             found = self.core.list_namespaced_pod(self.namespace, label_selector=f"{JOBSET_NAME_LABEL}={job}")
         return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
 
-    def own_pod(self, name: str) -> client.V1Pod:
-        with kubernetes_errors(f"cannot look at pod {self.namespace}/{name}"):
-            return self.core.read_namespaced_pod(name, self.namespace)
+    def own_pod(self) -> client.V1Pod | None:
+        """Return the pod that this process runs in; None outside of one, and where it may not be read."""
+        name = own_pod_name()
+        try:
+            return self.core.read_namespaced_pod(name, self.namespace) if name else None
+        except (client.ApiException, urllib3.exceptions.HTTPError):
+            return None
+
+    def own_pod_states(self) -> Iterator[client.V1Pod]:
+        """Yield the pod that this process runs in at every change, for some minutes.
+
+        Raises:
+            ApiException, HTTPError: it may not be watched, or the connection broke.
+        """
+        if name := own_pod_name():
+            events = watch.Watch().stream(
+                self.core.list_namespaced_pod,
+                self.namespace,
+                field_selector=f"metadata.name={name}",
+                timeout_seconds=_WATCH_SECONDS,
+                _request_timeout=(_TIMEOUT[0], 2 * _WATCH_SECONDS),
+            )
+            yield from (event["object"] for event in events)
 
     def log(self, pod: str, container: str) -> Iterator[str]:
         """Yield the log lines of a container, each after its timestamp, until it ends or the connection breaks."""
@@ -139,6 +166,11 @@ class Cluster:
 
     def _path(self, job: str) -> tuple[str, str, str, str, str]:
         return GROUP, VERSION, self.namespace, TRAINJOB_PLURAL, job
+
+
+def own_pod_name() -> str:
+    """Return the name of the pod that this process seems to run in; empty where there is none."""
+    return os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME", "")
 
 
 def _job(found: dict[str, Any]) -> Job:

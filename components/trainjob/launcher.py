@@ -1,34 +1,33 @@
 """Training as a TrainJob: launched or found again, followed, and its end reported.
 
-SIGTERM comes when the run is cancelled, and when the pod is moved from its node: drained, preempted, short of memory.
-In the second case Kubernetes first marks the pod with the condition `DisruptionTarget`. A launcher with that mark
-leaves the job alone, any other deletes it. Where the pod cannot be read, or there is none, the run counts as cancelled:
-a job that nobody wants is worse than one that has to begin again.
-
-A pipeline's container ends at most a second after the signal, so there are three short requests without retries.
+The launcher is a worker of the run with a heartbeat, for which the processes of its job look: where it is cancelled or
+killed, and nobody starts it again, they end by themselves within two minutes.
 """
 
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
 
 from components.contract.errors import InputError
+from components.runtime.clock import process_age
 from components.runtime.failure import check_failure
+from components.runtime.heartbeat import Heartbeat
 from components.runtime.processes import tell_parent
 from components.runtime.progress import note
-from components.trainjob.job_progress import first_failure, follow, nodes_of
+from components.store import Attempt
+from components.trainjob.job_nodes import first_failure, nodes_of
+from components.trainjob.job_progress import JobProgress
 from components.trainjob.job_submission import submit
 from components.trainjob.kubernetes_api import Cluster, Job
 from components.trainjob.run_watch import RunWatch
+from components.trainjob.standby import Standby
 from components.trainjob.training import Training
 
 _GONE_SECONDS = 300.0
 _LOOK_SECONDS = 2.0
-_TAIL_LINES = 30
 
 
 class _Terminated(SystemExit):
@@ -38,28 +37,34 @@ class _Terminated(SystemExit):
 def launch(training: Training) -> None:
     """Train on the cluster; return once the job has succeeded.
 
-    A running job is followed, unless it has other inputs or settings: then a killed launcher has left it behind, and it
-    is replaced, as is one that has ended without a policy. A job that succeeded is deleted, because its policy is in
-    the store; one that failed stays for inspection.
+    A running job is followed, unless it has other inputs or settings or belongs to a start that was cancelled: then it
+    is replaced, as is one that has ended. A job that has ended is deleted: its policy is in the store, its log was
+    printed.
 
     Raises:
-        InputError: Kubernetes refuses or cannot be reached, or the stage has found bad input.
+        InputError: Kubernetes refuses or cannot be reached, the stage has found bad input, or the run is cancelled.
         SystemExit: 1 when the job failed or was deleted; 143 when this process received SIGTERM.
     """
-    cluster, name = Cluster(), training.name
+    run, name = training.run, training.name
+    run.require_not_cancelled()
+    cluster = Cluster()
     # Nobody knows how long a job waits in a queue, so its own deadline bounds it, not the parent process.
     tell_parent("waiting")
-    watch = nullcontext() if training.task else RunWatch(training.run, name, training.settings.deadline_seconds)
-    try:
-        with _sigterm_raises(), watch:
-            _ensure(cluster, training)
-            _report(cluster, training, follow(cluster, name))
-    except _Terminated:
-        _delete_unless_disrupted(name)
-        raise
-    except KeyboardInterrupt:
-        note(f"TrainJob {name} keeps running; the same command follows it, kubectl delete trainjob {name} ends it")
-        raise
+    attempt = Attempt.claim(run.store, run.layout.launcher)
+    with Heartbeat([attempt], process_age()) as heartbeat, Standby(name) as standby:
+        try:
+            with _sigterm_raises(), RunWatch(training):
+                _ensure(cluster, training)
+                standby.look()
+                progress = JobProgress(cluster, name, heartbeat)
+                _report(cluster, training, progress.follow(), progress)
+        except _Terminated:
+            standby.delete_unless_disrupted()
+            raise
+        except KeyboardInterrupt:
+            follows = f"TrainJob {name} goes on for 100 s, in which the same command follows it again"
+            note(f"{follows}; kubectl delete trainjob {name} ends it at once")
+            raise
 
 
 @contextmanager
@@ -104,65 +109,43 @@ def _ensure(cluster: Cluster, training: Training) -> None:
             return
 
 
-def _report(cluster: Cluster, training: Training, ended: Job | None) -> None:
+def _report(cluster: Cluster, training: Training, ended: Job | None, progress: JobProgress) -> None:
     name, committed = training.name, training.has_trained()
+    nodes = nodes_of(cluster.pods(name)) if ended else []
+    if ended:
+        progress.print_other_logs(nodes)
+        _clear_away(cluster, ended)
+    if not committed:
+        training.run.require_not_cancelled()
     if training.task is None:
         check_failure(training.run)
     if ended is None:
         if not committed:
             _fail(f"TrainJob {name} was deleted before its policy was committed")
     elif ended.end == "Complete":
-        if training.has_ended():
-            try:
-                cluster.delete(ended)
-            except InputError as error:
-                # The policy is committed all the same.
-                note(str(error))
-        elif training.task is None:
+        if training.task is None and not training.has_ended():
             _fail(f"TrainJob {name} has ended before everything was trained")
     elif committed:
         note(f"TrainJob {name} failed ({ended.reason}) after its policy was committed")
     else:
-        nodes = nodes_of(cluster.pods(name))
         for node in nodes:
             if node.message:
                 raise InputError(node.message)
         failed = first_failure(nodes)
-        # The log of node 0 was printed while it was followed.
-        if failed and failed.index > 0:
-            for line in cluster.log_tail(failed.pod, "node", _TAIL_LINES):
-                print(f"node {failed.index}: {line}", file=sys.stderr, flush=True)
-        which = f"; node {failed.index} ended first, {failed.failure}" if failed else ""
-        _fail(f"TrainJob {name} failed: {ended.reason}{which}")
+        why = f"node {failed.index} ended first, {failed.failure}" if failed else ""
+        if progress.lost and not ended.reason.startswith("DeadlineExceeded"):
+            why = progress.lost
+        _fail("; ".join(filter(None, [f"TrainJob {name} failed: {ended.reason}", why])))
+
+
+def _clear_away(cluster: Cluster, ended: Job) -> None:
+    try:
+        cluster.delete(ended)
+    except InputError as error:
+        # What it has committed is there all the same.
+        note(str(error))
 
 
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(1)
-
-
-def _delete_unless_disrupted(name: str) -> None:
-    """Delete the job, or leave it to the next start of this pod; print which, and never fail."""
-    try:
-        cluster = Cluster(retry=False)
-        if _is_disrupted(cluster):
-            note(
-                f"this pod is moved from its node; TrainJob {name} goes on, and is followed when the stage starts again"
-            )
-            return
-        if job := cluster.job(name):
-            cluster.delete(job)
-    except InputError as error:
-        note(f"the run is cancelled, but TrainJob {name} may go on ({error}): kubectl delete trainjob {name}")
-    else:
-        note(f"the run is cancelled: TrainJob {name} is deleted")
-
-
-def _is_disrupted(cluster: Cluster) -> bool:
-    """Return whether this pod is moved from its node; False where that cannot be seen."""
-    name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
-    try:
-        conditions = cluster.own_pod(name).status.conditions if name else None
-    except InputError:
-        return False
-    return any(c.type == "DisruptionTarget" and c.status == "True" for c in conditions or ())

@@ -1,4 +1,4 @@
-"""A job that trains every iteration of a run, watched by its heartbeats and the failures of other workers."""
+"""The reasons to delete a running job: a cancelled run, a failure elsewhere, an iteration that takes too long."""
 
 import threading
 import time
@@ -10,25 +10,24 @@ from components.runtime.failure import read_failure
 from components.runtime.heartbeat import Beat, read_beat
 from components.runtime.processes import tell_parent
 from components.runtime.progress import note
-from components.store import Run
+from components.store import RunCancelled
 from components.tracking import sync
 from components.trainjob.kubernetes_api import Cluster
+from components.trainjob.training import Training
 
 _LOOK_SECONDS = 10.0
 
 
 class RunWatch:
-    """Reports each commit to the parent process and MLflow, and deletes a job that is no longer wanted.
+    """Deletes a job that is no longer wanted; reports each commit of a whole run to the parent process and MLflow.
 
-    A job is not wanted where another worker of the run has failed, or where it works on one iteration for too long. A
-    context manager.
-
-    Args:
-        seconds: limit of an iteration; 0: none.
+    A job is not wanted where the run is cancelled; one for a whole run also where another worker has failed, or where
+    it works on one iteration for longer than its settings allow. A context manager.
     """
 
-    def __init__(self, run: Run, job: str, seconds: float) -> None:
-        self._run, self._job, self._limit = run, job, seconds
+    def __init__(self, training: Training) -> None:
+        self._run, self._job, self._is_whole = training.run, training.name, training.task is None
+        self._limit = training.settings.deadline_seconds if self._is_whole else 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="run-watch", daemon=True)
 
@@ -47,7 +46,7 @@ class RunWatch:
         while not self._end.wait(_LOOK_SECONDS):
             try:
                 beat = read_beat(self._run.store, self._run.layout.worker("train"))
-                unwanted = read_failure(self._run) is not None
+                unwanted = self._is_unwanted()
             except InputError:
                 continue  # the store does not answer; the job finds out too
             if beat is None or before is None or _activity(beat) != _activity(before):
@@ -62,6 +61,13 @@ class RunWatch:
             if unwanted:
                 self._delete()
                 since = time.monotonic()
+
+    def _is_unwanted(self) -> bool:
+        try:
+            self._run.require_not_cancelled()
+        except RunCancelled:
+            return True
+        return self._is_whole and read_failure(self._run) is not None
 
     def _delete(self) -> None:
         try:

@@ -36,6 +36,8 @@ class Training:
         # A job for a whole run reads the configuration once, when it begins.
         whole_run = [self.run.uri, self.run.config.model_dump(mode="json")]
         what = [dict(output.inputs), output.config_digest] if output else whole_run
+        # The job of a start that was cancelled ends by itself, so that the next start is not to follow it.
+        what.append(self.run.cancel_mark)
         return json_digest([*what, train.nodes, train.processes, self.settings.model_dump(mode="json")])[:_DIGITS]
 
     def has_ended(self) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import re
 import threading
+import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -139,7 +140,7 @@ class Kubernetes:
                     "labels": labels,
                     "creationTimestamp": now(again),
                 },
-                "spec": {"containers": [{"name": "node"}]},
+                "spec": {"containers": [{"name": "node"}], "nodeName": f"worker-{index}"},
                 "status": {
                     "phase": "Pending" if "waiting" in state else "Running",
                     "conditions": [],
@@ -189,8 +190,38 @@ class Kubernetes:
         self.condition(job, "Complete", "AllJobsCompleted", "jobset completed successfully")
 
     def fail(self, job: str) -> None:
-        message = f"jobset failed due to one or more job failures (first failed job: {job}-node-0)"
-        self.condition(job, "Failed", "FailedJobs", message)
+        """Fail a job as JobSet does with the runtime's `maxRestarts: 0`. It stays until somebody deletes it."""
+        message = f"jobset failed due to reaching max number of restarts (first failed job: {job}-node-0)"
+        self.condition(job, "Failed", "ReachedMaxRestarts", message)
+
+    def delete_pod(self, name: str, lingers: float = 0.0) -> None:
+        """Delete one pod: it ends for `lingers` seconds; Job controller and JobSet then end the others and the job."""
+        job = self.pods[name]["metadata"]["labels"][_JOBSET]
+        self._begin_to_end(name)
+        time.sleep(lingers)
+        others = [pod for pod, it in self.pods.items() if it["metadata"]["labels"].get(_JOBSET) == job]
+        for pod in others:
+            self._begin_to_end(pod)
+        time.sleep(lingers)
+        with self.changed:
+            for pod in others:
+                del self.pods[pod]
+            self.changed.notify_all()
+        self.fail(job)
+
+    def mark_disrupted(self, pod: str) -> None:
+        """Mark a pod as the eviction API does before it deletes it."""
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": ""}
+        with self.changed:
+            self.pods[pod]["status"]["conditions"] = [condition]
+            self.changed.notify_all()
+
+    def _begin_to_end(self, pod: str) -> None:
+        with self.changed:
+            metadata = self.pods[pod]["metadata"]
+            if "deletionTimestamp" not in metadata:
+                metadata |= {"deletionTimestamp": now(30), "deletionGracePeriodSeconds": 30}
+            self.changed.notify_all()
 
 
 _JOBSET = "jobset.sigs.k8s.io/jobset-name"

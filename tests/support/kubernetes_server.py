@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -52,6 +52,7 @@ class Server:
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     installed: bool = True
+    closing: bool = False
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig for this server and namespace."""
@@ -105,7 +106,10 @@ def kubernetes_server() -> Iterator[Server]:
 
     with loopback(Handler) as http:
         Handler.server_state = served = Server(f"http://127.0.0.1:{http.server_address[1]}", Kubernetes())
-        yield served
+        try:
+            yield served
+        finally:
+            served.closing = True
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -134,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         target = {key: value or "" for key, value in route.groupdict().items()}
         kind = f"{target['kind']}{target.get('log', '')}"
         verb = _VERBS[self.command] if target["name"] or self.command != "GET" else "list"
+        verb = "watch" if "watch" in query else verb
         self.server_state.requests.append((verb, kind, target["name"]))
         assert self.headers["Authorization"] == "Bearer planted-token"
         if fault := self.server_state.fault(verb, kind):
@@ -170,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pods(self, kind: str, name: str, query: dict[str, str]) -> None:
         state = self.server_state.state
+        if "watch" in query:
+            return self._watch(query["fieldSelector"].removeprefix("metadata.name="))
         if not name:
             label, _, value = query["labelSelector"].partition("=")
             with state.changed:
@@ -185,15 +192,35 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(400, status_object(400, "BadRequest", message, "pods", name))
         return self._log(name, query)
 
+    def _watch(self, pod: str) -> None:
+        """Send the pod whenever it changes, until the client has gone."""
+        state = self.server_state.state
+        sent = ""
+        self._begin_stream("application/json")
+        with suppress(OSError):
+            while not self.server_state.closing:
+                with state.changed:
+                    found = json.dumps(state.pods[pod]) if pod in state.pods else ""
+                    if found == sent:
+                        state.changed.wait(0.1)
+                        continue
+                if found:
+                    self._chunk(f'{{"type": "{"MODIFIED" if sent else "ADDED"}", "object": {found}}}\n'.encode())
+                sent = found
+        self.close_connection = True
+
+    def _begin_stream(self, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
     def _log(self, pod: str, query: dict[str, str]) -> None:
         state = self.server_state.state
         stamped = query.get("timestamps") in ("true", "True")
         follow = query.get("follow") in ("true", "True")
         sent = 0
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self._begin_stream("text/plain")
         while True:
             with state.changed:
                 lines = state.logs[pod][-int(query.get("tailLines", 10**6)) :]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.contract.layout import Round
+from components.store import open_run
 from tests.support.fake_run import prepared_run
 from tests.support.kubernetes_server import Server, kubernetes_server
 from tests.support.training_job import Acting, Ready, connect, played
@@ -15,7 +16,7 @@ from tests.support.training_job import Acting, Ready, connect, played
 def ready(tmp_path: Path) -> Ready:
     fake = prepared_run(tmp_path / "store", train={"nodes": 2, "processes": 4}, tracking={"enabled": False})
     fake.round(Round.iteration(1))
-    return Ready(fake.run)
+    return Ready(open_run(fake.run.uri))
 
 
 @pytest.fixture

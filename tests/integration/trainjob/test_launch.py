@@ -8,11 +8,15 @@ import pytest
 from kfp.dsl import Metrics
 
 from components.contract.errors import InputError
+from components.runtime.heartbeat import read_beat
 from components.runtime.parent import Limits
+from components.store import open_run
+from components.store.cancellation import cancel, withdraw_cancellations
 from components.trainjob import launcher
 from components.trainjob.component import train_job
 from components.trainjob.job_settings import JobSettings
 from components.trainjob.stage import run_stage
+from pipelines.cluster.silent_workers import activity
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Server
 from tests.support.training_job import SETTINGS, Acting, Ready
@@ -113,7 +117,7 @@ def test_a_restarted_launcher_follows_the_job_that_runs(
     assert f"TrainJob {ready.job} is already running; following it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["settings", "configuration"])
+@pytest.mark.parametrize("what", ["settings", "configuration", "a cancelled start"])
 def test_a_job_that_still_runs_with_other_settings_is_replaced(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
@@ -122,8 +126,12 @@ def test_a_job_that_still_runs_with_other_settings_is_replaced(
     settings = SETTINGS
     if what == "settings":
         settings = SETTINGS.model_copy(update={"node_selector": {"gpu": "h100"}})
-    else:
+    elif what == "configuration":
         ready = ready.changed("train", learning_rate=1e-5)
+    else:
+        cancel(ready.run.store, ready.run.layout)
+        withdraw_cancellations(ready.run.store, ready.run.layout)
+        ready = Ready(open_run(ready.run.uri))
     with acting(lambda state: ready.train(state, job=2)):
         assert run_stage(ready.run.uri, 1, settings).facts["outcome"] == "trained"
     assert server.state.deleted[0] == ready.job
@@ -167,7 +175,7 @@ def test_a_job_that_left_no_policy_is_replaced(
     assert server.state.created[1]["metadata"]["uid"] != first["metadata"]["uid"]
 
 
-def test_a_failed_job_is_reported_with_its_reason_and_stays(
+def test_a_failed_job_is_reported_with_its_reason_and_its_logs_and_cleared_away(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def act(state: Kubernetes) -> None:
@@ -186,10 +194,25 @@ def test_a_failed_job_is_reported_with_its_reason_and_stays(
     assert "RuntimeError: [gloo] Connection closed by peer" in lines
     assert "node 1: torch.OutOfMemoryError: CUDA out of memory" in lines
     assert lines[-1] == (
-        f"error: TrainJob {ready.job} failed: FailedJobs: jobset failed due to one or more job failures (first failed "
-        f"job: {ready.job}-node-0); node 1 ended first, OOMKilled (exit status 137)"
+        f"error: TrainJob {ready.job} failed: ReachedMaxRestarts: jobset failed due to reaching max number of restarts "
+        f"(first failed job: {ready.job}-node-0); node 1 ended first, OOMKilled (exit status 137)"
     )
-    assert not server.state.deleted
+    assert server.state.deleted == [ready.job]
+
+
+def test_a_pod_that_is_deleted_is_named_with_its_node(
+    ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(state: Kubernetes) -> None:
+        job = state.wait_for_job()
+        pods = [state.run_pod(job, index) for index in range(2)]
+        server.wait_for("get", "pods/log")
+        state.delete_pod(pods[1], lingers=0.3)
+
+    with acting(act), pytest.raises(SystemExit):
+        run_stage(ready.run.uri, 1, SETTINGS)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"; the pod of node 1, {ready.job}-node-0-1-abcd0 on worker-1, was deleted")
 
 
 def test_bad_input_that_the_stage_found_stays_bad_input(ready: Ready, acting: Acting) -> None:
@@ -220,12 +243,10 @@ def test_a_job_that_failed_after_its_policy_was_committed_has_done_its_work(
     assert "after its policy was committed" in capsys.readouterr().err
 
 
-def test_a_job_that_ends_well_without_a_policy_is_an_error_and_stays(
-    ready: Ready, server: Server, acting: Acting
-) -> None:
+def test_a_job_that_ends_well_without_a_policy_is_an_error(ready: Ready, server: Server, acting: Acting) -> None:
     with acting(lambda state: state.complete(state.wait_for_job())), pytest.raises(InputError, match="has no manifest"):
         run_stage(ready.run.uri, 1, SETTINGS)
-    assert not server.state.deleted
+    assert server.state.deleted == [ready.job]
 
 
 def test_a_job_that_somebody_deletes_is_an_error(
@@ -257,6 +278,10 @@ def test_what_a_job_waits_for_is_reported_as_often_as_it_changes(
         state.condition(job, "Suspended", "Resumed", "Trainjob is resumed", status="False")
         pod = state.run_pod(job, 0, {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})
         until("node 0 of 1: ImagePullBackOff: no such image")
+        deadline = time.monotonic() + 20
+        while "ImagePullBackOff" not in activity(read_beat(ready.run.store, ready.run.layout.launcher)):
+            assert time.monotonic() < deadline, "the heartbeat does not say it"
+            time.sleep(0.01)
         state.pods[pod]["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
         ready.train(state)
 

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from components.store import RunCancelled
+from components.store.cancellation import cancel
+from components.trainjob import launcher, run_watch
 from components.trainjob.kubernetes_api import Cluster
 from components.trainjob.stage import run_stage
+from components.trainjob.standby import Standby
 from tests.support.kubernetes_objects import Kubernetes
 from tests.support.kubernetes_server import Fault, Server
 from tests.support.training_job import SETTINGS, Acting, Ready
@@ -57,19 +62,36 @@ def test_a_cancelled_run_takes_its_job_along(
     assert ended.value.code == 143
     assert server.state.deleted == [ready.job]
     assert f"the run is cancelled: TrainJob {ready.job} is deleted" in capsys.readouterr().err
+    # There is no time to ask for anything: only the launcher's start has looked at its pod.
+    assert sum(request[:2] == ("get", "pods") for request in server.requests) == 1
+    assert sum(request[:2] == ("delete", "trainjobs") for request in server.requests) == 1
+
+
+@pytest.fixture
+def standby(monkeypatch: pytest.MonkeyPatch) -> list[Standby]:
+    """The launcher's, once there is one."""
+    made: list[Standby] = []
+    monkeypatch.setattr(launcher, "Standby", lambda name: made.append(Standby(name)) or made[-1])
+    return made
 
 
 def test_a_launcher_whose_node_is_drained_leaves_the_job_to_its_next_start(
-    ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
+    ready: Ready, server: Server, acting: Acting, standby: list[Standby], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.state.pods[POD]["status"]["conditions"] = [
-        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
-    ]
-    with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
+    def drain(state: Kubernetes) -> None:
+        server.wait_for("watch", "pods")
+        state.mark_disrupted(POD)
+        deadline = time.monotonic() + 20
+        while not standby[0]._is_disrupted:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        send_signal(signal.SIGTERM, server, state)
+
+    with acting(drain), pytest.raises(SystemExit) as ended:
         run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
     assert not server.state.deleted
-    assert f"TrainJob {ready.job} goes on, and is followed when the stage starts again" in capsys.readouterr().err
+    assert f"TrainJob {ready.job} goes on for 100 s, and the next start follows it" in capsys.readouterr().err
 
     def finish(state: Kubernetes) -> None:
         server.wait_for("list", "pods", times=sum(r[:2] == ("list", "pods") for r in server.requests) + 1)
@@ -83,7 +105,7 @@ def test_a_launcher_whose_node_is_drained_leaves_the_job_to_its_next_start(
 def test_a_launcher_that_cannot_see_its_own_pod_counts_as_cancelled(
     ready: Ready, server: Server, acting: Acting
 ) -> None:
-    server.faults = [Fault("get", "pods", 403)]
+    server.faults = [Fault("get", "pods", 403), Fault("watch", "pods", 403)]
     with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
@@ -94,12 +116,36 @@ def test_outside_of_a_pod_the_job_is_taken_along(
 ) -> None:
     monkeypatch.delenv("KFP_POD_NAME")
     monkeypatch.delenv("HOSTNAME", raising=False)
-    asked: list[object] = []
-    monkeypatch.setattr(Cluster, "own_pod", lambda *words: asked.append(words))
     with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert server.state.deleted == [ready.job]
-    assert not asked
+    assert not {("get", "pods"), ("watch", "pods")} & {request[:2] for request in server.requests}
+    assert "ownerReferences" not in server.state.created[0]["metadata"]
+
+
+def test_what_a_launcher_leaves_behind_goes_with_the_workflow(ready: Ready, server: Server, acting: Acting) -> None:
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "rapid-xk2lp", "uid": "w"}
+    server.state.pods[POD]["metadata"]["ownerReferences"] = [{**owner, "controller": True, "blockOwnerDeletion": True}]
+    with acting(ready.train):
+        run_stage(ready.run.uri, 1, SETTINGS)
+    assert server.state.created[0]["metadata"]["ownerReferences"] == [owner]
+
+
+def test_a_launcher_whose_run_is_marked_as_cancelled_takes_the_job_along(
+    ready: Ready, server: Server, acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_watch, "_LOOK_SECONDS", 0.02)
+
+    def mark(state: Kubernetes) -> None:
+        state.run_pod(state.wait_for_job())
+        cancel(ready.run.store, ready.run.layout)
+
+    with acting(mark), pytest.raises(RunCancelled):
+        run_stage(ready.run.uri, 1, SETTINGS)
+    assert server.state.deleted == [ready.job]
+    with pytest.raises(RunCancelled):
+        run_stage(ready.run.uri, 1, SETTINGS)
+    assert len(server.state.created) == 1
 
 
 def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
@@ -109,7 +155,7 @@ def test_where_kubernetes_does_not_let_the_job_go_that_is_said_at_once(
     with acting(lambda state: send_signal(signal.SIGTERM, server, state)), pytest.raises(SystemExit) as ended:
         run_stage(ready.run.uri, 1, SETTINGS)
     assert ended.value.code == 143
-    assert f"TrainJob {ready.job} may go on" in capsys.readouterr().err
+    assert f"TrainJob {ready.job} ends by itself within two minutes" in capsys.readouterr().err
     assert sum(request[:2] == ("delete", "trainjobs") for request in server.requests) == 1
 
 
@@ -124,13 +170,13 @@ def test_a_job_that_a_rival_has_replaced_meanwhile_is_not_taken_along(ready: Rea
     assert ready.job in server.state.jobs
 
 
-def test_ctrl_c_leaves_the_job_running(
+def test_ctrl_c_leaves_the_job_running_for_a_while(
     ready: Ready, server: Server, acting: Acting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with acting(lambda state: send_signal(signal.SIGINT, server, state)), pytest.raises(KeyboardInterrupt):
         run_stage(ready.run.uri, 1, SETTINGS)
     assert not server.state.deleted
-    assert f"kubectl delete trainjob {ready.job} ends it" in capsys.readouterr().err
+    assert f"kubectl delete trainjob {ready.job} ends it at once" in capsys.readouterr().err
 
 
 def start(ready: Ready, tmp_path: Path) -> "subprocess.Popen[str]":
@@ -165,5 +211,5 @@ def test_the_command_line_ends_as_the_stage_did(
     _, said = process.communicate(timeout=30)
     assert process.returncode == status, said
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert line == f"error: {message}" if message else f"TrainJob {job} failed: FailedJobs" in line
+    assert line == f"error: {message}" if message else f"TrainJob {job} failed: ReachedMaxRestarts" in line
     assert "Traceback" not in said

@@ -74,7 +74,7 @@ def test_the_launcher_of_training_jobs_may_do_what_it_does() -> None:
     assert may == {
         *(("trainjobs", verb) for verb in ("create", "get", "delete")),
         ("trainingruntimes", "get"),
-        *(("pods", verb) for verb in ("get", "list")),
+        *(("pods", verb) for verb in ("get", "list", "watch")),
         ("pods/log", "get"),
     }
 
