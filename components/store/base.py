@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from components.contract.errors import InputError
 
@@ -89,16 +88,16 @@ class Store(ABC):
             InputError: it cannot be written, or the server overwrites it in spite of a condition: two workers could
                 then commit the same output.
         """
-        probe = f"{prefix}/.write-check-{uuid4().hex}"
-        self.create(probe, b"first")
+        probe = f"{prefix}/.write-check"
         try:
-            self.create(probe, b"second")
+            # The third in a row cannot be explained by another start of the run that removes its own meanwhile.
+            for number in range(3):
+                self.create(probe, str(number).encode())
         except ObjectExists:
             return
-        else:
-            raise InputError(
-                f"store {self.uri}: the server ignores If-None-Match and overwrites objects, so a stage could be "
-                "committed twice; choose a store with conditional writes, such as AWS S3, MinIO or Ceph RGW"
-            )
         finally:
             self.delete(probe)
+        raise InputError(
+            f"store {self.uri}: the server ignores If-None-Match and overwrites objects, so a stage could be "
+            "committed twice; choose a store with conditional writes, such as AWS S3, MinIO or Ceph RGW"
+        )

@@ -218,21 +218,6 @@ def kill(process: "subprocess.Popen[str]", *modules: str) -> None:
     until(found, process)
 
 
-def test_no_iterations_evaluate_and_a_reached_target_keeps_the_policy(tmp_path: Path) -> None:
-    config = write_config(tmp_path, tracking={"enabled": False})
-    finish(config, "loop.iterations=0")
-    run = open_run(str(tmp_path / "store/runs/small"))
-    results = read_run(run)
-    assert not results.iterations
-    assert results.evaluated[0].eval is not None
-
-    output = finish(config, "loop.iterations=3", "loop.target_reward=-1000")
-    assert "target reached, policy kept" in output
-    results = read_run(run)
-    assert len(results.iterations) == 1
-    assert results.policy_version == 0
-
-
 @pytest.fixture(scope="module")
 def stale(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return the directory and output of a run of three iterations, sampled one policy behind."""
@@ -292,7 +277,6 @@ def s3_run(bucket: str, directory: Path) -> None:
     config = write_config(
         directory,
         tracking={"uri": f"sqlite:///{directory}/mlflow.db"},
-        data={"eval_prompts": 0},
         loop={"iterations": 1},
         rollout={"part_groups": 4, "shards": 2},
     )
@@ -305,6 +289,12 @@ def s3_run(bucket: str, directory: Path) -> None:
     assert results.iterations[0].train.logprob_gap_max < 1e-4
     assert b"<!DOCTYPE html>" in run.directory(run.layout.report).read("index.html")
     assert not (directory / "store").exists()
+
+    output = finish(config, f"store={bucket}/fine-tunes", "loop.iterations=3", "loop.target_reward=-1000")
+    assert "target reached, policy kept" in output
+    results = read_run(run)
+    assert len(results.iterations) == 2
+    assert results.policy_version == 1
 
 
 def test_a_signal_stops_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_killed_before_any_write_and_started_again(config, tmp_path):
     writes, status = map(int, done.stdout.split())
     assert status == 0
     uninterrupted = f"file://{tmp_path}/{writes}/runs/example"
-    # The probe, 5 files of the policy, the configuration, 2 tables and 2 manifests.
-    assert writes == 11
+    # Two of the probe, 5 files of the policy, the configuration, 2 tables and 2 manifests.
+    assert writes == 12
     for limit in range(writes):
         uri = prepare(config(f"store={tmp_path}/{limit}")).run_uri
         assert contents(uri) == contents(uninterrupted), f"killed before write {limit}"

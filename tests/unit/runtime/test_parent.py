@@ -48,6 +48,8 @@ class Parent:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Tests that run under nohup must not hand its ignored SIGHUP on.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
 
     def end(self) -> tuple[int, str, list[str]]:
