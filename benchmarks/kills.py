@@ -37,7 +37,7 @@ LIMITS = {"retries": 100, "backoff_seconds": 0.1, "backoff_factor": 1.0}
 SECOND_COPY = 0.1
 """Share of the disturbances that start a second copy of a worker instead of a kill."""
 
-_SIZES = (
+SIZES = (
     "train.updates=4",
     "train.mini_batch_prompts=4",
     "train.learning_rate=1e-3",
@@ -226,7 +226,7 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="rapid-kills-") as folder:
         scratch = Path(folder)
-        words = [f"loop.iterations={arguments.iterations}", *base_policy(scratch), *_SIZES, *arguments.words]
+        words = [f"loop.iterations={arguments.iterations}", *base_policy(scratch), *SIZES, *arguments.words]
         reference = new_run("alone", scratch, words)
         alone = disturb(reference, 0, 1.0, chance, scratch / "alone.log")
         runs: list[dict[str, Any]] = []
