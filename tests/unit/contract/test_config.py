@@ -242,7 +242,7 @@ def test_later_words_win() -> None:
         ("data.today=29.11.2026", "data.today must be a day such as 2026-11-29"),
         ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
-        ("store=", "store= has no value; write store=null for none"),
+        ("store=", "store= has no value: is a variable not set"),
         ("train.updates=true", r"train.updates must be a number \(got true\)$"),
         ("train.learning_rate=false", r"train.learning_rate must be a number \(got false\)$"),
         ('model.path="a\\0b"', "model.path must not contain a NUL character"),
