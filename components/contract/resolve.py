@@ -73,7 +73,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise InputError(f"{override!r} is not key=value; write for example train.learning_rate=2e-4")
     if not raw.strip():
         # `store=$STORE` with a variable that is not set must not mean the default.
-        raise InputError(f"{key}= has no value: is a variable not set? Leave it out for the default, or write {key}=null for none")
+        raise InputError(
+            f"{key}= has no value: is a variable not set? Leave it out for the default, or write {key}=null for none"
+        )
     value = _value(raw)
     node = tree
     *parents, leaf = key.split(".")
