@@ -20,8 +20,8 @@ def main(
 ) -> None:
     """Train on several nodes: launch a Kubeflow TrainJob, or find it, and follow it to its end.
 
-    Works in a pod, or with a kubeconfig. Ctrl-C leaves the job running; SIGTERM deletes it, unless the pod is being
-    moved from its node.
+    Works in a pod, or with a kubeconfig. After Ctrl-C the job runs on for 100 s; SIGTERM deletes it, unless the
+    pod is being moved from its node.
     """
     with exit_on_bad_input():
         from components.trainjob.stage import follow_run, run_stage

@@ -78,6 +78,7 @@ class Kubernetes:
     runtimes: dict[str, Object] = field(default_factory=dict)
     created: list[Object] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    exit_codes: list[int] = field(default_factory=list)
     lingers: float = 0.0
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -167,6 +168,7 @@ class Kubernetes:
             "finishedAt": now(later),
         }
         with self.changed:
+            self.exit_codes.append(status)
             self.pods[pod]["status"]["phase"] = "Failed" if status else "Succeeded"
             self.pods[pod]["status"]["containerStatuses"][0]["state"] = {"terminated": ended}
             self.changed.notify_all()

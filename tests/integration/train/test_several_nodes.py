@@ -79,8 +79,7 @@ def test_the_launcher_reports_bad_input_that_a_node_found(training_run: Make, se
     wanted = "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6"
     with played(server.state, lambda state: run_pods(state, tmp_path)), pytest.raises(InputError, match=wanted):
         train_elsewhere(made.run.uri, 1, JOB)
-    ended = [pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in server.state.pods.values()]
-    assert [pod["exitCode"] for pod in ended] == [1, 1]
+    assert server.state.exit_codes == [1, 1]
 
 
 def test_one_process_alone_does_not_do_for_several_nodes(training_run: Make) -> None:
