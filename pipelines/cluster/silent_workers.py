@@ -31,6 +31,8 @@ class SilentWorkers:
         self._run = run
         self._silence = Silence(run.store, workers_of(run))
         self._next: dict[str, float] = {}
+        self._launcher: Beat | None = None
+        self._waits_for = ""
         self._looked = float("-inf")
 
     def lines(self) -> Iterator[str]:
@@ -43,6 +45,7 @@ class SilentWorkers:
         if moment - self._looked < _LOOK_SECONDS:
             return
         self._looked = moment
+        yield from self._training_job()
         heard = self._silence.each()
         if not any(beat for _, _, beat in heard):
             seconds, limit = heard[0][0], self._next.get("", _FIRST_SECONDS)
@@ -60,6 +63,15 @@ class SilentWorkers:
             elif seconds < _FIRST_SECONDS and worker in self._next:
                 del self._next[worker]
                 yield f"{worker_name(worker)} is heard of again: {activity(beat)}"
+
+    def _training_job(self) -> Iterator[str]:
+        """Yield what a training job waits for, once for each reason, as long as its launcher lives."""
+        beat = read_beat(self._run.store, self._run.layout.launcher)
+        alive = beat and self._launcher and beat.count != self._launcher.count
+        self._launcher = beat
+        if beat and alive and beat.state == "waiting" and beat.detail != self._waits_for:
+            self._waits_for = beat.detail
+            yield f"train waits {beat.detail}"
 
     def _has_started(self) -> bool:
         """Return whether any stage of the loop has ever claimed an attempt, in whatever layout."""
@@ -92,7 +104,7 @@ def unfinished_lines(run: Run) -> Iterator[str]:
     if failure := read_failure(run):
         yield f"failed: {failure.stage}: {failure.message}"
         return
-    workers = workers_of(run)
+    workers = [*workers_of(run), run.layout.launcher]
     before = {worker: read_beat(run.store, worker) for worker in workers}
     if all(beat is None or beat.state == "ended" for beat in before.values()):
         return
@@ -100,6 +112,8 @@ def unfinished_lines(run: Run) -> Iterator[str]:
     prepared = run.directory(run.layout.prompts).require().timings.finished
     for worker in workers:
         beat = read_beat(run.store, worker)
+        if beat is None and worker == run.layout.launcher:
+            continue
         if beat is None:
             yield silence_line(worker, (now() - prepared).total_seconds(), None)
         elif beat.state != "ended" and beat == before[worker]:

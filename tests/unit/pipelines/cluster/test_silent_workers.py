@@ -78,3 +78,17 @@ def test_a_failure_is_all_that_counts(run: Run) -> None:
     leave(run, run.layout.worker("rollout", 0), beat())
     report_failure(run, "train", "no room on the GPU")
     assert list(unfinished_lines(run)) == ["failed: train: no room on the GPU"]
+
+
+def test_what_a_training_job_waits_for_is_said_once_while_its_launcher_lives(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.cluster.silent_workers._LOOK_SECONDS", 0.0)
+    silent = SilentWorkers(run)
+    told = []
+    for count in (1, 2, 3, 3):
+        waits = beat(count, "waiting", "for nodes: node 0 of 2: Unschedulable: 2 Insufficient cpu")
+        leave(run, run.layout.launcher, waits)
+        told += [line for line in silent.lines() if line.startswith("train waits")]
+    assert told == ["train waits for nodes: node 0 of 2: Unschedulable: 2 Insufficient cpu"]
+    assert "train-job" in " ".join(unfinished_lines(run))
