@@ -33,11 +33,11 @@ def make_scratch(kind: str) -> tuple[Path, int]:
         _remove_unless_locked(abandoned)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=kind))
-        # Programs in a sandbox have other users' rights, and reach their own directories through this one.
-        folder.chmod(0o711)
         with suppress(OSError):  # another process has seen it without a lock and removes it
             lock = _lock(folder)
             if folder.exists():
+                # Programs in a sandbox have other users' rights, and reach their own directories through this one.
+                folder.chmod(0o711)
                 return folder, lock
             os.close(lock)
 

@@ -46,3 +46,17 @@ def test_what_a_kill_left_is_removed_by_the_next_of_its_kind_and_what_is_in_use_
     with scratch_directory("kind-a-"):
         assert not held.exists()
     assert not list(temporary.iterdir())
+
+
+MANY = """
+from components.runtime.scratch import scratch_directory
+for _ in range(300):
+    with scratch_directory("kind-a-") as folder:
+        (folder / "file").touch()
+"""
+
+
+def test_processes_that_start_together_do_not_remove_what_others_have_just_made(temporary: Path) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", MANY]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert not list(temporary.iterdir())
