@@ -1,7 +1,5 @@
 """Print a run on a cluster: its progress while it goes on, and how it ended."""
 
-from datetime import timedelta
-
 import kfp_server_api as kfp
 import typer
 from rich.console import Console
@@ -17,11 +15,9 @@ from pipelines.cli.run_tables import iteration_line, print_results
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
 from pipelines.cluster.runs import has_ended, resume, run_config, run_name, run_state, was_cancelled
+from pipelines.cluster.silent_workers import CLOCKS
 from pipelines.cluster.task_details import TaskDetails
 from pipelines.cluster.watcher import Watcher
-
-_CLOCKS = timedelta(minutes=1)
-"""The clocks of the server and of pods may differ by this."""
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -71,7 +67,9 @@ def follow(watcher: Watcher, resumes: int = 0) -> None:
 
 
 def show_results(watcher: Watcher, console: Console) -> None:
-    """Print the table of what the run has committed, if its store can be read from this machine."""
+    """Print the table of what the run has committed, or Kubeflow's tasks if this machine cannot read its store."""
+    if watcher.store_unreadable:
+        return  # as the watcher has said
     try:
         run = watcher.stored_run()
         results = read_run(run)
@@ -79,7 +77,9 @@ def show_results(watcher: Watcher, console: Console) -> None:
         say(console, "nothing is committed yet")
         return
     except InputError as error:
-        say(console, f"the results cannot be read from this machine: {error}")
+        say(console, watcher.unreadable(error))
+        for line in watcher.stages():
+            say(console, line)
         return
     console.print()
     print_results(run.config, results, console)
@@ -129,7 +129,7 @@ def _failed_attempt(run: kfp.V2beta1Run) -> Failure | None:
     try:
         config = run_config(run)
         store, layout = open_store(config.store.uri), RunLayout(config.run.name)
-        failed = failed_attempt(store, layout, run.created_at - _CLOCKS)
+        failed = failed_attempt(store, layout, run.created_at - CLOCKS)
     except InputError:
         return None
     return Failure(stage=failed.stage, message=failed.reason) if failed else None

@@ -44,7 +44,8 @@ def status_command(
 
         rapid status small --watch --endpoint https://kubeflow.example.com/pipeline
     """
-    if name_or_uri.endswith((".yaml", ".yml")) and Path(name_or_uri).is_file():
+    by_config = name_or_uri.endswith((".yaml", ".yml")) and Path(name_or_uri).is_file()
+    if by_config:
         config = load_config(Path(name_or_uri))
         name_or_uri, store = config.run.name, config.store.uri
     if watch:
@@ -52,8 +53,9 @@ def status_command(
         return
     try:
         run = find_stored_run(name_or_uri, store)
-    except ObjectMissing:
-        if "/" in name_or_uri or not connection.is_given:
+    except InputError as error:
+        elsewhere = by_config or isinstance(error, ObjectMissing)
+        if "/" in name_or_uri or not connection.is_given or not elsewhere:
             raise
         _on_cluster(connection, name_or_uri, watch=False)
         return
@@ -84,6 +86,8 @@ def _on_cluster(connection: Connection, name: str, *, watch: bool) -> None:
         with suppress(InputError):  # that the store cannot be read has been said
             for line in unfinished_lines(watcher.stored_run()):
                 say(Console(), line)
+        for line in watcher.waiting():
+            say(Console(), line)
     show_ending(watcher, Console())
 
 

@@ -36,10 +36,14 @@ def has_ended(run: kfp.V2beta1Run) -> bool:
     return run.state in _ENDED
 
 
+def states(run: kfp.V2beta1Run) -> list[str]:
+    """Return all states that a run has had, the last one last."""
+    return [*(status.state for status in run.state_history or ()), run.state]
+
+
 def was_cancelled(run: kfp.V2beta1Run) -> bool:
     """Return whether a run has ended because it was cancelled. Kubeflow calls such runs FAILED in the end."""
-    history = [status.state for status in run.state_history or ()]
-    return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)
+    return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in states(run))
 
 
 def run_state(run: kfp.V2beta1Run) -> str:

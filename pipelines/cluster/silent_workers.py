@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
-from components.contract.layout import attempt_number
 from components.contract.manifest import now
 from components.contract.section import StageName
 from components.runtime.failure import read_failure
 from components.runtime.heartbeat import BEAT_SECONDS, Beat, Silence, read_beat
 from components.store import Run
+from components.store.attempt_logs import read_logs
 
 _LOOK_SECONDS = 30.0
 _FIRST_SECONDS = 180.0
 """The first silence that is worth a line; the next line comes when it has doubled."""
+
+CLOCKS = timedelta(minutes=1)
+"""The clocks of the server and of pods may differ by this."""
 
 _NEEDS: dict[StageName, str] = {"rollout": "a GPU", "reward": "a node", "train": "a GPU"}
 
@@ -25,10 +29,15 @@ def workers_of(run: Run) -> list[str]:
 
 
 class SilentWorkers:
-    """Says which workers are silent, on this process's clock, each again when its silence has doubled."""
+    """Says which workers are silent, on this process's clock, each again when its silence has doubled.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    Args:
+        since: when the run was started the last time; heartbeats of earlier processes count for nothing.
+    """
+
+    def __init__(self, run: Run, since: datetime) -> None:
+        self._run, self._since = run, since
+        self._started = False
         self._silence = Silence(run.store, workers_of(run))
         self._next: dict[str, float] = {}
         self._launcher: Beat | None = None
@@ -46,10 +55,11 @@ class SilentWorkers:
             return
         self._looked = moment
         yield from self._training_job()
-        heard = self._silence.each()
+        heard = [(seconds, worker, _of_start(beat, self._since)) for seconds, worker, beat in self._silence.each()]
         if not any(beat for _, _, beat in heard):
             seconds, limit = heard[0][0], self._next.get("", _FIRST_SECONDS)
-            if seconds >= limit and not self._has_started():
+            self._started = self._started or (seconds >= limit and _any_began(self._run, self._since))
+            if seconds >= limit and not self._started:
                 self._next[""] = 2 * limit
                 yield f"no stage has started for {seconds / 60:.0f} min: the pods may be waiting for nodes or images"
             return
@@ -73,10 +83,22 @@ class SilentWorkers:
             self._waits_for = beat.detail
             yield f"train waits {beat.detail}"
 
-    def _has_started(self) -> bool:
-        """Return whether any stage of the loop has ever claimed an attempt, in whatever layout."""
-        keys = (info.key for info in self._run.store.list(self._run.layout.workers))
-        return any(attempt_number(key.rpartition("/")[2]) for key in keys)
+
+def _of_start(beat: Beat | None, since: datetime) -> Beat | None:
+    """Return a beat if its process began in this start of the run."""
+    return beat if beat and beat.started >= since - CLOCKS else None
+
+
+def _any_began(run: Run, since: datetime) -> bool:
+    """Return whether any stage behind prepare has begun in this start of the run, in whatever layout."""
+    records = (log.record for log in read_logs(run.store, run.layout))
+    return any(record.stage != "prepare" and record.started >= since - CLOCKS for record in records)
+
+
+def _last_start(run: Run) -> datetime:
+    """Return when the run was prepared the last time; a run that goes on is prepared again."""
+    prepared = [log.record.started for log in read_logs(run.store, run.layout, "prepare")]
+    return max(prepared, default=run.directory(run.layout.prompts).require().timings.started)
 
 
 def worker_name(worker: str) -> str:
@@ -99,23 +121,30 @@ def silence_line(worker: str, seconds: float, beat: Beat | None) -> str:
 def unfinished_lines(run: Run) -> Iterator[str]:
     """Yield the failure of a run that has not finished, or what each of its workers says of itself.
 
-    Looks at the heartbeats twice, so it takes some seconds where there are any.
+    Workers may be processes of one machine or pods. Looks at the heartbeats twice, so it takes some seconds where there
+    are any.
     """
     if failure := read_failure(run):
         yield f"failed: {failure.stage}: {failure.message}"
         return
     workers = [*workers_of(run), run.layout.launcher]
-    before = {worker: read_beat(run.store, worker) for worker in workers}
+    beats = {worker: read_beat(run.store, worker) for worker in workers}
+    if not any(beats.values()):
+        return
+    since = _last_start(run)
+    before = {worker: _of_start(beat, since) for worker, beat in beats.items()}
+    minutes = f"{(now() - since).total_seconds() / 60:.0f} min"
+    if not any(before.values()) and not _any_began(run, since):
+        yield f"no stage has started for {minutes}"
     if all(beat is None or beat.state == "ended" for beat in before.values()):
         return
     time.sleep(BEAT_SECONDS + 1)
-    prepared = run.directory(run.layout.prompts).require().timings.finished
     for worker in workers:
-        beat = read_beat(run.store, worker)
+        beat = _of_start(read_beat(run.store, worker), since)
         if beat is None and worker == run.layout.launcher:
             continue
         if beat is None:
-            yield silence_line(worker, (now() - prepared).total_seconds(), None)
+            yield f"{worker_name(worker)} has not started for {minutes}"
         elif beat.state != "ended" and beat == before[worker]:
             yield f"{worker_name(worker)} is silent, so its process has probably ended; it was {activity(beat)}"
         else:

@@ -14,7 +14,7 @@ from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import ClusterUnavailable, kfp_namespace
 from pipelines.cluster.pod_requests import pod_request
-from pipelines.cluster.runs import has_ended, parameters, run_config, run_state, was_cancelled
+from pipelines.cluster.runs import has_ended, parameters, run_config, run_state, states, was_cancelled
 from pipelines.cluster.silent_workers import SilentWorkers
 from pipelines.cluster.task_details import TaskDetails, WaitingPod
 
@@ -37,7 +37,8 @@ class Watcher:
     run: kfp.V2beta1Run
     reported: int = 0
     """Number of iterations reported so far."""
-    _store_unreadable: bool = False
+    store_unreadable: bool = False
+    """True once it has been reported that this machine cannot read the run's store."""
     _state: str = ""
     _stored_run: Run | None = None
     _silent: SilentWorkers | None = None
@@ -77,21 +78,24 @@ class Watcher:
         if state != self._state:
             self._state = state
             yield f"{state} in Kubeflow"
-        if not self._store_unreadable:
+        if not self.store_unreadable:
             try:
                 yield from self._progress()
             except InputError as error:
-                self._store_unreadable = True
-                yield (
-                    f"the results cannot be read from this machine ({error}); following Kubeflow's tasks instead. "
-                    "Where the store can be read, this command shows rewards, times and the reason of a failure"
-                )
-        if self._store_unreadable:
-            yield from self._stages()
-        elif not has_ended(self.run):
+                yield self.unreadable(error)
+        if self.store_unreadable:
+            yield from self.stages()
+        else:
             yield from self._failed()
-        if not has_ended(self.run):
-            yield from self._waiting()
+        yield from self.waiting()
+
+    def unreadable(self, error: InputError) -> str:
+        """Return what is shown where this machine cannot read the run's store, and what would be elsewhere."""
+        self.store_unreadable = True
+        return (
+            f"the results cannot be read from this machine ({error}); Kubeflow's tasks are shown instead. Where the "
+            "store can be read, this command shows rewards, times and the reason of a failure"
+        )
 
     def _progress(self) -> Iterator[str | IterationResult]:
         try:
@@ -103,27 +107,33 @@ class Watcher:
             self.reported += 1
             yield result
         if not has_ended(self.run):
-            self._silent = self._silent or SilentWorkers(run)
+            self._silent = self._silent or SilentWorkers(run, self.run.created_at)
             yield from self._silent.lines()
 
     def _failed(self) -> Iterator[str]:
         """Yield a line for a task that has failed while others go on: Kubeflow ends none of them."""
+        if self.run.state != "RUNNING":
+            return  # what is cancelled is FAILED too
         for name in TaskDetails(self.run).failed():
             if (name, "FAILED") not in self._tasks:
                 self._tasks.add((name, "FAILED"))
                 yield f"{name} has failed in Kubeflow; the run fails once the others have ended, or miss it"
 
-    def _waiting(self) -> Iterator[str]:
+    def waiting(self) -> Iterator[str]:
         """Yield a line for each pod that has not started for two minutes, once."""
+        if self.run.state != "RUNNING":
+            return
         for pod in TaskDetails(self.run).waiting():
             if pod.name not in self._told_waiting:
                 self._told_waiting.add(pod.name)
                 yield waiting_line(self.client, self.run, pod)
 
-    def _stages(self) -> Iterator[str]:
+    def stages(self) -> Iterator[str]:
+        """Yield a line for each task that has started or ended, once in each state."""
         for name, task in TaskDetails(self.run).stages():
             known = (task.task_id, task.state)
-            if task.state in _STARTED and known not in self._tasks:
+            ended = task.state == "FAILED" and "CANCELING" in states(self.run)  # by whoever cancelled the run
+            if task.state in _STARTED and known not in self._tasks and not ended:
                 self._tasks.add(known)
                 yield f"{name}: {task.state.lower()}"
 

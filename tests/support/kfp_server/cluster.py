@@ -295,6 +295,8 @@ class Cluster:
     def end(self, run_id: str, state: str) -> None:
         self._move(run_id, state)
         self.runs[run_id]["finished_at"] = self._now()
+        if run_id in self._workflows:
+            self._workflows[run_id].finish(state, self._now())
 
     def _move(self, run_id: str, state: str) -> None:
         run = self.runs[run_id]

@@ -69,6 +69,11 @@ class Workflow:
         self.put(f"{name}(0)", state, moment)
         return f"{name}(0)"
 
+    def finish(self, state: str, moment: str) -> None:
+        """End all nodes that have not ended, as with the run: also the pods of a run that was cancelled are FAILED."""
+        for name in [name for name, node in self._nodes.items() if node.state in ("PENDING", "RUNNING")]:
+            self.put(name, state, moment)
+
     def id_of(self, name: str) -> str:
         number = 0x811C9DC5
         for byte in (self.name + name).encode():

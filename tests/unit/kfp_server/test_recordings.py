@@ -1,12 +1,14 @@
-"""The stand-in lists the tasks of a run as a real Kubeflow Pipelines 2.17 did."""
+"""The stand-in shows runs, their tasks and schedules as a real Kubeflow Pipelines 2.17 did."""
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.kfp_server import Cluster
 from tests.support.kfp_server.workflow import LIMIT, UNFINISHED, Workflow
 
 SHARED = Path(os.environ.get("RAPID_SHARED", Path(__file__).parents[4] / "shared")) / "kfp"
@@ -82,3 +84,79 @@ def test_no_run_and_no_task_has_an_error_text() -> None:
         run = json.loads(path.read_text())
         assert "error" not in run
         assert not [task for task in run.get("run_details", {}).get("task_details", ()) if "error" in task]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """A cluster with one experiment and one version of a pipeline without parameters."""
+    made = Cluster()
+    made.create_experiment({"display_name": "rapid"})
+    made.versions["v"] = {"pipeline_id": "p", "pipeline_spec": {"pipeline_spec": {"root": {}}}}
+    return made
+
+
+def body(cluster: Cluster) -> dict[str, Any]:
+    """Return what this project sends of a run or a schedule."""
+    return {
+        "display_name": "first",
+        "experiment_id": next(iter(cluster.experiments)),
+        "pipeline_version_reference": {"pipeline_id": "p", "pipeline_version_id": "v"},
+        "runtime_config": {"parameters": {}},
+        "service_account": "rapid-stage",
+    }
+
+
+def states(run: dict[str, Any]) -> list[str]:
+    return [status["state"] for status in run["state_history"]]
+
+
+@pytest.mark.parametrize("name", ["succeeded/run-041.json", "failed/run-010.json"])
+def test_a_run_has_the_fields_and_states_of_the_recorded_one(cluster: Cluster, name: str) -> None:
+    theirs = recorded(name)
+    run_id = cluster.create_run(body(cluster))["run_id"]
+    assert cluster.get_run(run_id)["finished_at"] == recorded("succeeded/run-003.json")["finished_at"]
+    cluster.begin(run_id)
+    cluster.end(run_id, theirs["state"])
+    ours = cluster.get_run(run_id)
+    assert set(ours) == set(theirs)
+    assert states(ours) == states(theirs)
+    assert ours["scheduled_at"] == ours["created_at"]
+    assert theirs["scheduled_at"] == theirs["created_at"]
+
+
+def test_a_cancelled_run_ends_as_the_recorded_one(cluster: Cluster) -> None:
+    theirs = recorded("cancelled/run-015.json")
+    run_id = cluster.create_run(body(cluster))["run_id"]
+    cluster.begin(run_id)
+    cluster.stage(run_id, "train", "RUNNING", iteration=1)
+    cluster.terminate_run(run_id)
+    while cluster.get_run(run_id)["state"] == "CANCELING":
+        pass
+    ours = cluster.get_run(run_id)
+    assert set(ours) == set(theirs)
+    assert states(ours) == states(theirs)
+    for run in (theirs, ours):
+        ended = {task.get("state") for task in run["run_details"]["task_details"]}
+        assert ended - {None} == {"SUCCEEDED", "FAILED"}
+
+
+def test_a_schedule_and_its_firing_have_the_recorded_fields_and_the_version_of_the_schedule(cluster: Cluster) -> None:
+    (theirs,) = recorded("schedule/recurring-runs.json")["recurringRuns"]
+    firing = recorded("schedule/firing.json")
+    trigger = {"periodic_schedule": {"interval_second": "60"}}
+    sent = {"trigger": trigger, "max_concurrency": "1", "mode": "ENABLE", "no_catchup": True}
+    schedule = cluster.create_recurring(body(cluster) | sent)
+    # Changed once, and in the namespace of a Kubeflow for one user.
+    assert set(theirs) - set(schedule) == {"updated_at", "namespace"}
+    assert not set(schedule) - set(theirs)
+    cluster.versions["w"] = cluster.versions["v"]
+    fired = cluster.fire(schedule["recurring_run_id"], datetime(2026, 11, 28, 18, 44, 16, tzinfo=UTC))
+    assert fired is not None
+    cluster.end(fired["run_id"], "FAILED")
+    ours = cluster.get_run(fired["run_id"])
+    assert set(ours) == set(firing)
+    assert states(ours) == states(firing)
+    assert (ours["scheduled_at"], ours["created_at"]) == (firing["scheduled_at"], firing["created_at"])
+    for run, of in ((ours, schedule), (firing, theirs)):
+        assert run["pipeline_version_reference"] == of["pipeline_version_reference"]
+        assert run["recurring_run_id"] == of["recurring_run_id"]

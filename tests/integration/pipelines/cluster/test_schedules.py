@@ -12,6 +12,7 @@ from components.prepare.job_config import job_config
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.connection import Connection
 from pipelines.cluster.runs import run_config
+from tests.support.documented import undocumented
 from tests.support.kfp_server import KfpServer
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
@@ -226,3 +227,4 @@ def test_the_last_runs_are_listed_with_why_they_failed(
     states = [line.split()[1].rstrip(",") for line in rapid("schedules").out.splitlines() if line.startswith("  night")]
     assert states == ["cancelled", "failed", "succeeded"]
     assert "    prepare failed without leaving a reason" in rapid("schedules").out.splitlines()
+    assert not undocumented(rapid("schedules").out, "kubernetes/running.md")

@@ -15,12 +15,14 @@ import pytest
 from components.contract.layout import Round
 from components.runtime.failure import report_failure
 from components.runtime.heartbeat import Beat, State
+from tests.support.documented import undocumented
 from tests.support.fake_run import START, FakeRun, prepared_run
 from tests.support.kfp_server import KfpServer
 from tests.support.kfp_server.server import Fault
 from tests.support.left_log import leave_log
 
 Rapid = Callable[..., "Said"]  # noqa: F821 - of conftest
+PAGE = "kubernetes/running.md"
 
 
 @pytest.fixture
@@ -89,6 +91,7 @@ def test_a_failure_without_a_reason_names_the_task_and_how_to_find_its_pod(
         f"its pods, for an hour or so: kubectl get pods -n kubeflow -l pipeline/runid={run_id}",
         "committed stages are kept; once the cause is fixed, continue with: rapid resume adder",
     ]
+    assert not undocumented(said.err, PAGE)
     assert "iteration 1:" in said.out
     # Looked at later it says the same.
     later = rapid("status", run_id)
@@ -108,6 +111,7 @@ def test_a_failure_is_the_reason_that_a_stage_has_left_in_the_run(
             "error: reward: grader absent:f cannot be imported",
             "its log: rapid logs adder reward",
         ]
+        assert not undocumented(said.err, PAGE)
 
 
 def test_what_prepare_refused_is_read_from_its_log(
@@ -252,6 +256,7 @@ def test_a_run_that_failed_before_any_task(rapid: Rapid, server: KfpServer, conf
         "error: the driver of the run failed: drivers fail where the run's service account does not exist, where a "
         "parameter is invalid, or where Kubeflow's own storage is away"
     )
+    assert not undocumented(said.err.splitlines()[0], PAGE)
 
 
 def test_a_pod_that_does_not_start_is_named_once_with_what_it_requests(
@@ -270,7 +275,23 @@ def test_a_pod_that_does_not_start_is_named_once_with_what_it_requests(
     waiting = [line for line in lines if "waiting for its pod" in line]
     assert [line.split(" has been")[0] for line in waiting] == ["train", "the driver of publish"]
     assert re.search(r"\d+ min, which requests \S+ cores?, \S+ of memory", waiting[0])
+    assert not undocumented(waiting[0], PAGE)
     assert waiting[0].endswith(f"; why: kubectl describe pods -n kubeflow -l pipeline/runid={run_id}")
+
+
+def test_a_pod_that_does_not_start_is_named_by_who_looks_once(
+    rapid: Rapid, server: KfpServer, config: Path, small: Path, moto: str
+) -> None:
+    rapid("submit", config, f"store={moto}/fine-tunes", "--cluster", small)
+    (run_id,) = server.cluster.runs
+    server.cluster.begin(run_id)
+    server.cluster.stage(run_id, "rollout", "PENDING", 1, shard=0)
+    for name in ("adder", run_id):
+        lines = [line for line in rapid("status", name).out.splitlines() if "waiting for its pod" in line]
+        assert [line.split(" has been")[0] for line in lines] == ["iteration 1, rollout"]
+    # Its pod ends with the run, and nobody needs to know why it did not start.
+    server.cluster.terminate_run(run_id)
+    assert "waiting for its pod" not in rapid("status", run_id).out
 
 
 def test_a_cancelled_run_has_a_status_of_its_own(
@@ -279,10 +300,14 @@ def test_a_cancelled_run_has_a_status_of_its_own(
     run_id, _ = started()
     server.cluster.scripts[run_id] = [
         lambda: server.cluster.begin(run_id),
+        lambda: server.cluster.stage(run_id, "train", "RUNNING"),
         lambda: server.cluster.terminate_run(run_id),
     ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 3
+    assert [run["state"] for run in server.cluster.runs.values()] == ["FAILED"]
+    assert "failed" not in said.out + said.err
+    assert rapid("runs").out.splitlines()[1].split()[:2] == ["adder", "cancelled"]
     assert "being cancelled in Kubeflow" in said.out
     assert "continue with: rapid resume adder" in said.out
 
@@ -310,7 +335,8 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
     ]
     said = rapid("status", "adder", "--watch")
     assert said.status == 0, said.err
-    assert "following Kubeflow's tasks instead" in said.out
+    assert said.out.count("cannot be read from this machine") == 1
+    assert not undocumented("\n".join(said.out.splitlines()[:3]), PAGE)
     told = [line for line in said.out.splitlines() if line.startswith(("prepare", "iteration", "publish"))]
     assert told == [
         "prepare: succeeded",
@@ -319,7 +345,14 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
         "iteration 1, rollout, shard 0: succeeded",
         "iteration 2, rollout, shard 1: running",
         "publish: succeeded",
+        "iteration 1, rollout, shard 1: succeeded",
+        "iteration 2, rollout, shard 1: succeeded",
     ]
+    # Looked at once, also by its configuration, whose store is looked at first.
+    for name in ("adder", config):
+        said = rapid("status", name)
+        assert (said.status, said.out.count("cannot be read from this machine")) == (0, 1), said.err
+        assert said.out.splitlines()[1:3] == ["prepare: succeeded", "iteration 1, rollout, shard 0: succeeded"]
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(
@@ -409,10 +442,18 @@ def test_runs_are_listed_in_narrow_terminals_and_found_by_what_is_shown(
     rapid: Rapid, server: KfpServer, config: Path, small: Path, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    for name in ("short", "a-run-with-a-name-that-is-as-long-as-any-that-anyone-has-used"):
-        assert rapid("submit", config, f"run.name={name}", "--cluster", small).status == 0
+    rapid("submit", config, "--cluster", small)
+    (first,) = server.cluster.runs.values()
+    for number in range(9):
+        name = f"run-{number}-{'with-a-name-as-long-as-any-' * number}end"
+        settings = {"parameters": {**first["runtime_config"]["parameters"], "run": name}}
+        server.cluster.create_run({**first, "display_name": name, "runtime_config": settings})
+    text = rapid("runs").out
+    assert all(f"run-{number}-" in text for number in range(9))
+    lines = text.splitlines()
     for run_id in server.cluster.runs:
-        lines = [line for line in rapid("runs").out.splitlines() if run_id[:8] in line]
-        assert len(lines) == 1
-        assert len(lines[0]) <= width
-        assert rapid("cancel", run_id[:8]).status == 0
+        (line,) = [line for line in lines if run_id[:8] in line]
+        assert re.search(r"^\S+ +pending +2026-\S+ \S+ +- +[0-9a-f]{8}$", line)
+    assert max(map(len, lines)) <= width
+    assert max(map(len, lines)) <= width
+    assert rapid("cancel", first["run_id"][:8]).status == 0

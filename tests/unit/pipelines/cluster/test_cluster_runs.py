@@ -10,6 +10,7 @@ from components.contract.errors import InputError
 from components.contract.resolve import config_json, parse_config
 from pipelines.cluster.runs import parameters, run_config, run_name, run_state, was_cancelled
 from pipelines.cluster.task_details import TaskDetails
+from pipelines.cluster.watcher import Watcher
 
 FIXTURES = Path(__file__).parents[3] / "fixtures/kfp"
 CONFIG = json.dumps(
@@ -79,6 +80,14 @@ def test_a_cancelled_run_which_kubeflow_calls_failed_is_called_cancelled() -> No
     found = recorded("cancelled")
     assert found.state == "FAILED"
     assert (run_state(found), was_cancelled(found)) == ("cancelled", True)
+
+
+def test_what_was_running_when_a_run_was_cancelled_has_not_failed() -> None:
+    found = recorded("failed")
+    assert "iteration 1, rollout: failed" in Watcher(None, found).stages()
+    cancelled = recorded("cancelled")
+    found.state_history = cancelled.state_history
+    assert not [line for line in Watcher(None, found).stages() if line.endswith("failed")]
 
 
 def test_where_no_task_of_the_pipeline_failed_its_drivers_are_named() -> None:

@@ -1,5 +1,6 @@
 """Lines about workers that are not heard of."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from components.runtime.failure import report_failure
 from components.runtime.heartbeat import Beat, State
 from components.store import Run
 from components.store.attempt_logs import LogPlace, claim_log
-from pipelines.cluster.silent_workers import SilentWorkers, silence_line, unfinished_lines
+from pipelines.cluster.silent_workers import SilentWorkers, silence_line, unfinished_lines, workers_of
 from tests.support.fake_run import START, prepared_run
 
 
@@ -37,11 +38,34 @@ def test_nothing_that_starts_is_noticed_in_every_layout(tmp_path: Path, monkeypa
         monkeypatch.setattr(f"pipelines.cluster.silent_workers.{name}", 0.0)
     run = prepared_run(tmp_path, tracking={"enabled": False}).run
     claim_log(run.store, LogPlace(run.uri, "prepare"), run.layout, "pod", START)
-    assert list(SilentWorkers(run).lines()) == [
-        "no stage has started for 0 min: the pods may be waiting for nodes or images"
+    silent = SilentWorkers(run, START)
+    assert list(silent.lines()) == ["no stage has started for 0 min: the pods may be waiting for nodes or images"]
+    claim_log(run.store, LogPlace(run.uri, "rollout", 0), run.layout, "pod", START)
+    assert list(silent.lines()) == []
+
+
+def test_what_an_earlier_start_of_the_run_has_left_is_not_taken_for_this_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished run is started again for more iterations, and one pod gets no node."""
+    for name in ("_LOOK_SECONDS", "_FIRST_SECONDS"):
+        monkeypatch.setattr(f"pipelines.cluster.silent_workers.{name}", 0.0)
+    rollout, reward, train = workers_of(run)
+    for worker in (rollout, reward, train):
+        leave(run, worker, beat(7, "ended", ""))
+    claim_log(run.store, LogPlace(run.uri, "prepare"), run.layout, "pod", START)
+    again = START + timedelta(hours=1)
+    claim_log(run.store, LogPlace(run.uri, "prepare"), run.layout, "pod", again)
+    silent = SilentWorkers(run, again)
+    assert list(silent.lines()) == ["no stage has started for 0 min: the pods may be waiting for nodes or images"]
+    (line,) = unfinished_lines(run)
+    assert line.startswith("no stage has started for ")
+    for worker in (rollout, reward):
+        leave(run, worker, beat(8).model_copy(update={"started": again}))
+    assert [line for line in silent.lines() if line.startswith("train")] == [
+        "train has not started for 0 min: its pod may be waiting for a GPU"
     ]
-    run.claim("rollout", 0)  # as a task does
-    assert list(SilentWorkers(run).lines()) == []
+    assert list(unfinished_lines(run))[-1].startswith("train has not started for ")
 
 
 @pytest.fixture
@@ -72,6 +96,7 @@ def test_each_worker_is_looked_at_twice(run: Run, monkeypatch: pytest.MonkeyPatc
     assert rollout == ("rollout-000 is silent, so its process has probably ended; it was working iteration 0003 train")
     assert reward == "reward-000: waiting for iteration 0003 rollout (attempt 2)"
     assert train.startswith("train has not started for ")
+    assert "pod" not in train  # it may be a process of this machine
 
 
 def test_a_failure_is_all_that_counts(run: Run) -> None:
@@ -84,7 +109,7 @@ def test_what_a_training_job_waits_for_is_said_once_while_its_launcher_lives(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.cluster.silent_workers._LOOK_SECONDS", 0.0)
-    silent = SilentWorkers(run)
+    silent = SilentWorkers(run, START)
     told = []
     for count in (1, 2, 3, 3):
         waits = beat(count, "waiting", "for nodes: node 0 of 2: Unschedulable: 2 Insufficient cpu")
