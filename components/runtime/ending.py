@@ -1,11 +1,10 @@
 """The end of a process that computes for a run which is cancelled, or whose launcher is gone."""
 
 import os
-import threading
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 from components.contract.errors import EXIT_BAD_INPUT, InputError
+from components.runtime.background import Background
 from components.runtime.guard import exit_on_bad_input
 from components.runtime.heartbeat import Beat, read_beat
 from components.store import NoLongerWanted, Run
@@ -18,7 +17,7 @@ _SILENT_LOOKS = 20
 """Looks at a heartbeat that stands still. Only looks at a store that answers count, so that its outage ends nothing."""
 
 
-class EndsWithRun:
+class EndsWithRun(Background):
     """Ends this process, whatever it computes, soon after the run is cancelled. A context manager.
 
     A process of a training job on several nodes, which Kubeflow does not end, also ends where its launcher's heartbeat
@@ -26,18 +25,8 @@ class EndsWithRun:
     """
 
     def __init__(self, run: Run) -> None:
+        super().__init__()
         self._run = run
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="ends-with-run", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left.set()
 
     def _watch(self) -> None:
         launched = bool(os.environ.get(LAUNCHED_VARIABLE))

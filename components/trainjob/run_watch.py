@@ -1,11 +1,9 @@
 """The reasons to delete a running job: a cancelled run, a failure elsewhere, an iteration that takes too long."""
 
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
 from components.contract.errors import InputError
+from components.runtime.background import Background
 from components.runtime.failure import read_failure
 from components.runtime.heartbeat import Beat, read_beat
 from components.runtime.processes import tell_parent
@@ -18,7 +16,7 @@ from components.trainjob.training import Training
 _LOOK_SECONDS = 10.0
 
 
-class RunWatch:
+class RunWatch(Background):
     """Deletes a job that is no longer wanted; reports each commit of a whole run to the parent process and MLflow.
 
     A job is not wanted where the run is cancelled; one for a whole run also where another worker has failed, or where
@@ -26,24 +24,14 @@ class RunWatch:
     """
 
     def __init__(self, training: Training) -> None:
+        super().__init__()
         self._run, self._job, self._is_whole = training.run, training.name, training.task is None
         self._limit = training.settings.deadline_seconds if self._is_whole else 0
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="run-watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
 
     def _watch(self) -> None:
         before: Beat | None = None
         since = time.monotonic()
-        while not self._end.wait(_LOOK_SECONDS):
+        while not self._left.wait(_LOOK_SECONDS):
             try:
                 beat = read_beat(self._run.store, self._run.layout.worker("train"))
                 unwanted = self._is_unwanted()

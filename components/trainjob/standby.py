@@ -9,13 +9,13 @@ open, and not for asking first: the job and the mark are known before the signal
 """
 
 import threading
-from types import TracebackType
 from typing import Self
 
 import urllib3
 from kubernetes.client import ApiException
 
 from components.contract.errors import InputError
+from components.runtime.background import Background
 from components.runtime.progress import note
 from components.trainjob.kubernetes_api import Cluster, Job
 
@@ -23,26 +23,20 @@ _LOOK_SECONDS = 5.0
 """An API server closes a connection that is idle for longer than a minute or so."""
 
 
-class Standby:
+class Standby(Background):
     """Keeps a connection, the job and the state of this pod at hand. A context manager."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
         self._cluster = Cluster(retry=False)
         self._job: Job | None = None
         self._is_disrupted = False
-        self._left = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._keep, self._watch_pod)]
+        self._pod_thread = threading.Thread(target=self._watch_pod, name="standby-pod", daemon=True)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left.set()
+        self._pod_thread.start()
+        return super().__enter__()
 
     def look(self) -> None:
         """Take note of the job; does nothing where Kubernetes does not answer."""
@@ -65,7 +59,7 @@ class Standby:
         else:
             note(f"the run is cancelled: TrainJob {name} is deleted")
 
-    def _keep(self) -> None:
+    def _watch(self) -> None:
         while not self._left.wait(_LOOK_SECONDS):
             self.look()
 
