@@ -94,13 +94,11 @@ class LocalRun:
                 self._process.wait()
         # A stage outlives a pipeline process that was killed, but stays in its group.
         self._signal(signal.SIGKILL)
-        for path in self.workdir.iterdir():
+        for path in self.workdir.iterdir() if self._failed else [self.workdir]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            elif path != self.log or not self._failed:
-                path.unlink(missing_ok=True)
-        if not self._failed:
-            self.workdir.rmdir()
+            elif path != self.log:
+                path.unlink()
         os.close(self._lock)
 
     def _signal(self, number: int) -> None:

@@ -1,12 +1,13 @@
 """Temporary directories that do not outlive their process for long: the next of their kind removes what a kill left."""
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from components.store.abandoned import lock, remove_if_abandoned
 
 
 @contextmanager
@@ -18,28 +19,28 @@ def scratch_directory(kind: str) -> Iterator[Path]:
     Args:
         kind: prefix of its name; directories of the same kind without a lock are removed first.
     """
-    folder, lock = make_scratch(kind)
+    folder, held = make_scratch(kind)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        os.close(held)
 
 
 def make_scratch(kind: str) -> tuple[Path, int]:
     """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock."""
     root = Path(tempfile.gettempdir())
     for abandoned in root.glob(f"{kind}*"):
-        _remove_unless_locked(abandoned)
+        remove_if_abandoned(abandoned)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=kind))
         with suppress(OSError):  # another process has seen it without a lock and removes it
-            lock = _lock(folder)
+            held = lock(folder)
             if folder.exists():
                 # Programs in a sandbox have other users' rights, and reach their own directories through this one.
                 folder.chmod(0o711)
-                return folder, lock
-            os.close(lock)
+                return folder, held
+            os.close(held)
 
 
 def temporary_files_in(folder: Path) -> dict[str, str]:
@@ -49,24 +50,3 @@ def temporary_files_in(folder: Path) -> dict[str, str]:
     """
     compiled = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"{tempfile.gettempdir()}/rapid-compiled-{os.getuid()}"
     return {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": compiled}
-
-
-def _lock(folder: Path) -> int:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove_unless_locked(folder: Path) -> None:
-    try:
-        descriptor = _lock(folder)
-    except OSError:  # in use, another user's, or no directory
-        return
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(descriptor)

@@ -90,7 +90,7 @@ class Store(ABC):
         """
         probe = f"{prefix}/.write-check"
         try:
-            # The third in a row cannot be explained by another start of the run that removes its own meanwhile.
+            # Another start of the run may remove its own probe in between, so that one more succeeds; not a third.
             for number in range(3):
                 self.create(probe, str(number).encode())
         except ObjectExists:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.contract.errors import InputError
+from components.store.abandoned import remove_if_abandoned
 from components.store.base import ObjectExists, ObjectInfo, Store
 from components.store.files import TEMPORARY, reading, writing
 
@@ -76,7 +77,7 @@ class LocalStore(Store):
     def check_writable(self, prefix: str) -> None:
         super().check_writable(prefix)
         for temporary in self._path(prefix).rglob(f"{TEMPORARY}*"):
-            _remove_unless_locked(temporary)
+            remove_if_abandoned(temporary)
 
     def check_reachable(self, prefix: str) -> None:
         path = self._path(prefix)
@@ -119,13 +120,6 @@ def _staged(path: Path, source: bytes | Path) -> Iterator[Path]:
         _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _remove_unless_locked(temporary: Path) -> None:
-    """Remove a file that a writer has left which was killed; others hold a lock on theirs."""
-    with suppress(OSError), temporary.open("rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink()
 
 
 def _make_directory(directory: Path) -> None:

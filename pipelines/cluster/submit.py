@@ -1,9 +1,7 @@
 """Submit a run to Kubeflow Pipelines."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import kfp_server_api as kfp
@@ -11,6 +9,7 @@ import kfp_server_api as kfp
 from components import CODE_VERSION
 from components.contract.config import RunConfig
 from components.contract.resolve import config_json
+from components.runtime.scratch import scratch_directory
 from pipelines.cluster.client import ClusterClient
 from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.cluster.connection import AlreadyExists, NotFound
@@ -79,8 +78,8 @@ def ensure_version(client: ClusterClient, config: RunConfig, cluster: ClusterCon
         f"run {config.run.name}: {config.model.path} on {config.data.train}, {config.loop.iterations} iterations; "
         f"{cluster.describe()}, rapid-rl {CODE_VERSION}"
     )
-    with tempfile.TemporaryDirectory(prefix="rapid-submit-") as scratch:
-        file = Path(scratch) / f"{NAME}.yaml"
+    with scratch_directory("rapid-submit-") as scratch:
+        file = scratch / f"{NAME}.yaml"
         compiled.write(file)
         found, reused = _ensure(
             lambda: client.version(pipeline_id, name),

@@ -6,11 +6,11 @@ iteration's nodes, with two of its three stages, belong to its one shard: 19 kB 
 estimate. These pipelines had more parameters than today's, whose nodes are smaller.
 """
 
-import tempfile
 from pathlib import Path
 
 from components.contract.config import RunConfig
 from components.contract.errors import InputError
+from components.runtime.scratch import scratch_directory
 from pipelines.cluster.cluster_config import ClusterConfig
 
 LIMIT = 2**20
@@ -43,8 +43,8 @@ def iterations_that_fit(cluster: ClusterConfig, config: RunConfig) -> int:
     """Return the most iterations of a run that uses the pipeline of these settings, which is compiled for it."""
     from pipelines import compilation
 
-    with tempfile.TemporaryDirectory(prefix="rapid-size-") as scratch:
-        file = Path(scratch) / "rapid.yaml"
+    with scratch_directory("rapid-size-") as scratch:
+        file = scratch / "rapid.yaml"
         compilation.compile_pipeline(cluster).with_config(config).write(file)
         return min(cluster.max_iterations, largest_run(file, config.rollout.shards))
 
