@@ -16,7 +16,14 @@ from components.results.round_results import (
     read_round,
 )
 from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
-from components.results.tables import read_completions, read_prompts, read_shard, require_rewards, round_manifests
+from components.results.tables import (
+    graded_groups,
+    read_completions,
+    read_prompts,
+    read_shard,
+    require_rewards,
+    round_manifests,
+)
 from components.results.values import evaluation_values, iteration_numbers, iteration_values, newest_iteration_numbers
 from components.results.wallclock import IterationTime, StageTime, compute_after
 from components.results.warnings import evaluation_warnings, run_warnings
@@ -38,6 +45,7 @@ __all__ = [
     "evaluation_of",
     "evaluation_values",
     "evaluation_warnings",
+    "graded_groups",
     "iteration_numbers",
     "iteration_values",
     "majority_at_k",

@@ -14,7 +14,7 @@ from components.contract.manifest import Timings
 from components.contract.schemas import STATUSES, UNGRADED
 from components.contract.stage_digest import stage_digest
 from components.results.pass_at_k import round_pass_at_k
-from components.results.tables import read_prompts, read_round_rows, round_manifests
+from components.results.tables import graded_groups, read_prompts, read_round_rows, round_manifests
 from components.store import Run
 
 LENGTH_PERCENTILES = (5, 25, 50, 75, 95)
@@ -98,6 +98,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
     if manifests is None:
         return None
     rows = read_round_rows(run, round_)
+    graded = graded_groups(rows.filter(pc.equal(rows["split"], "eval")))
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
     return RoundResult(
         round_=round_,
@@ -105,7 +106,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
         finished=max(reward.timings.finished for _, reward in manifests),
         train=_summary(of_split["train"]),
         eval=_summary(of_split["eval"]),
-        pass_at_k=round_pass_at_k(_graded_groups(of_split["eval"]), run.config.evaluate),
+        pass_at_k=round_pass_at_k(graded if graded.num_rows else of_split["eval"], run.config.evaluate),
         tokens=int(_lengths(rows).sum()),
         grader_version=", ".join(sorted(pc.unique(rows["grader_version"]).to_pylist())),
         rollout=tuple(rollout.timings for rollout, _ in manifests),
@@ -159,13 +160,6 @@ def evaluation_digest(run: Run, evaluation: RoundResult) -> str:
 
 def _lengths(rows: pa.Table) -> np.ndarray:
     return np.asarray(pc.list_value_length(rows["completion_token_ids"]))
-
-
-def _graded_groups(rows: pa.Table) -> pa.Table:
-    """Return the rows of groups without a completion that could not be graded; all rows if there is no such group."""
-    failed = rows.filter(pc.is_in(rows["status"], value_set=pa.array(UNGRADED)))
-    graded = rows.filter(pc.invert(pc.is_in(rows["group_id"], value_set=pc.unique(failed["group_id"]))))
-    return graded if graded.num_rows else rows
 
 
 def _summary(rows: pa.Table) -> SplitResult | None:

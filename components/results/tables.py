@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES
+from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES, UNGRADED
 from components.store import OutputDirectory, Run
 from components.store.parts import read_part, read_parts
 
@@ -131,6 +131,16 @@ def read_completions(run: Run, round_: Round, rescored: str | None = None) -> pa
     for column in ("prompt", "answer", "metadata"):
         rows = rows.append_column(column, prompts[column].take(place))
     return rows
+
+
+def graded_groups(rows: pa.Table) -> pa.Table:
+    """Return the rows of groups without a completion that could not be graded; one without a status counts as graded.
+
+    Args:
+        rows: with at least the columns `group_id` and `status`.
+    """
+    failed = rows.filter(pc.is_in(rows["status"], value_set=pa.array(UNGRADED)))
+    return rows.filter(pc.invert(pc.is_in(rows["group_id"], value_set=pc.unique(failed["group_id"]))))
 
 
 def _reward_directory(run: Run, round_: Round, shard: int, rescored: str | None) -> OutputDirectory:

@@ -3,7 +3,6 @@
 import json
 import math
 import selectors
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -207,7 +206,7 @@ class GraderPool:
     def _replace(self, process: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
         """Kill a process and start another; return the task to blame, if that is certain, and its outcome."""
         seconds = time.monotonic() - process.since
-        ending = process.ending() if died else ""
+        ending, killed = (process.ending(), process.was_killed()) if died else ("", False)
         self._stop(process)
         self._start()
         suspects = process.in_progress()
@@ -219,15 +218,15 @@ class GraderPool:
         if died:
             self._survived.update(suspects)
             if blamed is not None:
-                self._count_killed(ending)
+                self._count_killed(killed)
             return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended twice ({ending})")
         return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")
 
-    def _count_killed(self, ending: str) -> None:
+    def _count_killed(self, killed: bool) -> None:
         """Stop where processes are killed from outside: no grader and no program sends them SIGKILL."""
-        self._killed += signal.SIGKILL.name in ending
+        self._killed += killed
         if self._killed > _MOST_KILLED:
             raise InputError(
-                f"grading processes are killed again and again ({ending}), as where memory runs out: give the reward "
+                f"grading processes are killed again and again (SIGKILL), as where memory runs out: give the reward "
                 f"stage more memory, or lower reward.workers (now {self._count})"
             )

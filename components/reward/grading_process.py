@@ -109,6 +109,10 @@ class GradingProcess:
     def ending(self) -> str:
         return describe_exit(self._process.wait())
 
+    def was_killed(self) -> bool:
+        """Return whether SIGKILL has ended the process."""
+        return self._process.wait() == -signal.SIGKILL
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

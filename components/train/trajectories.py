@@ -12,7 +12,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
 from components.contract.schemas import TRAJECTORIES, UNGRADED, read_facts, trajectory_problems
-from components.results import read_shard
+from components.results import graded_groups, read_shard
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
 
@@ -146,13 +146,12 @@ def _keep_graded_groups(table: pa.Table) -> tuple[pa.Table, int]:
 
     A completion without a row of rewards is a bad row and stays.
     """
-    failed = table.filter(pc.is_in(table["status"], value_set=pa.array(UNGRADED)))
-    if failed.num_rows == 0:
-        return table, 0
-    left_out = pc.unique(failed["group_id"])
-    groups = pc.count_distinct(table["group_id"]).as_py()
-    note(f"{len(left_out)} of {groups} groups left out: {failed.num_rows} of their completions could not be graded")
-    return table.filter(pc.invert(pc.is_in(table["group_id"], value_set=left_out))), len(left_out)
+    graded = graded_groups(table)
+    groups, kept = (pc.count_distinct(rows["group_id"]).as_py() for rows in (table, graded))
+    if kept < groups:
+        failed = pc.sum(pc.is_in(table["status"], value_set=pa.array(UNGRADED))).as_py()
+        note(f"{groups - kept} of {groups} groups left out: {failed} of their completions could not be graded")
+    return graded, groups - kept
 
 
 def _keep_good_groups(table: pa.Table, size: int, vocabulary: int, max_bad_share: float) -> tuple[pa.Table, int]:

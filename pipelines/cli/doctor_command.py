@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.contract.errors import EXIT_BAD_INPUT, InputError
+from components.contract.errors import InputError
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import OverridesArgument
-from pipelines.cli.plan_tables import findings_table
+from pipelines.cli.plan_tables import print_findings
 from pipelines.cli.submit_commands import ClusterOption
 from pipelines.cluster.cluster_config import load_cluster
 from pipelines.preflight import preflight
-from pipelines.preflight.findings import Finding, errors_of
+from pipelines.preflight.findings import Finding
 from pipelines.preflight.machine_check import inspect_machine
 
 
@@ -51,6 +51,4 @@ def doctor_command(
         else:
             findings.append(Finding.ok("configuration", f"{config}: run {resolved.run.name}"))
             findings += preflight(resolved, settings, try_writing=settings is None).findings
-    Console().print(findings_table(findings))
-    if errors_of(findings):
-        raise typer.Exit(EXIT_BAD_INPUT)
+    print_findings(findings, Console())

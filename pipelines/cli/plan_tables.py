@@ -2,11 +2,13 @@
 
 import shlex
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 from rich.table import Table
 
+from components.contract.errors import EXIT_BAD_INPUT
 from components.contract.printable import printable
 from pipelines.cli.output import say, script
 from pipelines.estimates.memory_estimate import micro_batch_tokens
@@ -34,6 +36,13 @@ def findings_table(findings: list[Finding]) -> Table:
             escape(printable(finding.text)),
         )
     return table
+
+
+def print_findings(findings: list[Finding], console: Console) -> None:
+    """Print findings. Raises typer.Exit with status 2 if there are errors."""
+    console.print(findings_table(findings))
+    if errors_of(findings):
+        raise typer.Exit(EXIT_BAD_INPUT)
 
 
 def print_plan(plan: Plan, command: list[str], console: Console) -> None:

@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 
 from components.contract.config import RunConfig
-from components.contract.errors import EXIT_BAD_INPUT
 from components.contract.resolve import load_config
 from pipelines.cli.arguments import (
     ConfigArgument,
@@ -191,20 +190,17 @@ def submit_command(
 
 def print_checks(config: RunConfig, file: Path | None, service_account: str | None) -> None:
     """Print what submit checks and the pipeline that it would send. Raises typer.Exit where submit would refuse."""
-    from pipelines.cli.plan_tables import findings_table
-    from pipelines.cluster.cluster_config import load_cluster
+    from pipelines.cli.plan_tables import print_findings
     from pipelines.compilation import compile_pipeline
     from pipelines.preflight import preflight
     from pipelines.preflight.findings import Finding, errors_of
 
-    settings = load_cluster(file, service_account=service_account).fitting(config)
+    settings = fitting_cluster(config, file, service_account)
     findings = preflight(config, settings).findings
     if not errors_of(findings):
         compiled = compile_pipeline(settings).with_config(config)
         findings.append(Finding.ok("pipeline", f"{settings.describe()}, sha256-{compiled.digest[:16]}"))
-    Console().print(findings_table(findings))
-    if errors_of(findings):
-        raise typer.Exit(EXIT_BAD_INPUT)
+    print_findings(findings, Console())
     say(Console(), "rapid submit would start this run; nothing was sent")
 
 
@@ -214,11 +210,16 @@ def checked_cluster(config: RunConfig, file: Path | None, service_account: str |
     Raises:
         InputError: the settings cannot be read, or the run cannot work on the cluster; names every reason.
     """
-    from pipelines.cluster.cluster_config import load_cluster
-
-    settings = load_cluster(file, service_account=service_account).fitting(config)
+    settings = fitting_cluster(config, file, service_account)
     refuse_what_cannot_run(config, settings)
     return settings
+
+
+def fitting_cluster(config: RunConfig, file: Path | None, service_account: str | None) -> "ClusterConfig":
+    """Load the cluster's settings for a run. Raises InputError where they cannot be read."""
+    from pipelines.cluster.cluster_config import load_cluster
+
+    return load_cluster(file, service_account=service_account).fitting(config)
 
 
 def refuse_what_cannot_run(config: RunConfig, cluster: "ClusterConfig") -> None:

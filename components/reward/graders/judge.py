@@ -6,6 +6,7 @@ from typing import Any
 from components.contract.answers import without_reasoning
 from components.reward.graders import grader
 from components.reward.graders.http_endpoint import cached_scores, check_endpoint, endpoint, request_digest
+from components.reward.graders.text import checked_pattern
 from components.reward.score import Score
 
 TEMPLATE = """Question:
@@ -28,11 +29,7 @@ def _check(
     check_endpoint(url, key_env, timeout, retries, time_limit)
     if "{completion}" not in template:
         raise ValueError("template must contain {completion}")
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"pattern is not a regular expression: {error} (got {pattern!r})") from None
-    if compiled.groups < 1:
+    if checked_pattern(pattern).groups < 1:
         raise ValueError(f"pattern must have a group for the score (got {pattern!r})")
 
 

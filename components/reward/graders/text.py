@@ -20,11 +20,16 @@ def exact(completion: str, answer: str | None, prompt: str = "", *, reasoning_en
     return float(text is not None and text.strip() == expected)
 
 
-def _check_pattern(pattern: str, group: int | str | None) -> None:
+def checked_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile the option `pattern`. Raises ValueError where it is not a regular expression."""
     try:
-        compiled = re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
         raise ValueError(f"pattern is not a regular expression: {error} (got {pattern!r})") from None
+
+
+def _check_pattern(pattern: str, group: int | str | None) -> None:
+    compiled = checked_pattern(pattern)
     if group is not None and group not in (*range(compiled.groups + 1), *compiled.groupindex):
         raise ValueError(f"pattern has no group {group!r} (got {pattern!r})")
 
