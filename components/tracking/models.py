@@ -140,6 +140,8 @@ def _source(session: Session, version: int, uri: str) -> str:
 
 
 def _promote(session: Session, name: str, version: str, scores: Mapping[str, str]) -> tuple[bool, str]:
+    from mlflow.exceptions import MlflowException
+
     champion = session.client.get_registered_model(name).aliases.get(CHAMPION)
     if champion is not None and str(champion) == version:
         return True, "It is the champion."
@@ -147,7 +149,13 @@ def _promote(session: Session, name: str, version: str, scores: Mapping[str, str
         return False, "It was not evaluated on held-out prompts, so it cannot become the champion."
     score = float(scores[_SCORE])
     if champion is None:
-        session.client.set_registered_model_alias(name, CHAMPION, version)
+        try:
+            session.client.set_registered_model_alias(name, CHAMPION, version)
+        except MlflowException:
+            # Another publisher may have set the first one at the same moment; then it is compared with that.
+            if session.client.get_registered_model(name).aliases.get(CHAMPION) is None:
+                raise
+            return _promote(session, name, version, scores)
         return True, f"It is the first champion, with pass@1 {score:.3f}."
     current = session.client.get_model_version(name, champion).tags
     best, where = _champion_score(session.run, current, scores[_MEASURE])

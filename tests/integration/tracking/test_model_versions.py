@@ -74,6 +74,22 @@ def test_two_publishers_at_once_make_one_version(
     assert {registration.version for registration in registrations} == {str(version.version)}
 
 
+def test_two_publishers_that_set_the_first_champion_at_once_both_succeed(
+    client: Any, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient, MlflowException
+
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def set_by_the_other_too(self: Any, *args: Any) -> None:
+        set_alias(self, *args)
+        raise MlflowException("UNIQUE constraint failed: registered_model_aliases")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_by_the_other_too)
+    assert registered(trained_run(tmp_path, model, 0.5)).champion
+    assert client.get_model_version_by_alias(model, "champion").version == 1
+
+
 def test_the_first_evaluated_policy_becomes_champion(client: Any, model: str, tmp_path: Path) -> None:
     assert registered(trained_run(tmp_path, model, 0.5)).champion
     assert client.get_model_version_by_alias(model, "champion").version == 1
