@@ -12,6 +12,7 @@ from rich.console import Console
 from components.contract.config import StoreSection
 from components.contract.errors import InputError
 from components.contract.layout import RUNS
+from components.contract.resolve import load_config
 from components.store import ObjectMissing, Run, open_run, open_store, run_uri
 from pipelines.cli.output import say
 from pipelines.cluster import connection as variables
@@ -25,7 +26,9 @@ OverridesArgument = Annotated[
 RunArgument = Annotated[
     str,
     typer.Argument(
-        help="Name of a run, or its location: rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME.", metavar="RUN"
+        help="Name of a run, its location (rapid-store/runs/NAME, s3://bucket/prefix/runs/NAME) or its configuration "
+        "(my.yaml).",
+        metavar="RUN",
     ),
 ]
 ClusterRunArgument = Annotated[
@@ -87,8 +90,21 @@ def require_watch(resumes: int, watch: bool) -> None:
         raise InputError("--resume goes with --watch: only who watches a run can continue it")
 
 
+def named_run(run: str, store: str) -> tuple[str, str]:
+    """Return the name and the store of a configuration's run if `run` is its path, else both as given.
+
+    Raises InputError for a configuration that cannot be read.
+    """
+    path = Path(run)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return run, store
+    config = load_config(path)
+    return config.run.name, config.store.uri
+
+
 def stored_run_uri(run: str, store: str) -> str:
-    """Return the URI of a run that is given by name or by location. Raises InputError."""
+    """Return the URI of a run that is given by name, location or configuration. Raises InputError."""
+    run, store = named_run(run, store)
     if "://" in run:
         return run
     if "/" not in run.rstrip("/"):
@@ -100,12 +116,13 @@ def stored_run_uri(run: str, store: str) -> str:
 
 
 def find_stored_run(run: str, store: str) -> Run:
-    """Open a run by name or by location.
+    """Open a run by name, location or configuration.
 
     Raises:
         ObjectMissing: the run does not exist; the message names the runs that do.
         InputError: the store cannot be read.
     """
+    run, store = named_run(run, store)
     try:
         return open_run(stored_run_uri(run, store))
     except ObjectMissing as error:

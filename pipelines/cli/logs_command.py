@@ -18,6 +18,7 @@ from pipelines.cli.arguments import (
     StoreOption,
     connected,
     find_stored_run,
+    named_run,
     stored_run_uri,
 )
 from pipelines.cli.output import say
@@ -51,6 +52,7 @@ def logs_command(
 
         rapid logs small rollout --shard 1 --follow --endpoint https://kubeflow.example.com/pipeline
     """
+    name_or_uri, store = named_run(name_or_uri, store)
     place, layout = split_run_uri(stored_run_uri(name_or_uri, store))
     ended: Callable[[], bool] = lambda: has_ended(read_logs(place, layout))  # noqa: E731
     if not read_logs(place, layout):

@@ -15,10 +15,17 @@ from rich.text import Text
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.printable import printable
-from components.contract.resolve import load_config
 from components.results import breakdown, read_completions, read_run, subject_column
 from components.store import ObjectMissing
-from pipelines.cli.arguments import DEFAULT_STORE, RunArgument, StoreOption, WatchOption, connected, find_stored_run
+from pipelines.cli.arguments import (
+    DEFAULT_STORE,
+    RunArgument,
+    StoreOption,
+    WatchOption,
+    connected,
+    find_stored_run,
+    named_run,
+)
 from pipelines.cli.output import say
 from pipelines.cli.run_tables import breakdown_table, grading_table, print_results, print_warnings
 from pipelines.cluster.connection import Connection
@@ -31,8 +38,7 @@ def status_command(
 ) -> None:
     """Show what a run has committed: a row per policy with its evaluation and the seconds of each stage.
 
-    Looks for a name in the store first, then among the runs on the cluster; with --watch, on the cluster only. A
-    configuration stands for the run that it names, in its store.
+    Looks for a name in the store first, then among the runs on the cluster; with --watch, on the cluster only.
 
     Examples:
 
@@ -44,17 +50,14 @@ def status_command(
 
         rapid status small --watch --endpoint https://kubeflow.example.com/pipeline
     """
-    by_config = name_or_uri.endswith((".yaml", ".yml")) and Path(name_or_uri).is_file()
-    if by_config:
-        config = load_config(Path(name_or_uri))
-        name_or_uri, store = config.run.name, config.store.uri
+    given, (name_or_uri, store) = name_or_uri, named_run(name_or_uri, store)
     if watch:
         _on_cluster(connection, name_or_uri, watch=True)
         return
     try:
         run = find_stored_run(name_or_uri, store)
     except InputError as error:
-        elsewhere = by_config or isinstance(error, ObjectMissing)
+        elsewhere = name_or_uri != given or isinstance(error, ObjectMissing)
         if "/" in name_or_uri or not connection.is_given or not elsewhere:
             raise
         _on_cluster(connection, name_or_uri, watch=False)

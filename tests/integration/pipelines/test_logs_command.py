@@ -1,5 +1,6 @@
 """`rapid logs` over runs in a store and on a cluster."""
 
+import json
 import re
 import sys
 import time
@@ -83,12 +84,22 @@ def test_a_stage_an_iteration_and_a_shard_are_picked(run: Run, rapid: Rapid) -> 
     assert (status, error) == (2, f"error: {run.uri} holds no such log; without options, all of them are shown\n")
 
 
-def test_a_run_that_prepare_refused_has_its_log(tmp_path: Path, rapid: Rapid) -> None:
+def test_a_run_that_prepare_refused_has_its_log_by_name_and_by_configuration(tmp_path: Path, rapid: Rapid) -> None:
     leave_log(f"{tmp_path}/runs/refused", "prepare", ["error: no such file"], "failed", "no such file")
-    assert rapid("refused", "--store", tmp_path)[1] == [
-        "== prepare, attempt 1: began T, failed after 0 s: no such file",
-        "T error: no such file",
-    ]
+    config = tmp_path / "my.yaml"
+    settings = {
+        "run": {"name": "refused"},
+        "store": {"uri": str(tmp_path)},
+        "model": {"path": "owner/model"},
+        "data": {"train": "prompts.jsonl"},
+        "reward": {"graders": [{"name": "exact"}]},
+    }
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    for words in (("refused", "--store", tmp_path), (config,)):
+        assert rapid(*words)[1] == [
+            "== prepare, attempt 1: began T, failed after 0 s: no such file",
+            "T error: no such file",
+        ]
 
 
 def test_a_run_without_logs_is_not_a_missing_run(tmp_path: Path, rapid: Rapid) -> None:
