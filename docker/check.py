@@ -59,12 +59,12 @@ _TRAIN = (
     "components.train.component",
     "components.train.follow_component",
     "components.train.iteration",
-    "components.train.__main__",
+    "components.train.command",
     "torch",
     "peft",
 )
 
-_POD = ("components.pod.component", "components.pod.__main__")
+_POD = ("components.pod.component", "components.pod.command")
 
 IMPORTS = {
     "base": (*_FACES, *_PREPARE, *_PUBLISH, *_TRACKING, *_LAUNCHER, "reasoning_gym"),

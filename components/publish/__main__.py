@@ -1,28 +1,6 @@
 """`python -m components.publish RUN_URI`: the command line of the publish stage."""
 
-from typing import Annotated
-
-import typer
-
-from components.publish.stage import run_stage
-from components.runtime.guard import exit_on_bad_input
-from components.store import open_run
-
-
-def main(
-    run_uri: Annotated[str, typer.Argument(help="<store>/runs/<name>, for example s3://bucket/rapid/runs/demo")],
-) -> None:
-    """Publish the newest policy of a run: MLflow model version, champion alias, HTML report.
-
-    Needs the rewards of the newest policy's held-out completions. The tracking server is MLFLOW_TRACKING_URI,
-    else the run's tracking.uri, else an SQLite file beside a local store; where it does not answer the report is
-    written all the same, and starting this again later registers the policy.
-    """
-    with exit_on_bad_input():
-        run_stage(run_uri)
-        run = open_run(run_uri)
-        print(run.store.locate(f"{run.layout.report}/index.html"))
-
+from components.runtime.entry import run_command
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command("components.publish.command")

@@ -1,35 +1,11 @@
-"""The `rapid` command from its first import on: a signal ends it without a traceback, with the status 128 + number."""
+"""The `rapid` command."""
 
-import signal
-from types import FrameType
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_arrived: list[int] = []
+from components.runtime.entry import run_command
 
 
 def main() -> None:
-    """Run the command; SIGTERM and SIGHUP end it as Ctrl-C does."""
-    for number in _ENDING:
-        # One that is ignored, as SIGHUP under nohup, stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
-    try:
-        from pipelines.cli.main import main as command
-
-        command()
-    except BaseException:
-        if not _arrived:
-            raise
-    if _arrived:
-        raise SystemExit(128 + _arrived[0])
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    # Cleaning up takes a moment, and a second signal would leave it half done.
-    for later in _ENDING:
-        signal.signal(later, signal.SIG_IGN)
-    _arrived.append(number)
-    raise KeyboardInterrupt
+    """Run the command; a signal ends it at any moment, from its first import on."""
+    run_command("pipelines.cli.main")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ SCRIPT = """
 import json, os, signal, sys
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 import components.publish.render_report
-from components.publish.__main__ import main
+from components.publish.command import publish_command
 
 def kill_at(kind, name, times):
     left = int(times)
@@ -46,7 +46,7 @@ for line in sys.stdin:
         os.dup2(2, 1)
         if point:
             kill_at(*point.split())
-        main(uri)
+        publish_command(uri)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """

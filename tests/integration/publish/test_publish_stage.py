@@ -7,7 +7,7 @@ import pytest
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import config_json
-from components.publish.__main__ import main
+from components.publish.command import publish_command
 from components.publish.stage import run_stage as publish
 from components.store import Run
 from components.tracking import read_state, server
@@ -125,6 +125,6 @@ def test_a_run_in_s3(client: Any, moto: str) -> None:
 
 def test_the_command_line_explains_bad_input_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
-        main(f"{tmp_path}/runs/nothing")
+        publish_command(f"{tmp_path}/runs/nothing")
     assert refused.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

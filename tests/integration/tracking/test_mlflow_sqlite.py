@@ -12,7 +12,7 @@ import pytest
 from components.contract.layout import Round
 from components.store import Run
 from components.tracking import read_state, server, session, sync
-from components.tracking.__main__ import main
+from components.tracking.command import tracking_command
 from tests.support.fake_run import START, FakeRun, finished_run, prepared_run
 
 
@@ -255,12 +255,12 @@ def test_a_database_that_cannot_be_opened_is_given_up_soon(
 def test_the_command_line_says_whether_all_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished_run(tmp_path).run
     with pytest.raises(SystemExit) as done:
-        main(run.uri)
+        tracking_command(run.uri)
     assert done.value.code == 0
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(SystemExit) as away:
-        main(run.uri)
+        tracking_command(run.uri)
     assert away.value.code == 1
     with pytest.raises(SystemExit) as wrong:
-        main(f"{tmp_path}/runs/nothing")
+        tracking_command(f"{tmp_path}/runs/nothing")
     assert wrong.value.code == 2
