@@ -98,6 +98,6 @@ class Store(ABC):
         finally:
             self.delete(probe)
         raise InputError(
-            f"store {self.uri}: the server ignores If-None-Match and overwrites objects, so a stage could be "
-            "committed twice; choose a store with conditional writes, such as AWS S3, MinIO or Ceph RGW"
+            f"store.uri must name a store with conditional writes, such as AWS S3, MinIO or Ceph RGW (the server of "
+            f"{self.uri} ignores If-None-Match and overwrites objects, so a stage could be committed twice)"
         )

@@ -119,6 +119,6 @@ def test_a_store_that_overwrites_in_spite_of_the_condition_is_refused(tmp_path: 
             self.write(key, data)
 
     store = Careless(tmp_path)
-    with pytest.raises(InputError, match=r"ignores If-None-Match and overwrites objects.*choose a store"):
+    with pytest.raises(InputError, match=r"store.uri must name a store with conditional writes"):
         store.check_writable("runs")
     assert not store.list("")
