@@ -256,7 +256,8 @@ class Cluster:
         """Add the nodes of a stage's task, or change their state.
 
         Args:
-            state: of its pod; `DRIVER` where only its driver has been made and waits for its own.
+            state: of its pod; `DRIVER` where only its driver has been made and waits for its own, `VANISHED` where it
+                was deleted or evicted. Kubeflow's launcher makes any other end FAILED, which is never tried again.
             iteration: in layout tasks, the iteration that it belongs to.
             shard: in ParallelFor, its item.
         """
@@ -274,8 +275,14 @@ class Cluster:
             inner = workflow.try_of(item, "RUNNING", moment, f"{inner}.iteration-iterations")
             inner = workflow.try_of(f"{inner}.iteration-item", "RUNNING", moment)
         driver = workflow.try_of(f"{inner}.{name}-driver", "PENDING" if state == "DRIVER" else "SUCCEEDED", moment)
-        if state != "DRIVER":
-            graph = workflow.try_of(f"{inner}.{name}", "RUNNING" if state == "PENDING" else state, moment, driver)
+        if state == "DRIVER":
+            return
+        going_on = state in ("PENDING", "VANISHED")
+        graph = workflow.try_of(f"{inner}.{name}", "RUNNING" if going_on else state, moment, driver)
+        if state == "VANISHED":
+            if workflow.vanish(f"{graph}.executor", moment) == "FAILED":
+                workflow.try_of(graph.removesuffix("(0)"), "FAILED", moment)
+        else:
             workflow.try_of(f"{graph}.executor", state, moment)
 
     def failed_driver(self, run_id: str) -> None:

@@ -12,6 +12,9 @@ UNFINISHED = "0001-01-01T00:00:00Z"
 LIMIT = 1 << 20
 """Bytes from which on Argo compresses the nodes, which Kubeflow then no longer reads."""
 
+RETRIES = 2
+"""`limit` of the retry strategy in KFP's own configuration of Argo, whose policy is OnError."""
+
 _NODE_BYTES = 7150
 """Mean size of a node as JSON in a recorded run."""
 
@@ -64,10 +67,27 @@ class Workflow:
         self._list()
 
     def try_of(self, name: str, state: str | None, moment: str, after: str | None = None) -> str:
-        """Put a Retry node and its first try; return the name of the try."""
+        """Put a Retry node and its newest try; return the name of the try."""
         self.put(name, "RUNNING" if state == "PENDING" else state, moment, after)
-        self.put(f"{name}(0)", state, moment)
-        return f"{name}(0)"
+        newest = f"{name}({max(0, self._tries(name) - 1)})"
+        self.put(newest, state, moment)
+        return newest
+
+    def vanish(self, name: str, moment: str) -> str:
+        """Let the pod of a Retry node's newest try vanish; return the state of the Retry node.
+
+        It is what Argo calls an error, and only after errors does the policy OnError try again.
+        """
+        self.put(self.try_of(name, "RUNNING", moment), "FAILED", moment)
+        tries = self._tries(name)
+        if tries > RETRIES:
+            self.put(name, "FAILED", moment)
+            return "FAILED"
+        self.put(f"{name}({tries})", "PENDING", moment)
+        return "RUNNING"
+
+    def _tries(self, name: str) -> int:
+        return next(number for number in range(RETRIES + 2) if f"{name}({number})" not in self._nodes)
 
     def finish(self, state: str, moment: str) -> None:
         """End all nodes that have not ended, as with the run: also the pods of a run that was cancelled are FAILED."""

@@ -16,7 +16,14 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the recording
 _CUT = 199
 """Characters at which the recorded lines end."""
 
-STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Running": "RUNNING", "Skipped": "SKIPPED", "Omitted": None}
+STATES = {
+    "Succeeded": "SUCCEEDED",
+    "Failed": "FAILED",
+    "Error": "FAILED",  # ToV2 in backend/src/apiserver/model/run.go
+    "Running": "RUNNING",
+    "Skipped": "SKIPPED",
+    "Omitted": None,
+}
 
 
 def replayed(name: str, run: dict[str, Any]) -> Workflow:
@@ -77,6 +84,31 @@ def test_tasks_that_are_never_executed_have_no_state() -> None:
     never = [task for task in run["run_details"]["task_details"] if "state" not in task]
     assert never
     assert {frozenset(task) - {"child_tasks"} for task in never} == {frozenset(ours)}
+
+
+@pytest.mark.parametrize(("name", "ending", "then"), [("killed", "VANISHED", "SUCCEEDED"), ("oom", "FAILED", None)])
+def test_only_a_pod_that_vanishes_is_tried_again(cluster: Cluster, name: str, ending: str, then: str | None) -> None:
+    lines = [line.split() for line in (SHARED / f"{name}.nodes.txt").read_text().splitlines()]
+    begin = next(number for number, line in enumerate(lines) if line[4] == "rollout(0)") + 1
+    theirs = [(line[4], STATES[line[1]]) for line in lines[begin:]]
+    run_id = cluster.create_run(body(cluster))["run_id"]
+    for state in filter(None, ("RUNNING", ending, then)):
+        cluster.stage(run_id, "rollout", state, iteration=1, shard=0)
+    tasks = cluster.get_run(run_id)["run_details"]["task_details"]
+    ours = [(task["display_name"], task["state"]) for task in tasks if task["display_name"].startswith("executor")]
+    assert ours == theirs[: len(ours)]
+    assert not theirs[len(ours)][0].startswith("executor")
+
+
+def test_a_pod_that_vanishes_again_and_again_fails_its_task(cluster: Cluster) -> None:
+    run_id = cluster.create_run(body(cluster))["run_id"]
+    for _ in range(3):
+        cluster.stage(run_id, "train", "VANISHED", iteration=1)
+    tasks = cluster.get_run(run_id)["run_details"]["task_details"]
+    ended = {
+        task["display_name"]: task["state"] for task in tasks if task["display_name"].startswith(("exec", "train"))
+    }
+    assert set(ended.values()) - {"SUCCEEDED"} == {"FAILED"}
 
 
 def test_no_run_and_no_task_has_an_error_text() -> None:
