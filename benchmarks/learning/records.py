@@ -64,20 +64,20 @@ def record(job: Job, results: RunResults, starts: Sequence[datetime]) -> Record:
     steps = [step for _, train in trained for step in train.steps]
     return Record(
         job=job,
-        points=_points(job, results, starts),
+        points=_points(results, starts),
         figures={name: [getattr(step, name) for step in steps] for name in STEP_FIGURES},
         updates=[len(train.steps) for _, train in trained],
         ended_early=[f"iteration {number}: {train.ended_early}" for number, train in trained if train.ended_early],
     )
 
 
-def _points(job: Job, results: RunResults, starts: Sequence[datetime]) -> list[Point]:
+def _points(results: RunResults, starts: Sequence[datetime]) -> list[Point]:
     rounds = [i.finished for i in results.iterations if i.finished] + [r.finished for r in results.rounds]
     commits = sorted([results.prepared, *rounds])
     existed = {0: results.prepared, **{i.number: i.finished for i in results.iterations if i.finished}}
     return [
         Point(
-            step=version * job.variant.updates,
+            step=sum(len(i.train.steps) for i in results.iterations[:version] if i.train),
             iteration=version,
             completions=sum(i.sampled.train.completions for i in results.iterations[:version] if i.sampled.train),
             pass_at_1=evaluated.pass_at_k[1],

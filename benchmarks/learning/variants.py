@@ -58,7 +58,9 @@ def _ablation(name: str, updates: int = ABLATION_UPDATES, **objective: Any) -> V
     return Variant(f"{name} k={updates}", {"name": "rapid", **objective}, updates)
 
 
-FLOOR_OFF = {"train.min_effective_sample_share": 0.0}
+def _floor_off(updates: int) -> dict[str, Any]:
+    return {"train.updates": {"most": updates, "until_share": 0.0}}
+
 
 ABLATIONS: tuple[Variant, ...] = (
     _ablation("rapid"),
@@ -69,14 +71,14 @@ ABLATIONS: tuple[Variant, ...] = (
     _ablation("rapid, no bound", truncation="off"),
     _ablation("rapid, leave one out", baseline="leave_one_out"),
     _ablation("rapid, self-normalised", baseline="self_normalised"),
-    Variant(f"rapid, no floor k={ABLATION_UPDATES}", {"name": "rapid"}, ABLATION_UPDATES, FLOOR_OFF),
+    Variant(f"rapid, no floor k={ABLATION_UPDATES}", {"name": "rapid"}, ABLATION_UPDATES, _floor_off(ABLATION_UPDATES)),
     _plain("grpo", ABLATION_UPDATES),
 )
 """`rapid` (C = 2, weighted baseline, floor of 0.1 on the effective sample share) with one part changed at a time; `pg`
 is `rapid` without weights, `grpo` has clipping in their place."""
 
 BREAKING: tuple[Variant, ...] = tuple(
-    Variant(f"{name} k={updates}", {"name": name}, updates, FLOOR_OFF)
+    Variant(f"{name} k={updates}", {"name": name}, updates, _floor_off(updates))
     for updates in (STEPS // 2, STEPS)
     for name in ("rapid", "grpo", "pg")
 )

@@ -25,9 +25,8 @@ def configuration(stored: Stored, settings: dict[str, Any]) -> Any:
             "data": "unused",
             "rollout": {"group_size": stored.group_size, "max_tokens": int(stored.lengths.max())},
             "train": {
-                "updates": 1,
+                "updates": {"most": 1, "until_share": 0.0},
                 "mini_batch_prompts": len(stored.prompt_ids),
-                "min_effective_sample_share": 0.0,
                 "max_logprob_gap": 100.0,
                 **settings,
             },

@@ -174,12 +174,12 @@ class RunConfig(Section):
     @property
     def prompts_per_iteration(self) -> int:
         """Prompts, and so groups, that one iteration samples: k mini-batches times `rollout.oversampling`."""
-        return math.ceil(self.train.updates * self.train.mini_batch_prompts * self.rollout.oversampling)
+        return math.ceil(self.train.updates.most * self.train.mini_batch_prompts * self.rollout.oversampling)
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps that the learning-rate schedule spans: all of the run, unless configured."""
-        return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates)
+        return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates.most)
 
     @property
     def max_logprob_gap(self) -> float:
@@ -200,7 +200,7 @@ class RunConfig(Section):
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "
-                f"({self.prompts_per_iteration} = train.updates x train.mini_batch_prompts x rollout.oversampling)"
+                f"({self.prompts_per_iteration} = train.updates.most x train.mini_batch_prompts x rollout.oversampling)"
             )
         if self.rollout.oversampling > 1.0 and self.train.zero_signal_groups == "keep":
             raise ValueError(

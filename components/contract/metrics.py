@@ -53,6 +53,7 @@ class TrainMetrics(BaseModel):
     dropped_groups: int = Field(default=0, description="of those, left out by train.zero_signal_groups=drop")
     bad_groups: int = Field(default=0, description="left out because of bad rows, within train.max_bad_group_share")
     ungraded_groups: int = Field(default=0, description="left out because a completion could not be graded")
+    unused_groups: int = Field(default=0, description="in no mini-batch: the updates ended early, or a surplus")
     skipped: int = Field(default=0, description="mini-batches whose loss or gradient was not finite")
     ended_at: int | None = Field(default=None, description="mini-batch at which the updates ended early, from 1")
     ended_early: str | None = Field(default=None, description="why the updates ended before the last mini-batch")

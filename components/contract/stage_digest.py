@@ -32,7 +32,7 @@ def changed_options(old: RunConfig, new: RunConfig, stages: Iterable[StageName])
                 f"set {span}={before[span]} to keep it"
             )
         else:
-            # The span follows from train.updates, which is among the differences itself.
+            # The span follows from train.updates.most, which is among the differences itself.
             del differences[span]
     return list(differences.values())
 

@@ -17,6 +17,9 @@ GPU_LOGITS = 1 << 28
 EXACT_GAP, ROUNDED_GAP = 1e-3, 0.1
 """Limits of the gap between engine and trainer, nats per token: in float32 and in dtypes that round."""
 
+SHARES_IN_MEAN = 8
+"""Mini-batches whose mean effective sample share decides whether updates go on: that of a single one is noisy."""
+
 
 class OverlongSection(Section):
     """Completions cut off at rollout.max_tokens (finish_reason `length`)."""
@@ -28,6 +31,20 @@ class OverlongSection(Section):
         "penalise: subtract penalty from their reward",
     )
     penalty: Positive = Field(default=1.0, description="what penalise subtracts")
+
+
+class UpdatesSection(Section):
+    """Optimizer steps of an iteration, one mini-batch each."""
+
+    shorthand = "most"
+    most: Annotated[Count, affects("rollout", "train")] = Field(
+        default=16, le=1_000_000, description="as many as an iteration samples mini-batches for"
+    )
+    until_share: Annotated[Fraction, affects("train")] = Field(
+        default=0.1,
+        description="end the iteration's updates when the effective sample share, (sum w)^2 / (N sum w^2) of a "
+        f"mini-batch, falls below this in the mean of the last {SHARES_IN_MEAN} mini-batches",
+    )
 
 
 class CloningSection(Section):
@@ -64,16 +81,14 @@ class TrainSection(Section):
     zero_signal_groups: Annotated[Literal["keep", "drop"], affects("train")] = Field(
         default="keep", description="groups whose rewards are all equal; drop is DAPO's dynamic sampling"
     )
-    updates: Annotated[Count, affects("rollout", "train")] = Field(
-        default=16, le=1_000_000, description="optimizer steps per iteration, one mini-batch each"
-    )
+    updates: UpdatesSection = UpdatesSection()
     mini_batch_prompts: Annotated[Count, affects("rollout", "train")] = Field(
         default=8, description="groups per mini-batch"
     )
     learning_rate: Annotated[Positive, affects("train")] = 1e-6
     schedule: Annotated[Literal["constant", "linear", "cosine"], affects("train")] = "constant"
     schedule_steps: Annotated[Count | None, affects("train")] = Field(
-        default=None, description="optimizer steps the schedule spans; null: iterations x updates"
+        default=None, description="optimizer steps the schedule spans; null: iterations x updates.most"
     )
     warmup_steps: Annotated[int, affects("train")] = Field(default=0, ge=0)
     min_learning_rate: Annotated[float, affects("train")] = Field(
@@ -82,10 +97,6 @@ class TrainSection(Section):
     betas: Annotated[tuple[Decay, Decay], affects("train")] = (0.9, 0.999)
     weight_decay: Annotated[float, affects("train")] = Field(default=0.0, ge=0.0)
     max_grad_norm: Annotated[Positive, affects("train")] = 1.0
-    min_effective_sample_share: Annotated[Fraction, affects("train")] = Field(
-        default=0.1,
-        description="end the iteration's updates when (sum w)^2 / (N sum w^2) of a mini-batch falls below this",
-    )
     max_kl: Annotated[Positive | None, affects("train")] = Field(
         default=None,
         description="end the iteration's updates when KL(mu || pi) of a mini-batch, nats per token, exceeds this",

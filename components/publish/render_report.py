@@ -167,7 +167,7 @@ def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
             chart(
                 "Effective sample share over optimizer steps",
                 [("effective sample share", "effective_sample_share", "blue")],
-                run.config.train.min_effective_sample_share,
+                run.config.train.updates.until_share,
             ),
         ),
         (

@@ -20,6 +20,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
         "dropped_groups": train.dropped_groups,
         "bad_groups": train.bad_groups,
         "ungraded_groups": train.ungraded_groups,
+        "unused_groups": train.unused_groups,
         "skipped_steps": train.skipped,
         "ended_at": train.ended_at,
         "logprob_gap_mean": train.logprob_gap_mean,

@@ -9,6 +9,9 @@ from components.results.run_results import IterationResult, RunResults
 
 MANY_FAILED = 0.05
 MANY_TRUNCATED = 0.2
+MUCH_UNUSED = 0.5
+"""Share of an iteration's groups; with `train.updates.until_share` it is normal that some remain."""
+
 LARGE_GAP = 0.01
 """Nats per token."""
 
@@ -58,8 +61,11 @@ def update_warnings(iteration: IterationResult) -> list[str]:
     train, warnings = iteration.train, []
     if train is None:
         return []
-    if train.ended_early:
-        warnings.append(f"Iteration {iteration.number} ended its updates early: {train.ended_early}.")
+    if train.ended_early and (not train.steps or train.unused_groups > MUCH_UNUSED * train.groups):
+        warnings.append(
+            f"Iteration {iteration.number} ended its updates early and left {train.unused_groups} of {train.groups} "
+            f"groups unused: {train.ended_early}."
+        )
     if train.groups and train.zero_signal_groups == train.groups:
         warnings.append(
             f"In iteration {iteration.number} the completions of every group earned equal rewards, so there was "

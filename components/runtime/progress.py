@@ -92,6 +92,14 @@ class StageProgress:
         if ended or time.monotonic() - self._last >= every:
             self._send(done, stats)
 
+    def end(self, done: int, stats: str = "") -> None:
+        """Show that no more is to be done than what is, where that is less than was announced."""
+        self.total = done
+        if self._bar:
+            self._bar.update(self._task, completed=done, total=done, stats=stats or self.unit)
+        else:
+            self._send(done, stats)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

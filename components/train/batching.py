@@ -119,11 +119,11 @@ def order_mini_batches(data: Trajectories, section: TrainSection, seed: int, ite
     if section.zero_signal_groups == "drop":
         order = order[~equal[order]]
     dropped = data.groups - len(order)
-    updates, size = section.updates, section.mini_batch_prompts
+    updates, size = section.updates.most, section.mini_batch_prompts
     if len(order) < updates * size and not dropped and not data.bad_groups and not data.ungraded_groups:
         raise InputError(
-            f"iteration {iteration} has {data.groups} groups, but train.updates {updates} x train.mini_batch_prompts "
-            f"{size} need {updates * size}; lower one of them or sample more prompts"
+            f"iteration {iteration} has {data.groups} groups, but train.updates.most {updates} x "
+            f"train.mini_batch_prompts {size} need {updates * size}; lower one of them or sample more prompts"
         )
     count = min(updates, max(1, len(order) // size)) if len(order) else 0
     batches = [order[i * size : (i + 1) * size] for i in range(count)]

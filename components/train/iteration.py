@@ -132,6 +132,7 @@ def _metrics(task: TrainTask, data: Trajectories, progress: UpdateProgress) -> T
         dropped_groups=progress.dropped_groups,
         bad_groups=data.bad_groups,
         ungraded_groups=data.ungraded_groups,
+        unused_groups=progress.unused_groups,
         skipped=progress.skipped,
         ended_at=progress.done + 1 if progress.ended_early and any_mini_batch else None,
         ended_early=progress.ended_early,

@@ -283,7 +283,7 @@ class Objective:
         token_local: once advantages are known, the loss of a token depends on no other token.
         truncation: the bound C on the sequence weights that diagnostics describe, where the advantage has none of its
             own: RAPID's, so that effective sample sizes of different objectives compare.
-        clones: behaviour cloning: exempt from `train.min_effective_sample_share`.
+        clones: behaviour cloning: exempt from `train.updates.until_share`.
         normalisation: of objectives that are not in the table; those have it as an option.
     """
 

@@ -2,10 +2,11 @@
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from components.contract.config import RunConfig
 from components.contract.digests import derive_seed
 from components.contract.errors import InputError
 from components.contract.metrics import StepMetrics
+from components.contract.train_config import SHARES_IN_MEAN
 from components.runtime.progress import StageProgress, note
 from components.train.batching import MicroBatchLimits, build_mini_batch, order_mini_batches, shape_rewards
 from components.train.diagnostics import OffPolicyMetrics, TokenMeans, TokenSums, check_logprob_gap, off_policy
@@ -56,6 +58,7 @@ class UpdateProgress(BaseModel):
         bad_in_a_row: consecutive skipped mini-batches so far.
         zero_signal_groups: groups whose rewards are all equal.
         dropped_groups: those of them that were left out.
+        unused_groups: those in none of the mini-batches processed so far, nor dropped.
         ended_early: why the updates stopped early, at mini-batch `done + 1`.
     """
 
@@ -69,6 +72,7 @@ class UpdateProgress(BaseModel):
     bad_in_a_row: int = 0
     zero_signal_groups: int = 0
     dropped_groups: int = 0
+    unused_groups: int = 0
     ended_early: str | None = None
 
 
@@ -182,6 +186,7 @@ def update_policy(
             if reason := _update(trainer, data, order.mini_batches[index], progress, throughput):
                 progress.ended_early = f"mini-batch {index + 1} of {total}: {reason}"
                 note(f"iteration {iteration}: updates ended early at {progress.ended_early}")
+                bar.end(progress.done, str(throughput))
                 break
             if progress.bad_in_a_row == min(train.max_bad_steps, total):
                 raise InputError(
@@ -192,6 +197,8 @@ def update_policy(
             bar.update(progress.done, str(throughput))
             if checkpoint and progress.done % train.checkpoint_every == 0 and progress.done < total:
                 checkpoint(progress)
+    used = sum(map(len, order.mini_batches[: progress.done]))
+    progress.unused_groups = data.groups - order.dropped - used
     return progress
 
 
@@ -225,7 +232,8 @@ def _update(
     measured = off_policy(
         result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens
     )
-    if reason := _too_far(measured, trainer):
+    shares = [step.effective_sample_share for step in progress.steps] + [measured.effective_sample_share]
+    if reason := _too_far(measured, shares[-SHARES_IN_MEAN:], trainer):
         return reason
     progress.step += 1
     rate = learning_rate(train, config.total_steps, progress.step)
@@ -250,17 +258,21 @@ def _update(
     return None
 
 
-def _too_far(measured: OffPolicyMetrics, trainer: Trainer) -> str | None:
-    """Return why the policy is too far from the behaviour policy for another step on its samples; None if it is not."""
+def _too_far(measured: OffPolicyMetrics, shares: Sequence[float], trainer: Trainer) -> str | None:
+    """Return why the policy is too far from the behaviour policy for another step on its samples; None if it is not.
+
+    Args:
+        shares: effective sample shares of the newest mini-batches, that of `measured` included.
+    """
     train = trainer.config.train
-    share, kl = measured.effective_sample_share, measured.kl
-    if share < train.min_effective_sample_share and not trainer.terms.objective.clones:
+    share = fmean(shares)
+    if share < train.updates.until_share and not trainer.terms.objective.clones:
         return (
-            f"effective sample share {share:.3f} is below train.min_effective_sample_share "
-            f"{train.min_effective_sample_share}"
+            f"effective sample share {share:.3f}, mean of {len(shares)} mini-batches, is below "
+            f"train.updates.until_share {train.updates.until_share}"
         )
-    if train.max_kl is not None and kl > train.max_kl:
-        return f"KL(mu || pi) of {kl:.3g} nats per token exceeds train.max_kl {train.max_kl}"
+    if train.max_kl is not None and measured.kl > train.max_kl:
+        return f"KL(mu || pi) of {measured.kl:.3g} nats per token exceeds train.max_kl {train.max_kl}"
     return None
 
 

@@ -97,7 +97,9 @@ class LiveView:
                     self._progress.remove_task(bar)
                     del self._bars[known]
             self._bars[label] = self._progress.add_task(label, total=event["total"], stats=event["unit"])
-        self._progress.update(self._bars[label], completed=event["done"], stats=event["stats"] or event["unit"])
+        # The total may shrink: updates end early where the samples are used up.
+        stats = event["stats"] or event["unit"]
+        self._progress.update(self._bars[label], completed=event["done"], total=event["total"], stats=stats)
 
 
 def _stage_of(label: str) -> str:

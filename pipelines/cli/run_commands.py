@@ -182,7 +182,7 @@ def _print_headline(config: RunConfig, console: Console) -> None:
     loop = (
         f"{config.loop.iterations} iteration{'' if config.loop.iterations == 1 else 's'} of "
         f"{config.prompts_per_iteration} prompts x "
-        f"{config.rollout.group_size} completions, {train.updates} updates each ({train.objective.name})"
+        f"{config.rollout.group_size} completions, up to {train.updates.most} updates each ({train.objective.name})"
         f"{', sampled one policy behind' if config.loop.staleness else ''}"
         if config.loop.iterations
         else "evaluation only"

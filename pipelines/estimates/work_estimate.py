@@ -56,7 +56,7 @@ class WorkEstimate:
     Attributes:
         training: sampled in each iteration.
         held_out: sampled in an iteration that evaluates, and once more after the last one.
-        steps: updates of an iteration.
+        steps: updates of an iteration, at most.
         sequences: completions that an iteration trains on, each once.
         iterations: iterations still to run.
         evaluations: how often held-out prompts are still sampled.
@@ -106,8 +106,8 @@ def estimate_work(
     return WorkEstimate(
         training=_sampled(config.prompts_per_iteration, rollout.group_size, rollout.max_tokens, train),
         held_out=_sampled(config.data.eval_prompts, evaluate.samples, longest_held_out, held_out),
-        steps=section.updates,
-        sequences=section.updates * section.mini_batch_prompts * rollout.group_size,
+        steps=section.updates.most,
+        sequences=section.updates.most * section.mini_batch_prompts * rollout.group_size,
         iterations=max(0, config.loop.iterations - done),
         evaluations=1 + sum(map(evaluate.in_iteration, range(done + 1, config.loop.iterations + 1))),
         tokens_per_completion=tokens_per_completion,

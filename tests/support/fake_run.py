@@ -163,7 +163,7 @@ class FakeRun:
     def _metrics(self, iteration: int, outcome: str) -> TrainMetrics:
         if outcome == "target_reached":
             return TrainMetrics(iteration=iteration, outcome="target_reached", policy_version=iteration - 1)
-        updates = self.run.config.train.updates
+        updates = self.run.config.train.updates.most
         finished = self.now - timedelta(seconds=2)
         steps = tuple(
             StepMetrics(

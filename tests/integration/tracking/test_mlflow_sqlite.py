@@ -40,7 +40,7 @@ def test_everything_committed_is_sent(client: Any, tmp_path: Path) -> None:
     tracked = client.get_run(run_id(run))
     assert tracked.info.run_name == "demo"
     assert tracked.info.start_time == START.timestamp() * 1000
-    assert tracked.data.params["train.updates"] == "4"
+    assert tracked.data.params["train.updates.most"] == "4"
     assert tracked.data.params["evaluate.pass_k"] == "[1, 4]"
     assert tracked.data.tags["rapid.run_uri"] == run.uri
     assert tracked.data.tags["rapid.dataset_digest"] == run.directory(run.layout.prompts).require().digest

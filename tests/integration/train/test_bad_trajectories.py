@@ -79,7 +79,7 @@ FILE = r"rollout/shard-000/part-00000\.parquet"
         ({"facts": lambda f: f | {"tokenizer_digest": "0" * 64}}, FILE + r" was sampled with tokenizer_digest 000"),
         ({"facts": lambda f: f | {"temperature": 0.7}}, FILE + r" was sampled with temperature 0.7, .* has 1.0"),
         ({"reward_inputs": lambda _: {"trajectories": "0" * 64}}, r"was graded from other trajectories than"),
-        ({"groups": 3}, r"iteration 1 has 3 groups, but train.updates 2 x train.mini_batch_prompts 2 need 4"),
+        ({"groups": 3}, r"iteration 1 has 3 groups, but train.updates.most 2 x train.mini_batch_prompts 2 need 4"),
         ({"groups": 0}, r"iteration 1 of .* has no training trajectories"),
     ],
 )

@@ -76,7 +76,7 @@ def test_the_launcher_reports_bad_input_that_a_node_found(training_run: Make, se
     """torchrun ends with 1 whatever its processes end with."""
     made = training_run(*SETTINGS, "train.nodes=2")
     made.sample(groups=5)
-    wanted = "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6"
+    wanted = "iteration 1 has 5 groups, but train.updates.most 2 x train.mini_batch_prompts 3 need 6"
     with played(server.state, lambda state: run_pods(state, tmp_path)), pytest.raises(InputError, match=wanted):
         train_elsewhere(made.run.uri, 1, JOB)
     assert server.state.exit_codes == [1, 1]

@@ -1,30 +1,37 @@
 """Guards that end the updates early, leave groups or completions out, and skip steps."""
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
 
 from components.contract.errors import InputError
+from components.contract.train_config import SHARES_IN_MEAN
 from components.train.stage import run_stage as train
 from tests.support.trained import metrics_of, weights
 
 Make = Callable[..., Any]
 
 
-def test_a_low_effective_sample_size_ends_the_updates(training_run: Make) -> None:
+def test_updates_go_on_while_the_mean_effective_sample_share_allows(training_run: Make) -> None:
     made = training_run(
-        "train.learning_rate=0.1", "train.max_grad_norm=1000", "train.updates=4", "train.min_effective_sample_share=0.9"
+        "train.learning_rate=0.1", "train.max_grad_norm=1000", "train.updates={most: 12, until_share: 0.3}"
     )
-    made.sample(groups=8)
+    made.sample(groups=24)
     manifest = train(made.run.uri, 1)
     metrics = metrics_of(made.run)
-    assert 1 <= len(metrics.steps) < 4
-    assert manifest.facts["step"] == len(metrics.steps)
+    taken = len(metrics.steps)
+    shares = [step.effective_sample_share for step in metrics.steps]
+    means = [fmean(shares[max(0, end - SHARES_IN_MEAN) : end]) for end in range(1, taken + 1)]
+    assert min(means) >= 0.3 > min(shares)  # a single mini-batch does not end them
+    assert SHARES_IN_MEAN < taken < 12
+    assert manifest.facts["step"] == taken
     assert metrics.ended_early is not None
-    assert metrics.ended_early.startswith(f"mini-batch {len(metrics.steps) + 1} of 4: effective sample share ")
-    assert metrics.ended_at == len(metrics.steps) + 1
+    assert metrics.ended_early.startswith(f"mini-batch {taken + 1} of 12: effective sample share 0.2")
+    assert metrics.ended_at == taken + 1
+    assert metrics.unused_groups == 24 - 2 * taken
 
 
 def test_a_kl_ceiling_ends_the_updates(training_run: Make) -> None:
@@ -92,7 +99,7 @@ def test_truncated_completions_as_chosen(training_run: Make, handling: str, rewa
 
 
 def test_cloning_keeps_groups_of_nothing_but_verified_completions(training_run: Make) -> None:
-    made = training_run("train.objective=sft", "train.learning_rate=0.01", "train.min_effective_sample_share=0.99")
+    made = training_run("train.objective=sft", "train.learning_rate=0.01", "train.updates.until_share=0.99")
     made.sample(rewards=lambda rows: [row | {"reward": 1.0} for row in rows])
     train(made.run.uri, 1)
     assert (len(metrics_of(made.run).steps), metrics_of(made.run).ended_early) == (2, None)

@@ -183,6 +183,6 @@ def test_bad_input_is_reported_once_with_its_status(training_run: Make) -> None:
     )
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6" in line
+    assert "iteration 1 has 5 groups, but train.updates.most 2 x train.mini_batch_prompts 3 need 6" in line
     assert "Traceback" not in done.stderr
     assert made.run.directory(made.run.layout.train(1)).manifest() is None

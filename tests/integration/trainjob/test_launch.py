@@ -216,7 +216,7 @@ def test_a_pod_that_is_deleted_is_named_with_its_node(
 
 
 def test_bad_input_that_the_stage_found_stays_bad_input(ready: Ready, acting: Acting) -> None:
-    message = "iteration 1 has 5 groups, but train.updates 2 x train.mini_batch_prompts 3 need 6"
+    message = "iteration 1 has 5 groups, but train.updates.most 2 x train.mini_batch_prompts 3 need 6"
 
     def act(state: Kubernetes) -> None:
         job = state.wait_for_job()

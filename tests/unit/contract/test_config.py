@@ -37,7 +37,7 @@ def test_three_lines_are_enough() -> None:
 
 def test_a_section_left_empty_has_its_defaults() -> None:
     assert parse_config(MINIMAL + "train:\n  # learning_rate: 1\nreward:\n") == parse_config(MINIMAL)
-    assert parse_config(MINIMAL + "train:\n", ["train.updates=3"]).train.updates == 3
+    assert parse_config(MINIMAL + "train:\n", ["train.updates=3"]).train.updates.most == 3
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_section_left_empty_has_its_defaults() -> None:
         ("train.learning_rate=2E-5", "train.learning_rate", 2e-5),
         ("train.learning_rate=.5", "train.learning_rate", 0.5),
         ("train.learning_rate=1", "train.learning_rate", 1.0),
-        ("train.updates=32", "train.updates", 32),
+        ("train.updates=32", "train.updates.most", 32),
         ("train.betas=[0.9, 0.95]", "train.betas", (0.9, 0.95)),
         ("evaluate.pass_k=[1,2,4]", "evaluate.pass_k", (1, 2, 4)),
         ("train.objective.truncation=null", "train.objective.truncation", 2.0),
@@ -157,7 +157,7 @@ def test_cloning_is_not_added_to_itself() -> None:
 
 
 def test_later_words_win() -> None:
-    assert parse_config(MINIMAL, ["train.updates=2", "train.updates=4"]).train.updates == 4
+    assert parse_config(MINIMAL, ["train.updates=2", "train.updates=4"]).train.updates.most == 4
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_later_words_win() -> None:
             "reward.graders=[{name: exact, wieght: 1}]",
             r"reward.graders.0.wieght is not an option; did you mean reward.graders.weight\?$",
         ),
-        ("train.updates=0", r"train.updates must be at least 1 \(got 0\)$"),
-        ("train.updates=x", r"train.updates must be an integer \(got 'x'\)$"),
-        ("train.updates=1.5", r"train.updates must be an integer \(got 1.5\)$"),
+        ("train.updates=0", r"train.updates.most must be at least 1 \(got 0\)$"),
+        ("train.updates=x", r"train.updates.most must be an integer \(got 'x'\)$"),
+        ("train.updates=1.5", r"train.updates.most must be an integer \(got 1.5\)$"),
         ("train.learning_rate=-1e-4", r"train.learning_rate must be greater than 0 \(got -0.0001\)$"),
         ("train.learning_rate=.nan", r"train.learning_rate must be finite \(got nan\)$"),
         ("train.learning_rate=.inf", r"train.learning_rate must be finite \(got inf\)$"),
@@ -237,17 +237,17 @@ def test_later_words_win() -> None:
         ("=3", "'=3' is not key=value"),
         ("run.=3", "'run.=3' is not key=value"),
         ("reward.graders.0.weight=2", "reward.graders.0.weight is not an option: reward.graders is not a section"),
-        ("train.updates.more=1", "train.updates.more is not an option: train.updates is not a section"),
+        ("model.path.more=1", "model.path.more is not an option: model.path is not a section"),
         ("tracking=[1]", "tracking.uri must be text$"),
         ("data.today=29.11.2026", "data.today must be a day such as 2026-11-29"),
         ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
         ("store=", "store= has no value: is a variable not set"),
-        ("train.updates=true", r"train.updates must be a number \(got true\)$"),
+        ("train.updates=true", r"train.updates.most must be a number \(got true\)$"),
         ("train.learning_rate=false", r"train.learning_rate must be a number \(got false\)$"),
         ('model.path="a\\0b"', "model.path must not contain a NUL character"),
         ("rollout.group_size=20000", "rollout.group_size must be at most 16384"),
-        ("train.updates=100000000", "train.updates must be at most 1000000"),
+        ("train.updates=100000000", "train.updates.most must be at most 1000000"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key_and_the_reason(word: str, message: str) -> None:
@@ -259,7 +259,7 @@ def test_what_cannot_be_is_refused_with_its_key_and_the_reason(word: str, messag
 
 def test_every_wrong_key_is_named_at_once() -> None:
     with pytest.raises(
-        InputError, match=r"^my.yaml: data is required; train.updates must be .*; nope is not an option$"
+        InputError, match=r"^my.yaml: data is required; train.updates.most must be .*; nope is not an option$"
     ):
         parse_config("run: x\nmodel: m\ntrain: {updates: 0}\nnope: 1", what="my.yaml")
 

@@ -69,7 +69,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.overlong.handling": ("mask", "train"),
     "train.overlong.penalty": ("0.5", "train"),
     "train.zero_signal_groups": ("keep", "train"),
-    "train.updates": ("8", "rollout train"),
+    "train.updates.most": ("8", "rollout train"),
+    "train.updates.until_share": ("0.3", "train"),
     "train.mini_batch_prompts": ("4", "rollout train"),
     "train.learning_rate": ("1e-3", "train"),
     "train.schedule": ("cosine", "train"),
@@ -105,7 +106,6 @@ CHANGES: dict[str, tuple[str, str]] = {
     "reward.sandbox.output_kib": ("64", "reward"),
     "train.compute_dtype": ("bfloat16", "train"),
     "train.gradient_checkpointing": ("true", ""),
-    "train.min_effective_sample_share": ("0.3", "train"),
     "train.max_logprob_gap": ("1", ""),
     "evaluate.every": ("3", "rollout"),
     "evaluate.samples": ("9", "rollout"),
@@ -129,14 +129,15 @@ AFFECTING: dict[StageName, str] = {
     "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
     "rollout.stop rollout.include_stop rollout.skip_special_tokens "
-    "rollout.shards rollout.oversampling loop.staleness train.updates train.mini_batch_prompts "
+    "rollout.shards rollout.oversampling loop.staleness train.updates.most train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
     "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
     "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",
     "train": "run.seed model.dtype rollout.temperature train.objective train.cloning train.kl_coefficient "
-    "train.entropy_coefficient train.overlong train.zero_signal_groups train.updates train.mini_batch_prompts "
+    "train.entropy_coefficient train.overlong train.zero_signal_groups train.updates.most train.updates.until_share "
+    "train.mini_batch_prompts "
     "train.learning_rate train.schedule train.schedule_steps train.warmup_steps train.min_learning_rate train.betas "
-    "train.weight_decay train.max_grad_norm train.compute_dtype train.min_effective_sample_share train.max_kl "
+    "train.weight_decay train.max_grad_norm train.compute_dtype train.max_kl "
     "train.max_bad_group_share train.lora",
     "publish": "evaluate.pass_k evaluate.pass_threshold",
 }
@@ -209,9 +210,9 @@ def test_a_scheduled_run_may_be_prolonged_where_the_span_is_given() -> None:
 @pytest.mark.parametrize(
     ("words", "differences"),
     [
-        (["train.updates=8"], ["train.updates: 16 -> 8"]),
+        (["train.updates=8"], ["train.updates.most: 16 -> 8"]),
         (["train.schedule_steps=70"], ["train.schedule_steps: 64 -> 70"]),
-        (["train.updates=8", "loop.iterations=8"], ["train.updates: 16 -> 8"]),
+        (["train.updates=8", "loop.iterations=8"], ["train.updates.most: 16 -> 8"]),
     ],
 )
 def test_a_schedule_span_names_what_changed_it(words: list[str], differences: list[str]) -> None:

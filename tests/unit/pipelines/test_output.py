@@ -37,6 +37,13 @@ def test_a_stage_that_stopped_early_goes_on_to_another_round_in_one_bar() -> Non
     assert len(bars(*shards)) == 2
 
 
+def test_a_bar_is_full_where_there_turns_out_to_be_less_to_do() -> None:
+    view = LiveView(Console(file=io.StringIO(), force_terminal=True))
+    for total in (10, 7):
+        view.progress({"label": "training", "done": 7, "total": total, "unit": "steps", "stats": ""})
+    assert [(task.completed, task.total) for task in view.bars] == [(7, 7)]
+
+
 def test_a_failure_that_workers_repeat_is_shown_once() -> None:
     assert distinct(["no such grader", "reward: no such grader", "no such grader", "disk full"]) == [
         "no such grader",

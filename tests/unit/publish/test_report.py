@@ -68,7 +68,7 @@ def test_it_tells_scores_before_and_after(finished: tuple[Run, str]) -> None:
     evaluated = read_run(run).evaluated
     assert f"{evaluated[0].eval_reward:.3f} → {evaluated[2].eval_reward:.3f}" in text
     assert f"{evaluated[0].pass_at_k[4]:.3f} → {evaluated[2].pass_at_k[4]:.3f}" in text
-    assert "2 iterations of 4 updates" in text
+    assert "2 iterations of up to 4 updates" in text
     assert "Compute share49% sampling or updating" in text
 
 

@@ -36,6 +36,7 @@ def test_what_the_train_stage_reports(tmp_path: Path) -> None:
         changes = {
             "zero_signal_groups": 6,
             "logprob_gap_mean": 0.05,
+            "unused_groups": 4,
             "ended_early": "effective sample share 0.02 below 0.1 at step 3",
         }
         return original(iteration, outcome).model_copy(update=changes)
@@ -43,7 +44,7 @@ def test_what_the_train_stage_reports(tmp_path: Path) -> None:
     fake._metrics = sick  # type: ignore[method-assign]
     fake.iteration(1)
     text = found(fake)
-    assert "Iteration 1 ended its updates early: effective sample share 0.02 below 0.1 at step 3." in text
+    assert "Iteration 1 ended its updates early and left 4 of 6 groups unused: effective sample share 0.02" in text
     assert "nothing to learn" in text
     assert "disagreed by 0.050 nats" in text
 

@@ -57,6 +57,10 @@ def test_a_log_gets_the_end_however_short_the_work_was(capsys: pytest.CaptureFix
         for done in (1, 2, 3, 3):
             bar.update(done)
     assert capsys.readouterr().err == "grading: 3/3 completions in 0 s\n"
+    with StageProgress("training", 3, "steps") as bar:
+        bar.update(1)
+        bar.end(2)
+    assert capsys.readouterr().err == "training: 2/2 steps in 0 s\n"
 
 
 @pytest.mark.usefixtures("under_a_runner")

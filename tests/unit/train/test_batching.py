@@ -46,7 +46,7 @@ def test_order_is_seeded_and_uses_each_group_at_most_once(make_trajectories: Mak
 
 
 def test_too_few_groups_are_refused(make_trajectories: Make) -> None:
-    with pytest.raises(InputError, match=r"iteration 2 has 11 groups, but train.updates 4 .* need 12"):
+    with pytest.raises(InputError, match=r"iteration 2 has 11 groups, but train.updates.most 4 .* need 12"):
         order(make_trajectories(groups=11), 4, 3)
 
 
