@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from boto3.exceptions import S3UploadFailedError
@@ -46,8 +46,14 @@ _REFUSED = (
     "InvalidToken",
 )
 _BROKEN_BODY = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_DAMAGED = ("BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch")
+"""Answers to a body that arrived otherwise than it was sent."""
+
 _THROTTLED = 429
 _ATTEMPTS = 5
+
+
+Result = TypeVar("Result")
 
 
 class S3Store(Store):
@@ -83,19 +89,11 @@ class S3Store(Store):
 
     def read(self, key: str) -> bytes:
         with self._input_errors(key):
-            for attempt in range(1, _ATTEMPTS + 1):
-                body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
-                try:
-                    return body.read()
-                except _BROKEN_BODY:
-                    # botocore retries requests, not bodies that break off.
-                    if attempt == _ATTEMPTS:
-                        raise
-            raise AssertionError
+            return _whole(lambda: self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
 
     def write(self, key: str, data: bytes) -> None:
         with self._input_errors(key):
-            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+            _whole(lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data))
 
     def create(self, key: str, data: bytes) -> None:
         with self._input_errors(key):
@@ -104,7 +102,7 @@ class S3Store(Store):
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
                     return
                 except ClientError as error:
-                    if _status(error) == 409 and attempt < _ATTEMPTS:
+                    if (_status(error) == 409 or _code(error) in _DAMAGED) and attempt < _ATTEMPTS:
                         # S3 asks for a retry when two conditional writes overlap.
                         time.sleep(0.05 * 2**attempt)
                         continue
@@ -118,12 +116,12 @@ class S3Store(Store):
 
     def upload(self, path: Path, key: str) -> None:
         with self._input_errors(key):
-            self._client.upload_file(str(path), self.bucket, self._key(key), Config=self._transfer)
+            _whole(lambda: self._client.upload_file(str(path), self.bucket, self._key(key), Config=self._transfer))
 
     def download(self, key: str, path: Path) -> None:
         with self._input_errors(key), writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._client.download_file(self.bucket, self._key(key), str(path), Config=self._transfer)
+            _whole(lambda: self._client.download_file(self.bucket, self._key(key), str(path), Config=self._transfer))
 
     def exists(self, key: str) -> bool:
         try:
@@ -182,7 +180,7 @@ class S3Store(Store):
             raise InputError(f"{self.uri}: {error}") from None
 
     def _input_error(self, error: ClientError, key: str) -> InputError:
-        code = error.response.get("Error", {}).get("Code") or str(_status(error))
+        code = _code(error)
         endpoint = self._client.meta.endpoint_url
         if code == "NoSuchBucket":
             return self._no_bucket(endpoint)
@@ -196,7 +194,7 @@ class S3Store(Store):
         message = f"{endpoint} answered {code} to {error.operation_name} on {self.locate(key)}"
         if code == "RequestTimeTooSkewed":
             return StoreUnavailable(f"{message}: the clocks of this machine and of the server differ")
-        if _status(error) >= 500 or _status(error) == _THROTTLED:
+        if _status(error) >= 500 or _status(error) == _THROTTLED or code in _DAMAGED:
             return StoreUnavailable(message)
         return InputError(message)
 
@@ -226,3 +224,24 @@ def _connect(session: Session, connect_timeout: float, read_timeout: float, max_
 
 def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code") or str(_status(error))
+
+
+def _whole(transfer: Callable[[], Result]) -> Result:
+    """Return what a transfer returns; it is made again where a body broke off or arrived damaged.
+
+    botocore retries requests, but not for that.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return transfer()
+        except _BROKEN_BODY:
+            continue
+        except (ClientError, S3UploadFailedError) as error:
+            refusal = error.__context__ if isinstance(error, S3UploadFailedError) else error
+            if not isinstance(refusal, ClientError) or _code(refusal) not in _DAMAGED:
+                raise
+    return transfer()

@@ -1,25 +1,23 @@
 """Faults of object storage are retried where that helps, and else end in one clear line."""
 
-import http.client
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
 from moto.core import set_initial_no_auth_action_count
 
+from benchmarks.faults.s3_proxy import Fault, FaultyProxy
 from components.contract.errors import InputError
-from components.store import ObjectExists, ObjectMissing, Store, open_store
+from components.store import ObjectExists, ObjectMissing, Store, StoreUnavailable, open_store
 from components.store.s3 import S3Store
 from tests.support.loopback import loopback
 
 SECRET = "wJalrXUtnFEMI-K7MDENG-secret"
-SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 USES: list[Callable[[Store], object]] = [
     lambda store: store.read("a"),
@@ -37,101 +35,30 @@ ALL_USES = pytest.mark.parametrize(
 )
 
 
-class FaultyProxy:
-    """Passes requests on to a server; `script` says what to do with the next requests of a method instead.
-
-    `refuse`: answer 503 SlowDown. `drop`: close the connection unanswered. `lose`: let the server do it, then
-    close the connection. `fail`: let the server do it, then answer 500. `cut`: pass half of the answer's body.
-    """
+class ScriptedProxy(FaultyProxy):
+    """A proxy whose `script` names the faults of the next requests of each method."""
 
     def __init__(self, server: str) -> None:
-        self.script: dict[str, deque[str]] = {}
-        self.seen: list[str] = []
-        proxy, host = self, urlsplit(server).netloc
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                body = self._body()
-                proxy.seen.append(self.command)
-                steps = proxy.script.get(self.command)
-                fault = steps.popleft() if steps else ""
-                if fault == "refuse":
-                    self._answer(503, SLOW_DOWN)
-                    return
-                if fault == "drop":
-                    self.close_connection = True
-                    return
-                connection = http.client.HTTPConnection(host)
-                connection.request(self.command, self.path, body, dict(self.headers))
-                response = connection.getresponse()
-                data = response.read()
-                if fault == "lose":
-                    self.close_connection = True
-                elif fault == "fail":
-                    self._answer(500, b"<Error><Code>InternalError</Code></Error>")
-                else:
-                    self._pass_on(response, data, cut=fault == "cut")
-
-            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
-
-            def _body(self) -> bytes:
-                if self.headers.get("Expect") == "100-continue":
-                    self.send_response_only(100)
-                    self.end_headers()
-                    del self.headers["Expect"]
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                del self.headers["Transfer-Encoding"]
-                chunks = []
-                while size := int(self.rfile.readline(), 16):
-                    chunks.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(chunks)
-
-            def _answer(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            def _pass_on(self, response: http.client.HTTPResponse, data: bytes, cut: bool) -> None:
-                self.send_response(response.status)
-                for name, value in response.getheaders():
-                    if name.lower() not in ("transfer-encoding", "connection", "date", "server", "content-length"):
-                        self.send_header(name, value)
-                self.send_header("Content-Length", response.getheader("Content-Length") or str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) // 2] if cut else data)
-                self.close_connection = cut
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_address[1]}"
+        self.script: dict[str, deque[Any]] = {}
+        super().__init__(server, lambda method, *_: self._next(method))
 
     def plan(self, method: str, *faults: str) -> None:
         self.script[method] = deque(faults)
 
+    def _next(self, method: str) -> Fault | None:
+        steps = self.script.get(method)
+        return steps.popleft() if steps else None
+
 
 @pytest.fixture
-def proxy(moto_server: dict[str, str]) -> Iterator[FaultyProxy]:
-    proxy = FaultyProxy(moto_server["AWS_ENDPOINT_URL"])
+def proxy(moto_server: dict[str, str]) -> Iterator[ScriptedProxy]:
+    proxy = ScriptedProxy(moto_server["AWS_ENDPOINT_URL"])
     yield proxy
-    proxy.http.shutdown()
-    proxy.http.server_close()
+    proxy.close()
 
 
 @pytest.fixture
-def store(proxy: FaultyProxy, moto: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(proxy: ScriptedProxy, moto: str, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store behind the proxy, connected, that waits for nothing between its retries."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
@@ -141,7 +68,7 @@ def store(proxy: FaultyProxy, moto: str, monkeypatch: pytest.MonkeyPatch) -> Sto
     return store
 
 
-def test_throttling_is_retried(proxy: FaultyProxy, store: Store, tmp_path: Path) -> None:
+def test_throttling_is_retried(proxy: ScriptedProxy, store: Store, tmp_path: Path) -> None:
     for method in ("PUT", "GET", "HEAD", "DELETE"):
         proxy.plan(method, "refuse", "refuse")
     store.write("a", b"x")
@@ -159,14 +86,14 @@ def test_throttling_is_retried(proxy: FaultyProxy, store: Store, tmp_path: Path)
     assert proxy.seen.count("DELETE") == 3
 
 
-def test_throttling_that_does_not_end(proxy: FaultyProxy, store: Store) -> None:
+def test_throttling_that_does_not_end(proxy: ScriptedProxy, store: Store) -> None:
     proxy.plan("GET", *["refuse"] * 50)
     with pytest.raises(InputError, match=rf"{proxy.url} answered SlowDown to GetObject on s3://.*/p/a$"):
         store.read("a")
     assert proxy.seen.count("GET") == 8
 
 
-def test_a_connection_that_breaks_is_retried(proxy: FaultyProxy, store: Store) -> None:
+def test_a_connection_that_breaks_is_retried(proxy: ScriptedProxy, store: Store) -> None:
     proxy.plan("PUT", "drop", "lose")
     store.write("a", b"x" * 100_000)
     proxy.plan("GET", "drop", "cut", "cut")
@@ -174,7 +101,7 @@ def test_a_connection_that_breaks_is_retried(proxy: FaultyProxy, store: Store) -
     assert proxy.seen == ["PUT"] * 3 + ["GET"] * 4
 
 
-def test_a_body_that_always_breaks_off(proxy: FaultyProxy, store: Store) -> None:
+def test_a_body_that_always_breaks_off(proxy: ScriptedProxy, store: Store) -> None:
     store.write("a", b"x" * 100_000)
     proxy.plan("GET", *["cut"] * 50)
     with pytest.raises(InputError, match=r"^s3://.*/p/a: "):
@@ -182,8 +109,36 @@ def test_a_body_that_always_breaks_off(proxy: FaultyProxy, store: Store) -> None
     assert proxy.seen.count("GET") == 5
 
 
-@pytest.mark.parametrize("fault", ["lose", "fail"])
-def test_a_create_whose_answer_is_lost_has_succeeded(proxy: FaultyProxy, store: Store, fault: str) -> None:
+def test_a_body_that_arrives_damaged_is_sent_again(proxy: ScriptedProxy, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 100_000)
+    for put in (
+        lambda: store.write("a", b"x" * 100_000),
+        lambda: store.create("b", b"x" * 100_000),
+        lambda: store.upload(tmp_path / "f", "c"),
+    ):
+        proxy.plan("PUT", "damage", "damage")
+        put()
+    for key in ("a", "b", "c"):
+        proxy.plan("GET", "corrupt", "corrupt")
+        assert store.read(key) == b"x" * 100_000
+        proxy.plan("GET", "corrupt", "corrupt")
+        store.download(key, tmp_path / "g")
+        assert (tmp_path / "g").read_bytes() == b"x" * 100_000
+
+
+def test_a_body_that_always_arrives_damaged(proxy: ScriptedProxy, store: Store, tmp_path: Path) -> None:
+    store.write("a", b"x")
+    proxy.plan("GET", *["corrupt"] * 50)
+    for get in (lambda: store.read("a"), lambda: store.download("a", tmp_path / "g")):
+        with pytest.raises(StoreUnavailable, match=r"^s3://.*/p/a: .*checksum"):
+            get()
+    proxy.plan("PUT", *["damage"] * 50)
+    with pytest.raises(StoreUnavailable, match=r"answered BadDigest to PutObject on s3://.*/p/b$"):
+        store.upload(Path(__file__), "b")
+
+
+@pytest.mark.parametrize("fault", ["lose", "fail", "conflict"])
+def test_a_create_whose_answer_is_lost_has_succeeded(proxy: ScriptedProxy, store: Store, fault: str) -> None:
     proxy.plan("PUT", fault)
     store.create("a", b"mine")
     assert proxy.seen[:2] == ["PUT", "PUT"]
@@ -192,7 +147,7 @@ def test_a_create_whose_answer_is_lost_has_succeeded(proxy: FaultyProxy, store: 
         store.create("a", b"mine")
 
 
-def test_a_create_that_is_retried_yields_to_another_object(proxy: FaultyProxy, store: Store) -> None:
+def test_a_create_that_is_retried_yields_to_another_object(proxy: ScriptedProxy, store: Store) -> None:
     store.create("a", b"theirs")
     proxy.plan("PUT", "refuse")
     with pytest.raises(ObjectExists):
@@ -200,7 +155,7 @@ def test_a_create_that_is_retried_yields_to_another_object(proxy: FaultyProxy, s
     assert store.read("a") == b"theirs"
 
 
-def test_a_multipart_upload_survives_faults(proxy: FaultyProxy, store: Store, tmp_path: Path) -> None:
+def test_a_multipart_upload_survives_faults(proxy: ScriptedProxy, store: Store, tmp_path: Path) -> None:
     assert isinstance(store, S3Store)
     store._transfer = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20, max_concurrency=2)
     (tmp_path / "f").write_bytes(bytes(range(256)) * (11 << 12))
