@@ -53,6 +53,9 @@ REWARDS = pa.schema(
 )
 """One row per completion, joined to trajectories by (group_id, sample_index)."""
 
+MEASURED = ("behaviour_logprobs", "seconds")
+"""Columns that are not the same again when rows are made again: times, and what is summed in another order."""
+
 SPLITS = ("train", "eval")
 FINISH_REASONS = ("stop", "length", "abort")
 STATUSES = ("ok", "timeout", "error", "invalid")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components import CODE_VERSION
-from components.contract.digests import bytes_digest, file_digest
+from components.contract.digests import bytes_digest, file_digest, json_digest
 from components.contract.errors import InputError
 from components.contract.layout import manifest_key, split_attempt
 from components.contract.manifest import Facts, Manifest, Output, Timings
@@ -122,6 +122,7 @@ class StageOutput(OutputDirectory):
         cancel_mark: key of the object that forbids to commit; empty where none does.
         files: what has been written so far. Where several processes upload, the one that commits extends its own
             list by theirs.
+        rows: digests of the rows in those files, where they are parts of a table.
     """
 
     stage: StageName
@@ -133,6 +134,7 @@ class StageOutput(OutputDirectory):
     attempt: Attempt | None = None
     cancel_mark: str = ""
     files: list[Output] = field(default_factory=list, init=False)
+    rows: list[str] = field(default_factory=list, init=False)
 
     def path(self, name: str) -> str:
         """Return the path, relative to the directory, at which this attempt stores a file."""
@@ -201,6 +203,7 @@ class StageOutput(OutputDirectory):
             inputs=dict(self.inputs),
             config_digest=self.config_digest,
             outputs=tuple(self.files),
+            content=json_digest(sorted(self.rows)) if self.rows else None,
             code_version=CODE_VERSION,
             timings=timings,
             facts=facts or {},

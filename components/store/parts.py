@@ -1,11 +1,18 @@
 """Parquet parts of one directory: written one by one, counted when a manifest names them, resumed after a kill."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.contract.errors import InputError
 from components.contract.layout import attempt_number, part_index, part_name, split_attempt
 from components.contract.manifest import Manifest
-from components.contract.schemas import validate, validate_columns
+from components.contract.schemas import MEASURED, validate, validate_columns
 from components.store.base import ObjectExists
 from components.store.commit import ANOTHER_PROCESS, OutputDirectory, StageOutput
 from components.store.parquet import ROW_GROUP_ROWS, decode, encode
@@ -66,7 +73,11 @@ class PartWriter:
             raise InputError(
                 f"{output.uri}/{path} appeared while this process was about to write it: {ANOTHER_PROCESS}"
             ) from None
-        output.record(path, data, table.num_rows)
+        self._record(path, data, table)
+
+    def _record(self, path: str, data: bytes, table: pa.Table) -> None:
+        self.output.record(path, data, table.num_rows)
+        self.output.rows.extend(row_digests(table))
 
     def _left(self) -> dict[int, list[tuple[int, str]]]:
         """Return the parts that are stored: index -> attempt's number (0 without attempts) and key."""
@@ -88,7 +99,7 @@ class PartWriter:
             return None
         if table.schema.metadata != self.schema.metadata:
             return None
-        self.output.record(key.removeprefix(f"{self.output.key}/"), data, table.num_rows)
+        self._record(key.removeprefix(f"{self.output.key}/"), data, table)
         return table
 
 
@@ -110,3 +121,25 @@ def read_parts(directory: OutputDirectory, kind: str, manifest: Manifest | None 
     """Return the committed tables of a directory, verified and validated, in order."""
     manifest = manifest or directory.require()
     return [read_part(directory, output.path, kind, manifest) for output in manifest.outputs]
+
+
+def row_digests(table: pa.Table) -> list[str]:
+    """Return a digest of each row with the facts of its table, without the columns in `MEASURED`."""
+    facts = hashlib.sha256((table.schema.metadata or {}).get(b"rapid", b""))
+    rows = [facts.copy() for _ in range(table.num_rows)]
+    for field in table.schema:
+        if field.name not in MEASURED:
+            for row, value in zip(rows, _values(table[field.name].combine_chunks()), strict=True):
+                row.update(len(value).to_bytes(8, "big") + value)
+    return [row.hexdigest() for row in rows]
+
+
+def _values(column: pa.Array) -> Iterator[bytes]:
+    if pa.types.is_list(column.type):  # of numbers, millions of them
+        flat = column.flatten().to_numpy()
+        ends = np.cumsum(pc.list_value_length(column).to_numpy())
+        for begin, end in pairwise([0, *ends.tolist()]):
+            yield flat[begin:end].tobytes()
+    else:
+        for value in column.to_pylist():
+            yield json.dumps(value).encode()

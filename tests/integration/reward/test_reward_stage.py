@@ -165,6 +165,7 @@ def test_killed_in_the_middle_and_started_again(sampled_run, grader_module, tmp_
     uninterrupted = grade_shard(run.uri, AT, 0)
     assert without_seconds(rewards_of(run)) == without_seconds(resumed)
     assert uninterrupted.facts == whole.facts
+    assert uninterrupted.digest == whole.digest, "a policy that was trained on the first rewards fits these"
 
 
 def test_parts_by_another_version_of_the_grader_are_regraded(sampled_run, grader_module, tmp_path):

@@ -68,6 +68,9 @@ def test_resuming_samples_only_what_is_missing(sampled: Run, fresh: Run, with_en
     fresh.store.write(f"{key}/part-00000.parquet", kept)
     manifest = with_engine(fresh).sample(FIRST, 0, fresh.claim("rollout", 0))
     assert manifest.facts["groups_resumed"] == 8
+    whole = sampled.directory(sampled.layout.rollout(FIRST, 0)).require()
+    assert [file.sha256 for file in manifest.outputs] != [file.sha256 for file in whole.outputs]
+    assert manifest.digest == whole.digest, "what was made from the one fits the other"
     assert fresh.store.read(f"{key}/part-00000.parquet") == kept
     assert_same_trajectories(trajectories(fresh, FIRST), trajectories(sampled, FIRST))
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.contract.errors import InputError
 from components.contract.layout import manifest_key, part_name
-from components.contract.manifest import outputs_digest
+from components.contract.manifest import Manifest, outputs_digest
 from components.contract.schemas import REWARDS, TRAJECTORIES, read_facts, validate, with_metadata
 from components.runtime.clock import Clock
 from components.store import Attempt, OutputDirectory, StageOutput, Store, Superseded
@@ -51,8 +51,8 @@ def trajectories(*groups: int, samples: int = 2) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
 
 
-def commit(parts: PartWriter) -> None:
-    parts.output.commit(Clock().timings())
+def commit(parts: PartWriter) -> Manifest:
+    return parts.output.commit(Clock().timings())
 
 
 def names(directory: OutputDirectory) -> list[str]:
@@ -100,6 +100,47 @@ def test_a_second_process_goes_on_after_the_last_whole_part(directory: OutputDir
         "attempt-0002/part-00002.parquet",
     ]
     assert outputs_digest(second.output.files) == outputs_digest(uninterrupted.output.files), "the same bytes"
+
+
+def test_the_digest_is_that_of_the_rows_whatever_their_order_parts_and_measurements(store: Store) -> None:
+    def digest(*parts: pa.Table, **facts: object) -> str:
+        directory = OutputDirectory(store, f"runs/demo/{len(store.list('runs'))}")
+        written = writer(directory, **facts)
+        for part in parts:
+            written.append(part)
+        return commit(written).digest
+
+    def changed(name: str, value: object) -> pa.Table:
+        rows = trajectories(2).to_pylist()
+        rows[1][name] = value
+        return pa.Table.from_pylist(rows, schema=TRAJECTORIES)
+
+    whole = digest(trajectories(1, 2, 3))
+    assert digest(trajectories(3), trajectories(2), trajectories(1)) == whole
+    resumed = writer(OutputDirectory(store, KEY))
+    resumed.append(trajectories(3, 1))
+    resumed = writer(OutputDirectory(store, KEY))
+    resumed.resume()
+    resumed.append(changed("behaviour_logprobs", [-0.5, -1.5, -1e-7]))
+    assert commit(resumed).digest == whole
+    others = {
+        "prompt_id": "p9",
+        "group_id": "00001/p9",
+        "sample_index": 7,
+        "split": "eval",
+        "prompt_token_ids": [1],
+        "completion_token_ids": [5, 7, 1],
+        "finish_reason": "length",
+        "text": "völlig anders",
+    }
+    assert others.keys() == set(TRAJECTORIES.names) - {"behaviour_logprobs"}
+    found = [digest(trajectories(1, 3), changed(name, value)) for name, value in others.items()]
+    found += [
+        digest(trajectories(1, 2)),
+        digest(trajectories(1, 2, 3), trajectories(2)),
+        digest(trajectories(1, 2, 3), seed=8),
+    ]
+    assert len({whole, *found}) == 1 + len(found)
 
 
 def truncated(data: bytes) -> bytes:
