@@ -18,11 +18,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kills import SIZES, base_policy, compare
+from benchmarks.faults.runs import SIZES, base_policy, compare, content
 from benchmarks.learning.summary import machine
 from benchmarks.loop import rapid_run, s3_server
 from benchmarks.training.report import table, write
@@ -120,12 +119,13 @@ def main() -> None:
         scratch = Path(folder)
         words = ["loop.iterations=2", "rollout.part_groups=4", "tracking.enabled=false", *SIZES, *base_policy(scratch)]
         reference, alone = rapid_run("alone", bucket, "pod", scratch, *words)
+        theirs = content(reference)
         for moment in arguments.only:
             name = moment.replace(":", "-")
             with storage(moment, arguments.seconds) as proxy:
                 _, seconds = rapid_run(name, bucket, "pod", scratch, *words)
-            found = compare(open_run(run_uri(open_store(bucket), name)), reference)
-            rows.append({"moment": moment, "was_away": proxy.was_away, "seconds": seconds, **asdict(found)})
+            found = compare(content(open_run(run_uri(open_store(bucket), name))), theirs)
+            rows.append({"moment": moment, "was_away": proxy.was_away, "seconds": seconds, **found})
             print(rows[-1], flush=True)
     write("outages", {"machine": machine(), "away_seconds": arguments.seconds, "alone_seconds": alone, "runs": rows})
     columns = ["moment", "was_away", "seconds", "completions", "policies", "lost", "differing"]
