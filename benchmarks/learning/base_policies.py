@@ -34,7 +34,7 @@ def make_base_policy(task: Task, folder: Path, report: Callable[[int, float], No
     """
     if (folder / _STAMP).exists():
         return
-    from components.train.trainer import keep_freed_memory
+    from components.train.memory import keep_freed_memory
 
     folder.mkdir(parents=True, exist_ok=True)
     _write_prompts(task.train, folder / "train.jsonl")

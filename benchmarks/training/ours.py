@@ -62,7 +62,8 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     import torch
 
     from components.train.distributed import Processes
-    from components.train.trainer import UpdateProgress, build_trainer, keep_freed_memory, update_policy
+    from components.train.memory import keep_freed_memory
+    from components.train.trainer import UpdateProgress, build_trainer, update_policy
 
     stored = read(directory)
     config = configuration(stored, settings)

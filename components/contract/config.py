@@ -142,6 +142,23 @@ class TrackingSection(Section):
         return value
 
 
+class ReplaySection(Section):
+    """Completions of earlier iterations in this iteration's mini-batches."""
+
+    shorthand = "share"
+    share: Annotated[float, affects("rollout", "train")] = Field(
+        default=0.25, gt=0.0, lt=1.0, description="of the groups of each mini-batch, rounded to whole groups"
+    )
+    iterations: Annotated[Count, affects("train")] = Field(default=1, description="how many iterations back")
+    choice: Annotated[Literal["uniform", "advantage"], affects("train")] = Field(
+        default="uniform",
+        description="advantage: with a probability in proportion to the standard deviation of a group's rewards",
+    )
+    min_weight: Annotated[Fraction, affects("train")] = Field(
+        default=0.1, description="leave out a group whose mean of min(w, 1) is below this before the first update"
+    )
+
+
 class LoopSection(Section):
     """Iterations of rollout, reward and train."""
 
@@ -155,6 +172,7 @@ class LoopSection(Section):
         le=1,
         description="1: sample the next iteration from the previous policy, while the newest trains",
     )
+    replay: ReplaySection | None = Field(default=None, description="null: every group is trained on in one iteration")
 
 
 class RunConfig(Section):
@@ -174,7 +192,18 @@ class RunConfig(Section):
     @property
     def prompts_per_iteration(self) -> int:
         """Prompts, and so groups, that one iteration samples: k mini-batches times `rollout.oversampling`."""
-        return math.ceil(self.train.updates.most * self.train.mini_batch_prompts * self.rollout.oversampling)
+        return math.ceil(self.train.updates.most * self.new_groups * self.rollout.oversampling)
+
+    @property
+    def replayed_groups(self) -> int:
+        """Groups of a mini-batch that come from earlier iterations, where there are enough."""
+        replay = self.loop.replay
+        return round(replay.share * self.train.mini_batch_prompts) if replay else 0
+
+    @property
+    def new_groups(self) -> int:
+        """Groups of a mini-batch that the iteration itself has sampled."""
+        return self.train.mini_batch_prompts - self.replayed_groups
 
     @property
     def total_steps(self) -> int:
@@ -197,10 +226,16 @@ class RunConfig(Section):
                 raise ValueError(
                     f"{key} ({limit}) must leave room for the prompt in model.max_length ({self.model.max_length})"
                 )
+        if self.loop.replay and not 0 < self.replayed_groups < self.train.mini_batch_prompts:
+            raise ValueError(
+                f"loop.replay.share ({self.loop.replay.share:g}) of train.mini_batch_prompts "
+                f"({self.train.mini_batch_prompts}) must round to at least one group and leave one; change one of them"
+            )
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "
-                f"({self.prompts_per_iteration} = train.updates.most x train.mini_batch_prompts x rollout.oversampling)"
+                f"({self.prompts_per_iteration} = train.updates.most x {self.new_groups} groups of a mini-batch x "
+                "rollout.oversampling)"
             )
         if self.rollout.oversampling > 1.0 and self.train.zero_signal_groups == "keep":
             raise ValueError(

@@ -1,5 +1,8 @@
 """Results of a run as named numbers, for charts and for the tasks of a pipeline."""
 
+from collections.abc import Sequence
+
+from components.contract.metrics import ReplayMetrics
 from components.results.round_results import RoundResult
 from components.results.run_results import IterationResult, read_iteration
 from components.store import Run
@@ -29,12 +32,28 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
         "seconds": time.seconds,
         "compute_share": time.compute_share,
         **{f"seconds_{name}": stage.seconds for name, stage in time.stages.items()},
+        **_replay_values(train.replay),
     }
     if train.steps:
         shares = [step.effective_sample_share for step in train.steps]
         values["effective_sample_share"] = sum(shares) / len(shares)
         values["effective_sample_share_min"] = min(shares)
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _replay_values(replay: Sequence[ReplayMetrics]) -> dict[str, float]:
+    """Return what was trained on once more, in all and by age."""
+    if not replay:
+        return {}
+    left_out = sum(groups.left_out for groups in replay)
+    values: dict[str, float] = {
+        "replayed_groups": sum(groups.groups for groups in replay) - left_out,
+        "replay_left_out_groups": left_out,
+    }
+    for groups in replay:
+        values[f"replay_effective_sample_share_age_{groups.age}"] = groups.effective_sample_share
+        values[f"replay_log_ratio_mean_age_{groups.age}"] = groups.log_ratio_mean
+    return values
 
 
 def iteration_numbers(run: Run, number: int) -> dict[str, float]:

@@ -1,14 +1,11 @@
-"""Mini-batches of whole groups, and micro-batches within a token budget."""
+"""Mini-batches, and micro-batches within a token budget."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from components.contract.digests import derive_seed
-from components.contract.errors import InputError
-from components.contract.train_config import OverlongSection, TrainSection
 from components.train.distributed import Processes
 from components.train.packing import packed_inputs
 from components.train.trajectories import Trajectories
@@ -80,54 +77,6 @@ class MicroBatchLimits:
 
     tokens: int
     packed: bool
-
-
-@dataclass(frozen=True)
-class MiniBatchOrder:
-    """The groups of every mini-batch of an iteration.
-
-    Attributes:
-        mini_batches: group numbers of each, int64.
-        zero_signal_groups: groups whose rewards are all equal.
-        dropped: how many of those were left out.
-    """
-
-    mini_batches: list[np.ndarray]
-    zero_signal_groups: int
-    dropped: int
-
-
-def shape_rewards(data: Trajectories, overlong: OverlongSection) -> Trajectories:
-    """Subtract the penalty on truncated completions from their rewards, where the configuration asks for it."""
-    if overlong.handling != "penalise":
-        return data
-    return replace(data, rewards=(data.rewards - overlong.penalty * data.truncated).astype(np.float32))
-
-
-def order_mini_batches(data: Trajectories, section: TrainSection, seed: int, iteration: int) -> MiniBatchOrder:
-    """Draw mini-batches of whole groups; equal arguments give equal mini-batches.
-
-    Dropping groups leaves the order of the others alone. Where some are missing (dropped, or left out)
-    there are fewer mini-batches, all full; a single one may be smaller.
-
-    Raises:
-        InputError: fewer groups than the mini-batches need, with none missing.
-    """
-    by_group = data.rewards.reshape(-1, data.group_size)
-    equal = by_group.max(axis=1) == by_group.min(axis=1)
-    order = np.random.default_rng(derive_seed(seed, "mini-batches", iteration)).permutation(data.groups)
-    if section.zero_signal_groups == "drop":
-        order = order[~equal[order]]
-    dropped = data.groups - len(order)
-    updates, size = section.updates.most, section.mini_batch_prompts
-    if len(order) < updates * size and not dropped and not data.bad_groups and not data.ungraded_groups:
-        raise InputError(
-            f"iteration {iteration} has {data.groups} groups, but train.updates.most {updates} x "
-            f"train.mini_batch_prompts {size} need {updates * size}; lower one of them or sample more prompts"
-        )
-    count = min(updates, max(1, len(order) // size)) if len(order) else 0
-    batches = [order[i * size : (i + 1) * size] for i in range(count)]
-    return MiniBatchOrder(batches, int(equal.sum()), dropped)
 
 
 def build_mini_batch(

@@ -9,11 +9,14 @@ from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.train.checkpoint import load_checkpoint, save_checkpoint, save_state, upload_all
 from components.train.diagnostics import TokenMeans, check_logprob_gap
+from components.train.order import order_mini_batches, shape_rewards
 from components.train.policy import export_adapters, export_policy, full_state, vocabulary
+from components.train.replay import Replayed, read_replayed
 from components.train.resident import ADAPTER, OPTIMIZER, Resident
 from components.train.retention import delete_outdated
+from components.train.scoring import measure_behaviour_gap
 from components.train.task import TrainTask
-from components.train.trainer import Trainer, UpdateProgress, load_frozen, measure_behaviour_gap, update_policy
+from components.train.trainer import Trainer, UpdateProgress, load_frozen, update_policy
 from components.train.trajectories import Trajectories, read_trajectories
 
 
@@ -25,10 +28,10 @@ def train_iteration(task: TrainTask, clock: Clock, resident: Resident) -> Manife
     """
     train, processes = task.run.config.train, resident.processes
     gap = _check_behaviour_policy(task, resident, clock) if task.stale else None
-    trainer, data, progress = _load(task, resident, gap, clock)
+    trainer, data, replayed, progress = _load(task, resident, gap, clock)
     save = (lambda reached: save_checkpoint(task, trainer, reached)) if train.checkpoint_every else None
     with clock.measure("compute"):
-        progress = update_policy(trainer, data, task.iteration, progress, save)
+        progress = update_policy(trainer, data, task.iteration, progress, save, replayed)
     resident.leave_gpu()  # before the commit, after which the policy is sampled
     policy, state = (resident.scratch / f"{kind}-{task.iteration:04d}" for kind in ("policy", "state"))
     with clock.measure("store"):
@@ -69,26 +72,31 @@ def _check_behaviour_policy(task: TrainTask, resident: Resident, clock: Clock) -
     shutil.rmtree(scratch, ignore_errors=True)
     with clock.measure("store"):
         data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(behaviour.model))
+    data = shape_rewards(data, config.train.overlong)
+    mini_batches = order_mini_batches(data, config, task.iteration).mini_batches
+    if not mini_batches:
+        return None
     with clock.measure("compute"):
-        gap = measure_behaviour_gap(behaviour, data, config, task.iteration, resident.processes)
-    if gap:
-        check_logprob_gap(gap, config.max_logprob_gap)
+        gap = measure_behaviour_gap(behaviour, data, mini_batches[0], config, resident.processes)
+    check_logprob_gap(gap, config.max_logprob_gap)
     return gap
 
 
 def _load(
     task: TrainTask, resident: Resident, gap: TokenMeans | None, clock: Clock
-) -> tuple[Trainer, Trajectories, UpdateProgress]:
+) -> tuple[Trainer, Trajectories, Replayed | None, UpdateProgress]:
     """Load policy, optimizer and data, and the newest checkpoint within the iteration, where there is one."""
     trainer, step = resident.load(task.iteration - 1, clock)
     with clock.measure("store"):
-        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(trainer.policy.model))
+        tokens = vocabulary(trainer.policy.model)
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, tokens)
+        replayed = read_replayed(task.run, task.iteration, tokens)
         progress = load_checkpoint(task, trainer) if task.run.config.train.checkpoint_every else None
     if progress is None:
         progress = UpdateProgress(
             step=step, gap_mean=gap.gap_mean if gap else None, gap_max=gap.gap_max if gap else None
         )
-    return trainer, data, progress
+    return trainer, data, replayed, progress
 
 
 def _upload_policy(task: TrainTask, trainer: Trainer, resident: Resident, made: Path, adapter: Path) -> dict[str, str]:
@@ -133,6 +141,7 @@ def _metrics(task: TrainTask, data: Trajectories, progress: UpdateProgress) -> T
         bad_groups=data.bad_groups,
         ungraded_groups=data.ungraded_groups,
         unused_groups=progress.unused_groups,
+        replay=progress.replay,
         skipped=progress.skipped,
         ended_at=progress.done + 1 if progress.ended_early and any_mini_batch else None,
         ended_early=progress.ended_early,

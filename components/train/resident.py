@@ -12,8 +12,9 @@ from components.runtime.clock import Clock
 from components.store import ObjectMissing, Run
 from components.train.checkpoint import load_state
 from components.train.distributed import Processes
+from components.train.memory import keep_freed_memory
 from components.train.policy import copy_companions
-from components.train.trainer import Trainer, build_trainer, keep_freed_memory, move_trainer
+from components.train.trainer import Trainer, build_trainer, move_trainer
 
 OPTIMIZER = "optimizer"
 ADAPTER = "adapter"

@@ -10,7 +10,7 @@ from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import Attempt, OutputDirectory, Run, StageOutput
 from components.train.build_objective import objective_inputs
-from components.train.trajectories import shard_directories
+from components.train.trajectories import replayed_iterations, scored_inputs
 
 METRICS = "metrics.json"
 
@@ -53,9 +53,9 @@ class TrainTask:
                 "train"
             )
         inputs = {"policy": str(policy.facts["weights_digest"]), **objective_inputs(run.config.train.objective)}
-        for shard, rollout, reward in shard_directories(run, iteration):
-            inputs[f"trajectories/{shard}"] = rollout.require().digest
-            inputs[f"rewards/{shard}"] = reward.require().digest
+        inputs |= scored_inputs(run, iteration)
+        for earlier in replayed_iterations(run.config, iteration):
+            inputs |= {f"replay/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
         version = run.sampled_policy(Round.iteration(iteration))
         behaviour_directory = run.policy(version)
         round_ = Round.iteration(iteration)

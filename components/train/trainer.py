@@ -1,8 +1,7 @@
 """A policy in training, and its updates on an iteration's trajectories: one mini-batch and optimizer step each."""
 
-import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +14,16 @@ from pydantic import BaseModel, ConfigDict
 from components.contract.config import RunConfig
 from components.contract.digests import derive_seed
 from components.contract.errors import InputError
-from components.contract.metrics import StepMetrics
+from components.contract.metrics import ReplayMetrics, StepMetrics
 from components.contract.train_config import SHARES_IN_MEAN
 from components.runtime.progress import StageProgress, note
-from components.train.batching import MicroBatchLimits, build_mini_batch, order_mini_batches, shape_rewards
-from components.train.diagnostics import OffPolicyMetrics, TokenMeans, TokenSums, check_logprob_gap, off_policy
+from components.train.batching import MicroBatchLimits, build_mini_batch
+from components.train.diagnostics import OffPolicyMetrics, check_logprob_gap, effective_sample_share, off_policy
 from components.train.distributed import Processes, full_tensor, shard
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
 from components.train.optimizer import build_optimizer, learning_rate, set_learning_rate
+from components.train.order import order_mini_batches, shape_rewards
 from components.train.policy import (
     add_adapters,
     compile_layers,
@@ -32,6 +32,8 @@ from components.train.policy import (
     load_policy,
     trained_parameters,
 )
+from components.train.replay import Replayed, deal, measure_replayed
+from components.train.scoring import log_ratios, measure_behaviour_gap
 from components.train.trajectories import Trajectories
 
 
@@ -54,6 +56,8 @@ class UpdateProgress(BaseModel):
         done: mini-batches processed, skipped ones included.
         gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; for
             stale trajectories, pi is the behaviour policy, loaded in the trainer.
+        shares: effective sample shares of the newest mini-batches, without their replayed groups.
+        replay: measurements of replayed groups before any update; `replayed` numbers those that are trained on.
         skipped: mini-batches left out because their loss or gradient was not finite.
         bad_in_a_row: consecutive skipped mini-batches so far.
         zero_signal_groups: groups whose rewards are all equal.
@@ -68,6 +72,9 @@ class UpdateProgress(BaseModel):
     steps: list[StepMetrics] = []
     gap_mean: float | None = None
     gap_max: float | None = None
+    shares: list[float] = []
+    replay: tuple[ReplayMetrics, ...] = ()
+    replayed: list[int] | None = None
     skipped: int = 0
     bad_in_a_row: int = 0
     zero_signal_groups: int = 0
@@ -134,38 +141,20 @@ def load_frozen(policy: Path, config: RunConfig, processes: Processes) -> Logpro
     return frozen
 
 
-@torch.no_grad()
-def measure_behaviour_gap(
-    behaviour: LogprobModel, data: Trajectories, config: RunConfig, iteration: int, processes: Processes
-) -> TokenMeans | None:
-    """Measure |log pi - log mu| of the first mini-batch under its behaviour policy; None where there is none."""
-    train = config.train
-    data = shape_rewards(data, train.overlong)
-    order = order_mini_batches(data, train, config.run.seed, iteration)
-    if not order.mini_batches:
-        return None
-    limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(behaviour.model))
-    batch = build_mini_batch(data, order.mini_batches[0], limits, processes)
-    sums = TokenSums(batch.rewards_N.device)
-    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
-        logprobs_T, entropy_T = behaviour(micro)
-        if is_counted:
-            sums.add(logprobs_T - micro.behaviour_logprobs_T, entropy_T, torch.zeros_like(entropy_T))
-    return sums.means(processes)
-
-
 def update_policy(
     trainer: Trainer,
     data: Trajectories,
     iteration: int,
     start: UpdateProgress,
     checkpoint: Callable[[UpdateProgress], None] | None = None,
+    replayed: Replayed | None = None,
 ) -> UpdateProgress:
     """Take the optimizer steps of an iteration, in place.
 
     Args:
         start: where to go on; `UpdateProgress(step=n)` after n optimizer steps since the base policy.
         checkpoint: called after every `train.checkpoint_every` mini-batches.
+        replayed: groups of earlier iterations to add to the mini-batches.
 
     Raises:
         InputError: too few groups; engine and trainer disagree about the first mini-batch; loss or gradient not
@@ -173,17 +162,23 @@ def update_policy(
     """
     config, train = trainer.config, trainer.config.train
     data = shape_rewards(data, train.overlong)
-    order = order_mini_batches(data, train, config.run.seed, iteration)
-    total = len(order.mini_batches)
+    order = order_mini_batches(data, config, iteration)
+    mini_batches, total, own = order.mini_batches, len(order.mini_batches), data.groups
     counts = {"zero_signal_groups": order.zero_signal_groups, "dropped_groups": order.dropped}
     progress = start.model_copy(update=counts, deep=True)
+    if replayed and total:
+        if progress.replayed is None:
+            _score(trainer, data, mini_batches[0], replayed, progress)
+        assert progress.replayed is not None
+        mini_batches = deal(mini_batches, own, progress.replayed, config.replayed_groups)
+        data = data.followed_by(replayed.data)
     if not total:
         progress.ended_early = "no group has completions with different rewards, so there is nothing to learn from"
         note(f"iteration {iteration}: {progress.ended_early}")
     throughput = _Throughput()
     with StageProgress(f"iteration {iteration:04d} train", total, "steps") as bar:
         for index in range(progress.done, total):
-            if reason := _update(trainer, data, order.mini_batches[index], progress, throughput):
+            if reason := _update(trainer, data, mini_batches[index], own, progress, throughput):
                 progress.ended_early = f"mini-batch {index + 1} of {total}: {reason}"
                 note(f"iteration {iteration}: updates ended early at {progress.ended_early}")
                 bar.end(progress.done, str(throughput))
@@ -197,17 +192,38 @@ def update_policy(
             bar.update(progress.done, str(throughput))
             if checkpoint and progress.done % train.checkpoint_every == 0 and progress.done < total:
                 checkpoint(progress)
-    used = sum(map(len, order.mini_batches[: progress.done]))
-    progress.unused_groups = data.groups - order.dropped - used
+    progress.unused_groups = own - order.dropped - sum(map(len, order.mini_batches[: progress.done]))
     return progress
 
 
+def _score(
+    trainer: Trainer, data: Trajectories, first: np.ndarray, replayed: Replayed, progress: UpdateProgress
+) -> None:
+    """Measure replayed groups before the first update, and the gap of the first mini-batch before they join it."""
+    config, processes = trainer.config, trainer.processes
+    assert config.loop.replay is not None
+    if progress.gap_mean is None:
+        gap = measure_behaviour_gap(trainer.policy, data, first, config, processes)
+        check_logprob_gap(gap, config.max_logprob_gap)
+        progress.gap_mean, progress.gap_max = gap.gap_mean, gap.gap_max
+    ratios = log_ratios(trainer.policy, replayed.data, config, processes)
+    kept, measured = measure_replayed(replayed, ratios, config.loop.replay, trainer.terms.objective.truncation)
+    progress.replayed, progress.replay = kept, tuple(measured)
+    if left_out := replayed.data.groups - len(kept):
+        note(f"{left_out} of {replayed.data.groups} replayed groups left out by loop.replay.min_weight")
+
+
 def _update(
-    trainer: Trainer, data: Trajectories, groups: np.ndarray, progress: UpdateProgress, throughput: "_Throughput"
+    trainer: Trainer,
+    data: Trajectories,
+    groups: np.ndarray,
+    own: int,
+    progress: UpdateProgress,
+    throughput: "_Throughput",
 ) -> str | None:
     """Try one update and record it in `progress`; return why the iteration must end instead, or None.
 
-    A step whose loss or gradient is not finite is skipped.
+    A step whose loss or gradient is not finite is skipped. Groups numbered from `own` on are replayed.
     """
     config, train, objective = trainer.config, trainer.config.train, trainer.terms.objective
     began = time.perf_counter()
@@ -232,8 +248,8 @@ def _update(
     measured = off_policy(
         result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens
     )
-    shares = [step.effective_sample_share for step in progress.steps] + [measured.effective_sample_share]
-    if reason := _too_far(measured, shares[-SHARES_IN_MEAN:], trainer):
+    own_N = result.log_ratio_N[: int((groups < own).sum()) * data.group_size]
+    if reason := _too_far(trainer, progress, measured, own_N):
         return reason
     progress.step += 1
     rate = learning_rate(train, config.total_steps, progress.step)
@@ -258,17 +274,20 @@ def _update(
     return None
 
 
-def _too_far(measured: OffPolicyMetrics, shares: Sequence[float], trainer: Trainer) -> str | None:
+def _too_far(trainer: Trainer, progress: UpdateProgress, measured: OffPolicyMetrics, own_N: torch.Tensor) -> str | None:
     """Return why the policy is too far from the behaviour policy for another step on its samples; None if it is not.
 
     Args:
-        shares: effective sample shares of the newest mini-batches, that of `measured` included.
+        own_N: log rho of the mini-batch's sequences, without replayed ones: they say nothing about how far this
+            iteration's samples are used up.
     """
-    train = trainer.config.train
-    share = fmean(shares)
-    if share < train.updates.until_share and not trainer.terms.objective.clones:
+    train, objective = trainer.config.train, trainer.terms.objective
+    newest = effective_sample_share(own_N, objective.truncation).item()
+    progress.shares = [*progress.shares, newest][-SHARES_IN_MEAN:]
+    share = fmean(progress.shares)
+    if share < train.updates.until_share and not objective.clones:
         return (
-            f"effective sample share {share:.3f}, mean of {len(shares)} mini-batches, is below "
+            f"effective sample share {share:.3f}, mean of {len(progress.shares)} mini-batches, is below "
             f"train.updates.until_share {train.updates.until_share}"
         )
     if train.max_kl is not None and measured.kl > train.max_kl:
@@ -287,16 +306,3 @@ class _Throughput:
 
     def __str__(self) -> str:
         return f"{self._tokens / self._seconds:,.0f} tokens/s" if self._seconds else ""
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep freed memory instead of returning it to the system.
-
-    It maps and unmaps every tensor of some megabytes, and touching fresh pages costs more than the operations on
-    them: a fifth of a training step on the CPU (`benchmarks/LOG.md`). With another libc nothing changes.
-    """
-    trim_threshold, mmap_threshold, limit = -1, -3, 1 << 30
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(mmap_threshold, limit)
-        libc.mallopt(trim_threshold, limit)

@@ -1,13 +1,14 @@
 """The stored completions of one iteration with their rewards, checked, as packed arrays."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
@@ -52,6 +53,42 @@ class Trajectories:
     def groups(self) -> int:
         return len(self.rewards) // self.group_size
 
+    def reward_spread(self) -> np.ndarray:
+        """Return the standard deviation of each group's rewards, float64 [groups]; exactly 0 where all are equal."""
+        by_group = self.rewards.reshape(-1, self.group_size).astype(np.float64)
+        return np.where(by_group.max(axis=1) == by_group.min(axis=1), 0.0, by_group.std(axis=1))
+
+    def take(self, groups: np.ndarray) -> "Trajectories":
+        """Return the groups of these numbers, in this order."""
+        rows = (groups[:, None] * self.group_size + np.arange(self.group_size)).ravel()
+        tokens, starts = _take(self.tokens, self.starts, rows)
+        behaviour, behaviour_starts = _take(self.behaviour_logprobs, self.behaviour_starts, rows)
+        return Trajectories(
+            tokens=tokens,
+            starts=starts,
+            prompt_lengths=self.prompt_lengths[rows],
+            behaviour_logprobs=behaviour,
+            behaviour_starts=behaviour_starts,
+            rewards=self.rewards[rows],
+            truncated=self.truncated[rows],
+            group_size=self.group_size,
+        )
+
+    def followed_by(self, other: "Trajectories") -> "Trajectories":
+        """Return these groups and, with the numbers after them, those of `other`; the counts stay those of these."""
+        return replace(
+            self,
+            tokens=np.concatenate([self.tokens, other.tokens]),
+            starts=np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+            prompt_lengths=np.concatenate([self.prompt_lengths, other.prompt_lengths]),
+            behaviour_logprobs=np.concatenate([self.behaviour_logprobs, other.behaviour_logprobs]),
+            behaviour_starts=np.concatenate(
+                [self.behaviour_starts, self.behaviour_starts[-1] + other.behaviour_starts[1:]]
+            ),
+            rewards=np.concatenate([self.rewards, other.rewards]),
+            truncated=np.concatenate([self.truncated, other.truncated]),
+        )
+
 
 def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirectory, OutputDirectory]]:
     """Return (shard number as in manifests, trajectories, rewards) of every shard of an iteration."""
@@ -64,6 +101,25 @@ def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirecto
         )
         for shard in range(run.config.rollout.shards)
     ]
+
+
+def scored_inputs(run: Run, iteration: int) -> dict[str, str]:
+    """Return what manifests name of an iteration's trajectories and rewards: their digests, by kind and shard.
+
+    Raises:
+        InputError: some are not committed.
+    """
+    inputs = {}
+    for shard, rollout, reward in shard_directories(run, iteration):
+        inputs[f"trajectories/{shard}"] = rollout.require().digest
+        inputs[f"rewards/{shard}"] = reward.require().digest
+    return inputs
+
+
+def replayed_iterations(config: RunConfig, iteration: int) -> range:
+    """Return the earlier iterations that an iteration's mini-batches draw groups from, oldest first."""
+    replay = config.loop.replay
+    return range(max(1, iteration - replay.iterations), iteration) if replay else range(0)
 
 
 def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: int) -> Trajectories:
@@ -135,6 +191,13 @@ def _training_rows(run: Run, part: pa.Table, policy: Manifest) -> pa.Table:
     return rows.select([*TRAJECTORIES.names, "reward", "status", "file", "row", "rewards"]).replace_schema_metadata(
         None
     )
+
+
+def _take(values: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of these rows one after the other, and where each begins."""
+    lengths = np.diff(starts)[rows]
+    places = _starts(lengths)
+    return values[np.arange(places[-1]) + np.repeat(starts[rows] - places[:-1], lengths)], places
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

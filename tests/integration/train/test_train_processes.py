@@ -53,17 +53,20 @@ def with_processes(made: Any, count: int) -> None:
     "more",
     [
         ("train.objective=rapid", "train.kl_coefficient=0.1"),
+        ("train.objective=rapid", "loop.replay=0.34"),
         ("train.objective=dapo", "train.packing=on", "model.dtype=bfloat16"),
         ("train.objective=rapid", "train.lora=4"),
         ("train.objective=rapid_clip", "train.compute_dtype=bfloat16"),
     ],
-    ids=["rapid", "packed", "adapters", "bf16"],
+    ids=["rapid", "replay", "packed", "adapters", "bf16"],
 )
 def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -> None:
     """Two iterations: the second continues from what the other number of processes has left."""
     one = training_run(*SETTINGS, *more, "run.name=one")
     two = training_run(*SETTINGS, *more, "run.name=two", base=True)
-    for iteration, processes in ((1, 2), (2, 1)):
+    # Nothing is replayed in the first iteration.
+    counts = (1, 2) if one.run.config.loop.replay else (2, 1)
+    for iteration, processes in enumerate(counts, start=1):
         with_processes(two, processes)
         for made in (one, two):
             made.sample(iteration, groups=6)

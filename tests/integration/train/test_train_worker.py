@@ -43,7 +43,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.mark.parametrize(
     "more",
     [
-        ("model.dtype=float32",),
+        ("model.dtype=float32", "loop.replay={share: 0.5, iterations: 2}"),
         ("model.dtype=bfloat16", "train.checkpoint_every=1", "train.max_logprob_gap=10"),
         ("train.lora=4", "train.kl_coefficient=0.1", "train.learning_rate=0.01"),
         ("loop.staleness=1", "model.dtype=bfloat16", "train.max_logprob_gap=10"),

@@ -32,6 +32,7 @@ def test_three_lines_are_enough() -> None:
     assert config.train.objective.name == "rapid"
     assert config.train.objective.truncation == 2.0
     assert config.prompts_per_iteration == 16 * 8
+    assert parse_config(MINIMAL, ["loop.replay=0.25"]).prompts_per_iteration == 16 * 6
     assert config.total_steps == 4 * 16
 
 
@@ -243,6 +244,11 @@ def test_later_words_win() -> None:
         ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
         ("store=", "store= has no value: is a variable not set"),
+        ("loop.replay=1", r"loop.replay.share must be less than 1 \(got 1\)$"),
+        (
+            "loop.replay=0.05",
+            r"loop.replay.share \(0.05\) of train.mini_batch_prompts \(8\) must round to at least one",
+        ),
         ("train.updates=true", r"train.updates.most must be a number \(got true\)$"),
         ("train.learning_rate=false", r"train.learning_rate must be a number \(got false\)$"),
         ('model.path="a\\0b"', "model.path must not contain a NUL character"),
@@ -369,7 +375,7 @@ def test_known_keys_name_every_leaf() -> None:
     assert len(keys) == len(set(keys))
     tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
     for key in keys:
-        if not key.startswith(("reward.graders.", "train.lora.", "train.objective.")):
+        if not key.startswith(("reward.graders.", "train.lora.", "loop.replay.", "train.objective.")):
             node = tree
             for name in key.split("."):
                 node = node[name]

@@ -17,6 +17,7 @@ run: demo
 model: m
 data: {train: d, eval: e}
 train: {schedule: linear, objective: rapid_clip, lora: 4, zero_signal_groups: drop}
+loop: {replay: 0.25}
 """
 
 # Every key once: another value for it, and the stages whose outputs it changes.
@@ -121,6 +122,11 @@ CHANGES: dict[str, tuple[str, str]] = {
     "loop.iterations": ("8", "train"),  # a linear schedule spans them
     "loop.target_reward": ("0.9", ""),
     "loop.staleness": ("1", "rollout"),
+    "loop.replay": ("0.5", "rollout train"),
+    "loop.replay.share": ("0.5", "rollout train"),
+    "loop.replay.iterations": ("2", "train"),
+    "loop.replay.choice": ("advantage", "train"),
+    "loop.replay.min_weight": ("0.2", "train"),
 }
 
 # All that stage_digest covers, so that a digest keeps its meaning.
@@ -129,7 +135,8 @@ AFFECTING: dict[StageName, str] = {
     "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
     "rollout.stop rollout.include_stop rollout.skip_special_tokens "
-    "rollout.shards rollout.oversampling loop.staleness train.updates.most train.mini_batch_prompts "
+    "rollout.shards rollout.oversampling loop.staleness loop.replay.share train.updates.most "
+    "train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
     "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
     "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",
@@ -138,7 +145,8 @@ AFFECTING: dict[StageName, str] = {
     "train.mini_batch_prompts "
     "train.learning_rate train.schedule train.schedule_steps train.warmup_steps train.min_learning_rate train.betas "
     "train.weight_decay train.max_grad_norm train.compute_dtype train.max_kl "
-    "train.max_bad_group_share train.lora",
+    "train.max_bad_group_share train.lora loop.replay.share loop.replay.iterations loop.replay.choice "
+    "loop.replay.min_weight",
     "publish": "evaluate.pass_k evaluate.pass_threshold",
 }
 

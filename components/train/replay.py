@@ -1,0 +1,140 @@
+"""Groups of earlier iterations in an iteration's mini-batches, each weighted against the policy that drew it.
+
+Their behaviour log-probabilities are stored with them, so the importance weight needs no other policy than the one in
+training. That the policy named as theirs did draw them was measured when their own iteration was trained.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+
+from components.contract.config import ReplaySection, RunConfig
+from components.contract.digests import derive_seed
+from components.contract.errors import InputError
+from components.contract.layout import Round
+from components.contract.metrics import ReplayMetrics
+from components.store import Run
+from components.train.diagnostics import effective_sample_share
+from components.train.order import shape_rewards
+from components.train.trajectories import Trajectories, read_trajectories, replayed_iterations, scored_inputs
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Groups chosen from earlier iterations, in the order in which they are dealt to mini-batches.
+
+    Attributes:
+        data: their trajectories, with shaped rewards.
+        ages: int64 [groups], iterations since they were sampled, from 1.
+    """
+
+    data: Trajectories
+    ages: np.ndarray
+
+
+def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
+    """Read earlier iterations and choose groups of them; None where there are none to choose from.
+
+    Args:
+        vocabulary: number of token ids that have an embedding.
+
+    Raises:
+        InputError: as in `read_trajectories`, or an iteration was trained on other trajectories than are there now.
+    """
+    earlier = replayed_iterations(run.config, iteration)
+    if not earlier:
+        return None
+    parts = {}
+    for number in earlier:
+        _check_trained_on(run, number)
+        behaviour = run.policy(run.sampled_policy(Round.iteration(number))).require()
+        parts[iteration - number] = read_trajectories(run, number, behaviour, vocabulary)
+    return choose(parts, run.config, iteration)
+
+
+def _check_trained_on(run: Run, iteration: int) -> None:
+    """Refuse trajectories whose log-probabilities no training has compared with those of their policy."""
+    trained = run.directory(run.layout.train(iteration)).require().inputs
+    for key, digest in scored_inputs(run, iteration).items():
+        if trained.get(key) != digest:
+            raise InputError(
+                f"{run.uri}: {key} of iteration {iteration} is not what that iteration was trained on, so nothing "
+                "shows which policy drew it; restore it, or lower loop.replay.iterations"
+            )
+
+
+def choose(parts: dict[int, Trajectories], config: RunConfig, iteration: int) -> Replayed | None:
+    """Choose groups for all mini-batches of an iteration, each at most once; equal arguments give equal groups.
+
+    Args:
+        parts: the trajectories of earlier iterations by age.
+    """
+    replay, train = config.loop.replay, config.train
+    assert replay is not None
+    pool = shape_rewards(reduce(Trajectories.followed_by, parts.values()), train.overlong)
+    ages = np.repeat(list(parts), [part.groups for part in parts.values()])
+    weights = _chances(pool.reward_spread(), replay, drop=train.zero_signal_groups == "drop")
+    count = min(train.updates.most * config.replayed_groups, int(np.count_nonzero(weights)))
+    if not count:
+        return None
+    draw: np.random.Generator = np.random.default_rng(derive_seed(config.run.seed, "replay", iteration))
+    chosen = draw.choice(pool.groups, count, replace=False, p=weights / weights.sum())
+    return Replayed(pool.take(chosen), ages[chosen])
+
+
+def _chances(spread: np.ndarray, replay: ReplaySection, drop: bool) -> np.ndarray:
+    """Return each group's weight in the draw."""
+    if replay.choice == "advantage":
+        return spread
+    return (spread > 0).astype(np.float64) if drop else np.ones_like(spread)
+
+
+def measure_replayed(
+    replayed: Replayed, log_ratio_N: torch.Tensor, replay: ReplaySection, truncation: float | None
+) -> tuple[list[int], list[ReplayMetrics]]:
+    """Return the numbers of the groups that are kept, and the measurements of all by age.
+
+    The mean of min(w, 1) over a group estimates how much of the behaviour policy's probability the policy shares with
+    it (1 less their total variation distance): near 0 where all weights vanish, and where one outgrows all others.
+
+    Args:
+        log_ratio_N: log rho of every sequence of `replayed`, nats, not clamped.
+        truncation: the bound C on sequence weights.
+    """
+    by_group = log_ratio_N.reshape(-1, replayed.data.group_size)
+    shared = by_group.double().clamp(max=0.0).exp().mean(1)
+    kept = (shared >= replay.min_weight).cpu().numpy()
+    metrics = []
+    for age in sorted(set(replayed.ages.tolist())):
+        of_age = replayed.ages == age
+        ratios = by_group[torch.from_numpy(of_age).to(log_ratio_N.device)].flatten()
+        metrics.append(
+            ReplayMetrics(
+                age=age,
+                groups=int(of_age.sum()),
+                left_out=int((of_age & ~kept).sum()),
+                effective_sample_share=effective_sample_share(ratios, truncation).item(),
+                log_ratio_mean=ratios.abs().mean().item(),
+            )
+        )
+    return np.flatnonzero(kept).tolist(), metrics
+
+
+def deal(mini_batches: Sequence[np.ndarray], own: int, kept: Sequence[int], most: int) -> list[np.ndarray]:
+    """Add replayed groups to mini-batches, as evenly as their number allows.
+
+    Args:
+        own: groups of the iteration itself; those of `kept` are numbered after them.
+        most: replayed groups of a mini-batch.
+
+    Returns:
+        The groups of every mini-batch, its own ones first.
+    """
+    if not mini_batches:
+        return []
+    numbers = own + np.array(kept, dtype=np.int64)[: most * len(mini_batches)]
+    shares = np.array_split(numbers, len(mini_batches))
+    return [np.concatenate(pair) for pair in zip(mini_batches, shares, strict=True)]

@@ -1,0 +1,48 @@
+"""Completions under a policy that is not being changed: comparisons with the log-probabilities stored with them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contract.config import RunConfig
+from components.train.batching import MicroBatchLimits, build_mini_batch
+from components.train.diagnostics import TokenMeans, TokenSums
+from components.train.distributed import Processes
+from components.train.logprobs import LogprobModel
+from components.train.objectives import sequence_log_ratio
+from components.train.policy import is_packed
+from components.train.trajectories import Trajectories
+
+
+@torch.no_grad()
+def measure_behaviour_gap(
+    behaviour: LogprobModel, data: Trajectories, groups: np.ndarray, config: RunConfig, processes: Processes
+) -> TokenMeans:
+    """Measure |log pi - log mu| of a mini-batch under its behaviour policy."""
+    limits = MicroBatchLimits(config.train.micro_batch_tokens, is_packed(behaviour.model))
+    batch = build_mini_batch(data, groups, limits, processes)
+    sums = TokenSums(batch.rewards_N.device)
+    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
+        logprobs_T, entropy_T = behaviour(micro)
+        if is_counted:
+            sums.add(logprobs_T - micro.behaviour_logprobs_T, entropy_T, torch.zeros_like(entropy_T))
+    return sums.means(processes)
+
+
+@torch.no_grad()
+def log_ratios(policy: LogprobModel, data: Trajectories, config: RunConfig, processes: Processes) -> Tensor:
+    """Return log rho of every sequence, nats, not clamped; computed in mini-batches of the configured size."""
+    limits = MicroBatchLimits(config.train.micro_batch_tokens, is_packed(policy.model))
+    parts = []
+    for start in range(0, data.groups, config.train.mini_batch_prompts):
+        groups = np.arange(start, min(start + config.train.mini_batch_prompts, data.groups))
+        batch = build_mini_batch(data, groups, limits, processes)
+        log_ratio_N = torch.zeros_like(batch.rewards_N)
+        for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
+            logprobs_T, _ = policy(micro)
+            if is_counted:
+                log_ratio_N[micro.rows_N] = sequence_log_ratio(
+                    logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N)
+                )
+        parts.append(processes.all_reduce(log_ratio_N))
+    return torch.cat(parts)

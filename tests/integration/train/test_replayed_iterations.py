@@ -1,0 +1,87 @@
+"""Iterations whose mini-batches hold groups of earlier ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import components.train.iteration
+from components.contract.errors import InputError
+from components.contract.layout import Round
+from components.results.values import iteration_numbers
+from components.train.stage import run_stage as train
+from tests.support.trained import assert_same_state, metrics_of, state
+
+Make = Callable[..., Any]
+SETTINGS = ("loop.replay={share: 0.5, iterations: 2}", "train.updates=4", "train.learning_rate=0.003")
+
+
+def iterations(made: Any, last: int) -> None:
+    for number in range(1, last + 1):
+        made.sample(number, groups=4)
+        train(made.run.uri, number)
+
+
+def test_groups_of_earlier_iterations_join_and_are_measured_by_age(training_run: Make) -> None:
+    made = training_run(*SETTINGS)
+    assert made.run.config.prompts_per_iteration == 4
+    iterations(made, 3)
+    first, second, third = (metrics_of(made.run, number) for number in (1, 2, 3))
+    assert first.replay == ()
+    assert [(groups.age, groups.groups) for groups in second.replay] == [(1, 4)]
+    assert [groups.age for groups in third.replay] == [1, 2]
+    assert sum(groups.groups for groups in third.replay) == 4
+    # A mini-batch has one group of its own, and after the first iteration one more.
+    assert all(m.groups == 4 and len(m.steps) == 4 for m in (first, second, third))
+    assert sum(s.tokens for s in second.steps) > 1.5 * sum(s.tokens for s in first.steps)
+    # The gap is measured without them; they are as far away as training has moved.
+    assert third.logprob_gap_max < 1e-4
+    near, far = third.replay
+    assert 1e-3 < near.log_ratio_mean < far.log_ratio_mean
+    assert far.effective_sample_share < near.effective_sample_share < 1
+    numbers = iteration_numbers(made.run, 3)
+    assert numbers["replayed_groups"] == 4 - numbers["replay_left_out_groups"]
+    assert numbers["replay_log_ratio_mean_age_2"] == far.log_ratio_mean
+    inputs = made.run.directory(made.run.layout.train(3)).require().inputs
+    assert {key for key in inputs if key.startswith("replay/")} == {
+        f"replay/{number:04d}/{kind}/000" for number in (1, 2) for kind in ("trajectories", "rewards")
+    }
+
+
+def test_a_killed_iteration_goes_on_with_the_same_groups(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit. What was left out is decided before the first update, by a policy that is gone by then."""
+    settings = (*SETTINGS, "loop.replay.min_weight=0.5", "train.checkpoint_every=1")
+    whole, killed = (training_run(*settings, f"run.name={name}") for name in ("whole", "killed"))
+    for made in (whole, killed):
+        iterations(made, 2)
+        made.sample(3, groups=4)
+    train(whole.run.uri, 3)
+    save = components.train.iteration.save_checkpoint
+
+    def save_and_die(task: Any, trainer: Any, progress: Any) -> None:
+        save(task, trainer, progress)
+        if progress.done == 2:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr("components.train.iteration.save_checkpoint", save_and_die)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(killed.run.uri, 3)
+    monkeypatch.undo()
+    train(killed.run.uri, 3)
+    mine, theirs = metrics_of(killed.run, 3), metrics_of(whole.run, 3)
+    assert mine.replay == theirs.replay
+    assert 0 < sum(groups.left_out for groups in mine.replay) < 4
+    assert_same_state(state(killed.run, 3), state(whole.run, 3))
+
+
+def test_completions_that_no_iteration_was_trained_on_are_refused(training_run: Make) -> None:
+    made = training_run(*SETTINGS)
+    iterations(made, 1)
+    directory = made.run.directory(made.run.layout.rollout(Round.iteration(1), 0))
+    for replaced in (directory, made.run.directory(made.run.layout.reward(Round.iteration(1), 0))):
+        replaced.discard()
+    made.sample(1, groups=4, seed=5)
+    made.sample(2, groups=4)
+    message = "trajectories/000 of iteration 1 is not what that iteration was trained on"
+    with pytest.raises(InputError, match=message):
+        train(made.run.uri, 2)
