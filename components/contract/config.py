@@ -118,6 +118,12 @@ class TrackingSection(Section):
     uri: str | None = Field(default=None, description="null: SQLite beside the store")
     experiment: str = Field(default="rapid", min_length=1)
     model_name: str | None = Field(default=None, description="registered model; null: the run's name")
+    champion_margin: float = Field(
+        default=2.0,
+        ge=0.0,
+        description="standard errors by which a policy's pass@1, paired over held-out prompts, must exceed the "
+        "champion's to replace it; 0: any difference",
+    )
 
     @field_validator("model_name")
     @classmethod

@@ -168,6 +168,15 @@ class RunLayout:
         return f"{self.root}/published/{version:04d}"
 
     @property
+    def best_policies(self) -> str:
+        """Return the directory of the marks of `best`."""
+        return f"{self.root}/best"
+
+    def best(self, version: int) -> str:
+        """Return the mark of a policy that had the best score when older ones were deleted."""
+        return f"{self.best_policies}/{version:04d}"
+
+    @property
     def report(self) -> str:
         return f"{self.root}/report"
 

@@ -1,1 +1,1 @@
-"""Publish stage: register the last policy with MLflow, move the champion, write the report."""
+"""Publish stage: register the policies with MLflow, move the champion, write the report."""

@@ -12,11 +12,11 @@ from components.store import open_run
 def publish_command(
     run_uri: Annotated[str, typer.Argument(help="<store>/runs/<name>, for example s3://bucket/rapid/runs/demo")],
 ) -> None:
-    """Publish the newest policy of a run: MLflow model version, champion alias, HTML report.
+    """Publish a run: its policies as model versions in MLflow, the best one's champion alias, an HTML report.
 
     Needs the rewards of the newest policy's held-out completions. The tracking server is MLFLOW_TRACKING_URI,
     else the run's tracking.uri, else an SQLite file beside a local store; where it does not answer the report is
-    written all the same, and starting this again later registers the policy.
+    written all the same, and starting this again later registers the policies.
     """
     with exit_on_bad_input():
         run_stage(run_uri)

@@ -17,9 +17,9 @@ from components.publish.samples import pick
 from components.results import (
     RoundResult,
     RunResults,
+    best_policy,
     evaluation_warnings,
     read_completions,
-    read_run,
     run_warnings,
 )
 from components.results.wallclock import duration
@@ -30,13 +30,16 @@ _HERE = Path(__file__).parent
 _POINTS = 500
 
 
-def render_report(run: Run) -> str:
+def render_report(run: Run, results: RunResults) -> str:
     """Return the report of everything committed so far, as one HTML page without outside resources.
 
+    Args:
+        results: of this run.
+
     Raises:
-        InputError: prepare has not finished, or a committed file is missing or corrupted.
+        InputError: a committed file is missing or corrupted.
     """
-    results = read_run(run)
+    best = best_policy(run, results)
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -58,9 +61,10 @@ def render_report(run: Run) -> str:
         colours=figures.PART_COLOURS,
         lengths=_lengths(rounds, completions),
         samples=list(zip(rounds, picked, strict=True)),
-        registration=_registration(run, results.policy_version),
-        policy_uri=run.policy_location(results.policy_version),
-        policy_path=run.local_policy(results.policy_version),
+        best=best,
+        registration=_registration(run, best),
+        policy_uri=run.policy_location(best),
+        policy_path=run.local_policy(best),
         configuration=dump_yaml(run.config.model_dump(mode="json")),
     )
 

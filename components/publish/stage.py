@@ -1,40 +1,44 @@
-"""Publish the newest policy: model version, champion alias, report."""
+"""Publish the best policy: model versions, champion alias, report."""
 
 from components.contract.digests import json_digest
 from components.contract.errors import InputError
 from components.contract.manifest import Facts, Manifest
-from components.results import RoundResult, evaluation_of, round_manifests
+from components.results import RunResults, best_policy, read_run, round_manifests
 from components.runtime.clock import Clock
 from components.store import Run, StageOutput, open_run
 from components.tracking import Registration, read_state, register, sync, wait_for_server
 
 
 def run_stage(run_uri: str) -> Manifest:
-    """Register the newest policy, move the champion alias if it is better, write the report, send both.
+    """Register every policy that was evaluated, move the champion alias if the best is better, write the report.
 
-    The report is derived from everything else in the run, so it is written anew whenever what it shows has
-    changed: more iterations, or a registration that an absent tracking server had held up. Started again with
-    nothing changed, this returns the committed manifest and sends only what was not yet sent.
+    The best policy on held-out prompts is the published one. The report is derived from everything else in the run, so
+    it is written anew whenever what it shows has changed: more iterations, or a registration that an absent tracking
+    server had held up. Started again with nothing changed, this returns the committed manifest and sends only what was
+    not yet sent.
 
     Returns:
-        The manifest, whose facts hold the final scores and the model version.
+        The manifest, whose facts hold the scores and the model version of the published policy, and the newest policy.
 
     Raises:
         InputError: no such run, or its newest policy has not been evaluated.
     """
     clock = Clock()
     run = open_run(run_uri)
-    version = run.policy_version()
-    policy = run.policy(version).require()
-    inputs = {"policy": str(policy.facts["weights_digest"]), **_evaluation(run)}
+    inputs = {"policy": _weights(run, run.policy_version()), **_evaluation(run)}
     with clock.measure("store"):
-        run.mark_published(version)
-        registration = _registration(run, version, inputs["policy"])
-    inputs["registration"] = json_digest(registration.model_dump() if registration else None)
+        results = read_run(run)
+        published = best_policy(run, results)
+        run.mark_published(published)
+        registration = _registration(run, results, published)
+    inputs |= {
+        "published": _weights(run, published),
+        "registration": json_digest(registration.model_dump() if registration else None),
+    }
     output = run.output("publish", run.layout.report, inputs)
     manifest = output.manifest()
     if manifest is None or output.mismatch(manifest):
-        manifest = _write(run, output, manifest is not None, registration, clock)
+        manifest = _write(run, output, results, published, registration, clock)
     sync(run)
     return manifest
 
@@ -52,33 +56,41 @@ def _evaluation(run: Run) -> dict[str, str]:
     return {"evaluation": json_digest([[rollout.digest, reward.digest] for rollout, reward in manifests])}
 
 
-def _registration(run: Run, version: int, weights_digest: str) -> Registration | None:
+def _weights(run: Run, version: int) -> str:
+    return str(run.policy(version).require().facts["weights_digest"])
+
+
+def _registration(run: Run, results: RunResults, published: int) -> Registration | None:
     if not run.config.tracking.enabled:
         return None
     state = read_state(run)
-    if state and state.registration and state.registration.weights_digest == weights_digest:
-        return state.registration
+    digests = _weights(run, published), _weights(run, results.policy_version)
+    if state and (found := state.registration) and (found.weights_digest, found.newest_digest) == digests:
+        return found
     wait_for_server(run)
-    return register(run, version, evaluation_of(run, version))
+    return register(run, results, published)
 
 
-def _write(run: Run, output: StageOutput, outdated: bool, registration: Registration | None, clock: Clock) -> Manifest:
+def _write(
+    run: Run, output: StageOutput, results: RunResults, published: int, registration: Registration | None, clock: Clock
+) -> Manifest:
     # matplotlib and Jinja are wanted only where there is a report to write.
     with clock.measure("load"):
         from components.publish.render_report import render_report
     with clock.measure("compute"):
-        page = render_report(run).encode()
+        page = render_report(run, results).encode()
     with clock.measure("store"):
-        if outdated:
+        if output.manifest() is not None:
             output.retract()
         output.write("index.html", page)
-    version = run.policy_version()
-    return output.commit(clock.timings(), _facts(version, evaluation_of(run, version), registration))
+    return output.commit(clock.timings(), _facts(results, published, registration))
 
 
-def _facts(version: int, evaluation: RoundResult | None, registration: Registration | None) -> Facts:
+def _facts(results: RunResults, published: int, registration: Registration | None) -> Facts:
+    evaluation = results.evaluated.get(published)
     return {
-        "policy_version": version,
+        "policy_version": results.policy_version,
+        "published_policy": published,
         "eval_reward": evaluation.eval_reward if evaluation else None,
         "pass_at_1": evaluation.pass_at_k[1] if evaluation else None,
         "model_version": f"{registration.name}/{registration.version}" if registration else None,

@@ -7,6 +7,7 @@ from components.results.breakdown import Breakdown, breakdown, subject_column
 from components.results.comparison import Comparison, compare
 from components.results.majority import majority_at_k
 from components.results.pass_at_k import pass_at_k, passes
+from components.results.prompt_scores import ScoreDifference, prompt_scores, score_difference
 from components.results.round_results import (
     RoundResult,
     SplitResult,
@@ -15,7 +16,14 @@ from components.results.round_results import (
     evaluation_of,
     read_round,
 )
-from components.results.run_results import IterationResult, RunResults, read_iteration, read_run, run_started
+from components.results.run_results import (
+    IterationResult,
+    RunResults,
+    best_policy,
+    read_iteration,
+    read_run,
+    run_started,
+)
 from components.results.tables import (
     graded_groups,
     read_completions,
@@ -35,8 +43,10 @@ __all__ = [
     "IterationTime",
     "RoundResult",
     "RunResults",
+    "ScoreDifference",
     "SplitResult",
     "StageTime",
+    "best_policy",
     "breakdown",
     "compare",
     "compute_after",
@@ -52,6 +62,7 @@ __all__ = [
     "newest_iteration_numbers",
     "pass_at_k",
     "passes",
+    "prompt_scores",
     "read_completions",
     "read_iteration",
     "read_prompts",
@@ -62,5 +73,6 @@ __all__ = [
     "round_manifests",
     "run_started",
     "run_warnings",
+    "score_difference",
     "subject_column",
 ]

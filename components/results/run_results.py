@@ -125,6 +125,16 @@ def read_run(run: Run) -> RunResults:
     return RunResults(started, prepared, tuple(iterations), tuple(e for e in evaluations if e), version)
 
 
+def best_policy(run: Run, results: RunResults) -> int:
+    """Return the policy that a run publishes: of those that it made, that with the highest pass@1 on held-out prompts.
+
+    The earliest of equal ones, and only one whose weights are there. Where none was evaluated, the newest policy.
+    """
+    scores = {version: result.pass_at_k[1] for version, result in results.evaluated.items() if version > 0}
+    best_first = sorted(scores, key=lambda version: (-scores[version], version))
+    return next(filter(run.keeps_policy, best_first), results.policy_version)
+
+
 def _trained(run: Run, iteration: int) -> Manifest:
     return run.directory(run.layout.train(iteration)).require()
 

@@ -99,9 +99,15 @@ class Run:
             if kept is None or version == 0:
                 raise
             raise ObjectMissing(
-                f"policy {version} of {self.uri} is gone: train.keep_policies keeps the newest {kept}, the base policy "
-                "and those that were published"
+                f"policy {version} of {self.uri} is gone: train.keep_policies keeps the newest {kept}, the base, the "
+                "best one on held-out prompts and those that were published"
             ) from None
+
+    def keeps_policy(self, version: int) -> bool:
+        """Return whether the files of a committed policy are still there."""
+        policy = self.policy(version)
+        # The first of them is deleted last.
+        return self.store.exists(f"{policy.key}/{policy.require().outputs[0].path}")
 
     def mark_published(self, version: int) -> None:
         """Note for good that a policy is published, so that it is kept."""
@@ -110,6 +116,18 @@ class Run:
 
     def is_published(self, version: int) -> bool:
         return self.store.exists(self.layout.published(version))
+
+    def mark_best(self, version: int) -> None:
+        """Note that no older policy has a higher score, so that this one is kept."""
+        with suppress(ObjectExists):
+            self.store.create(self.layout.best(version), b"")
+
+    def unmark_best(self, version: int) -> None:
+        self.store.delete(self.layout.best(version))
+
+    def marked_best(self) -> list[int]:
+        """Return the policies of `mark_best`: one, unless a kill came between two notes."""
+        return [int(mark.key.rsplit("/", 1)[-1]) for mark in self.store.list(self.layout.best_policies)]
 
     def policy_version(self) -> int:
         """Return the version of the newest committed policy; 0 is the base policy."""

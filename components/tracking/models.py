@@ -1,56 +1,60 @@
-"""Policies as versions of a registered model, the best of which is the champion."""
+"""Registration of a run's policies, and of the best of them as champion."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from components.contract.manifest import Manifest
-from components.results import RoundResult, evaluation_digest, evaluation_of
-from components.store import Run
-from components.tracking.server import is_http
+from components.contract.errors import InputError
+from components.results import (
+    RunResults,
+    ScoreDifference,
+    evaluation_digest,
+    evaluation_of,
+    prompt_scores,
+    score_difference,
+)
+from components.store import Run, open_run
 from components.tracking.session import Session, report_failure
 from components.tracking.state import Registration
+from components.tracking.versions import MEASURE, SCORE, Versions
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow import MlflowClient
 
 CHAMPION = "champion"
-_SCORE = "rapid.pass_at_1"
-_MEASURE = "rapid.evaluation_digest"
 
 
-def register(run: Run, version: int, evaluation: RoundResult | None) -> Registration | None:
-    """Make a policy a model version, and the champion if it is better than the current one.
+def register(run: Run, results: RunResults, published: int) -> Registration | None:
+    """Make every policy of a run that was evaluated a model version, and the published one champion if it is better.
 
-    The version's source is the policy's place in storage; nothing is uploaded. A policy of a run is registered
-    once, however often this is called.
+    A version's source is the policy's place in storage; nothing is uploaded. Each policy is registered once, however
+    often this is called, in the order of the iterations, so that `models:/NAME/latest` is the newest. Policies that
+    were not evaluated are left out, but for the published one.
 
-    The alias `champion` moves when pass@1 on the held-out prompts is higher than that of the current champion;
-    a tie keeps the champion. A run that started from the champion has sampled that very policy (its own version 0)
-    on its own held-out prompts in its first round, so the two are compared there. Otherwise the champion's stored
-    score serves if it measures the same (`evaluation_digest`); where it does not, the champion stays, and moving it
-    is a person's decision. Without a champion a policy that was evaluated becomes it.
+    The alias `champion` moves when the published policy's pass@1 on the held-out prompts is higher than the champion's
+    by more than `tracking.champion_margin` standard errors of the difference, paired over prompts. A run that started
+    from the champion has sampled that very policy (its own policy 0) on its own held-out prompts in its first round,
+    so the two are compared there. Otherwise the champion's completions in its own run serve if they measure the same
+    (`evaluation_digest`) and are still there; where they do not, the champion stays, and moving it is a person's
+    decision. Without a champion the published policy becomes it if it was evaluated.
 
     Returns:
-        The registration, which is stored in the run too. None, with a note, when the server could not be reached: this
-        function raises no exception.
+        The registration of the published policy, which is stored in the run too. None, with a note, when the server
+        could not be reached: this function raises no exception.
     """
-    with report_failure(run, f"policy {version}"):
+    with report_failure(run, "model versions"):
         session = Session(run)
-        policy = run.policy(version).require()
         name = run.config.tracking.model_name or run.config.run.name
-        scores = _scores(run, evaluation)
-        _ensure_model(session, name)
-        registered = _registered(session, name, policy)
-        if registered is None:
-            _create(session, name, version, policy, scores)
-            registered = _registered(session, name, policy)
-            assert registered is not None
-        champion, comparison = _promote(session, name, str(registered.version), scores)
+        versions = Versions(session, name)
+        evaluated = results.evaluated
+        made = sorted({published, *(version for version in evaluated if version > 0)})
+        numbers = {version: str(versions.ensure(version, evaluated.get(version)).version) for version in made}
+        scores = versions.scores(evaluated.get(published))
+        champion, comparison = _Contest(session, name).enter(published, numbers[published], scores)
         registration = Registration(
             name=name,
-            version=str(registered.version),
-            weights_digest=str(policy.facts["weights_digest"]),
+            version=numbers[published],
+            weights_digest=str(run.policy(published).require().facts["weights_digest"]),
+            newest_digest=str(run.policy(results.policy_version).require().facts["weights_digest"]),
             champion=champion,
             comparison=comparison,
         )
@@ -59,126 +63,69 @@ def register(run: Run, version: int, evaluation: RoundResult | None) -> Registra
     return None
 
 
-def _scores(run: Run, evaluation: RoundResult | None) -> dict[str, str]:
-    if evaluation is None or evaluation.eval is None:
-        return {}
-    return {
-        _SCORE: repr(evaluation.pass_at_k[1]),
-        _MEASURE: evaluation_digest(run, evaluation),
-        "rapid.eval_reward": repr(evaluation.eval.reward),
-        **{f"rapid.pass_at_{k}": repr(value) for k, value in evaluation.pass_at_k.items()},
-    }
+class _Contest:
+    """The comparison of a policy of a run with the champion of a registered model."""
 
+    def __init__(self, session: Session, name: str) -> None:
+        self._run, self._name = session.run, name
+        self._client: MlflowClient = session.client
+        self._margin = session.run.config.tracking.champion_margin
 
-def _ensure_model(session: Session, name: str) -> None:
-    from mlflow.exceptions import MlflowException
+    def enter(self, policy: int, version: str, scores: Mapping[str, str]) -> tuple[bool, str]:
+        """Make a version the champion if it is better; return whether it is champion now, and why, as a sentence."""
+        from mlflow.exceptions import MlflowException
 
-    try:
-        session.client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+        champion = self._champion()
+        if champion == version:
+            return True, "It is the champion."
+        if not scores:
+            return False, "It was not evaluated on held-out prompts, so it cannot become the champion."
+        if champion is None:
+            try:
+                self._crown(version)
+            except MlflowException:
+                # Another publisher may have set the first one at the same moment; then it is compared with that.
+                if self._champion() is None:
+                    raise
+                return self.enter(policy, version, scores)
+            return True, f"It is the first champion, with pass@1 {float(scores[SCORE]):.3f}."
+        difference, where = self._difference(policy, champion, scores[MEASURE])
+        if difference is None:
+            return False, (
+                f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
+                f"or its completions are gone, so the two cannot be compared. To move the alias yourself: "
+                f"MlflowClient().set_registered_model_alias({self._name!r}, {CHAMPION!r}, {version!r})"
+            )
+        if not difference.exceeds(self._margin):
+            return False, (
+                f"Version {champion} stays champion: the difference in pass@1{where}, {difference}, is not above "
+                f"{self._margin:g} standard errors (tracking.champion_margin)."
+            )
+        self._crown(version)
+        return True, f"It replaces version {champion} as champion: the difference in pass@1{where} is {difference}."
 
+    def _champion(self) -> str | None:
+        alias = self._client.get_registered_model(self._name).aliases.get(CHAMPION)
+        return None if alias is None else str(alias)
 
-def _registered(session: Session, name: str, policy: Manifest) -> "ModelVersion | None":
-    """Return the version of a policy of this run, None if there is none.
+    def _crown(self, version: str) -> None:
+        self._client.set_registered_model_alias(self._name, CHAMPION, version)
 
-    MLflow cannot create a version only if there is none, so two publishers at once may each make one. The first stays,
-    and every publisher looks after it has made its own: the others are deleted.
-    """
-    from mlflow.exceptions import MlflowException
-
-    found = session.client.search_model_versions(
-        f"name = '{name}' and tags.`rapid.weights_digest` = '{policy.facts['weights_digest']}'"
-    )
-    of_this_run = [v for v in found if v.tags.get("rapid.run_uri") == session.run.uri]
-    of_this_run.sort(key=lambda v: int(v.version))
-    for other in of_this_run[1:]:
-        with suppress(MlflowException):  # the other publisher deletes it too
-            session.client.delete_model_version(name, str(other.version))
-    return of_this_run[0] if of_this_run else None
-
-
-def _create(session: Session, name: str, version: int, policy: Manifest, scores: Mapping[str, str]) -> None:
-    run = session.run
-    uri = run.policy_location(version)
-    session.client.create_model_version(
-        name,
-        source=_source(session, version, uri),
-        run_id=session.state.run_id,
-        tags={
-            "rapid.run_uri": run.uri,
-            "rapid.policy_uri": uri,
-            "rapid.policy_version": str(version),
-            "rapid.weights_digest": str(policy.facts["weights_digest"]),
-            "rapid.base_model": run.config.model.path,
-            **_base_version(run),
-            **scores,
-        },
-        description=f"Policy {version} of the run {run.layout.run}, in Hugging Face format at {uri}",
-        await_creation_for=0,
-    )
-
-
-def _base_version(run: Run) -> dict[str, str]:
-    """Return the tag for the model version that the run started from, if it did."""
-    facts = run.policy(0).require().facts
-    return {"rapid.base_version": str(facts["model_version"])} if "model_version" in facts else {}
-
-
-def _source(session: Session, version: int, uri: str) -> str:
-    """Return the policy's URI, or an artifact that names it.
-
-    A tracking server refuses sources that are paths of a file system, unless they are artifacts of the run;
-    the policy then goes by its tag `rapid.policy_uri`.
-    """
-    if not (is_http(session.uri) and uri.startswith("file:")):
-        return uri
-    artifact = f"policies/{version:04d}"
-    session.client.log_dict(session.state.run_id, {"policy_uri": uri}, f"{artifact}/policy.json")
-    return f"runs:/{session.state.run_id}/{artifact}"
-
-
-def _promote(session: Session, name: str, version: str, scores: Mapping[str, str]) -> tuple[bool, str]:
-    from mlflow.exceptions import MlflowException
-
-    champion = session.client.get_registered_model(name).aliases.get(CHAMPION)
-    if champion is not None and str(champion) == version:
-        return True, "It is the champion."
-    if not scores:
-        return False, "It was not evaluated on held-out prompts, so it cannot become the champion."
-    score = float(scores[_SCORE])
-    if champion is None:
+    def _difference(self, policy: int, champion: str, measure: str) -> tuple[ScoreDifference | None, str]:
+        """Return the policy's pass@1 less the champion's by the same measure, or None; and where it was measured."""
+        tags = self._client.get_model_version(self._name, champion).tags
+        scores = prompt_scores(self._run, policy)
+        base = self._run.policy(0).require()
+        if tags.get("rapid.weights_digest") == base.facts["weights_digest"]:
+            # Preferred to the evaluation that it won with, which is rather too high.
+            evaluation = evaluation_of(self._run, 0)
+            if evaluation is not None and evaluation_digest(self._run, evaluation) == measure:
+                where = ", measured on the same prompts in this run, which started from it"
+                return score_difference(scores, prompt_scores(self._run, 0)), where
+        if tags.get(MEASURE) != measure:
+            return None, ""
         try:
-            session.client.set_registered_model_alias(name, CHAMPION, version)
-        except MlflowException:
-            # Another publisher may have set the first one at the same moment; then it is compared with that.
-            if session.client.get_registered_model(name).aliases.get(CHAMPION) is None:
-                raise
-            return _promote(session, name, version, scores)
-        return True, f"It is the first champion, with pass@1 {score:.3f}."
-    current = session.client.get_model_version(name, champion).tags
-    best, where = _champion_score(session.run, current, scores[_MEASURE])
-    if best is None:
-        return False, (
-            f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
-            f"so the scores cannot be compared. To move the alias yourself: "
-            f"MlflowClient().set_registered_model_alias({name!r}, {CHAMPION!r}, {version!r})"
-        )
-    if score <= best:
-        return False, f"Version {champion} stays champion: pass@1 {score:.3f} is not above its {best:.3f}{where}."
-    session.client.set_registered_model_alias(name, CHAMPION, version)
-    return True, f"It replaces version {champion} as champion: pass@1 {score:.3f} is above {best:.3f}{where}."
-
-
-def _champion_score(run: Run, champion: Mapping[str, str], measure: str) -> tuple[float | None, str]:
-    """Return the champion's pass@1 by the same measure (or None), and a remark on where it was measured."""
-    base = run.policy(0).require()
-    if champion.get("rapid.weights_digest") == base.facts["weights_digest"]:
-        # Preferred to the stored score, which is the one it won with and so rather too high.
-        evaluation = evaluation_of(run, 0)
-        if evaluation is not None and evaluation_digest(run, evaluation) == measure:
-            return evaluation.pass_at_k[1], ", measured on the same prompts in this run, which started from it"
-    if champion.get(_MEASURE) == measure and _SCORE in champion:
-        return float(champion[_SCORE]), ""
-    return None, ""
+            others = prompt_scores(open_run(tags["rapid.run_uri"]), int(tags["rapid.policy_version"]))
+        except InputError:
+            return None, ""
+        return score_difference(scores, others), ""

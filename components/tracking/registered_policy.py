@@ -7,6 +7,7 @@ from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference
 from components.store import Run
 from components.tracking.server import connect, reason, tracking_uri, wait_for_server
+from components.tracking.versions import DELETED, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def find_policy(run: Run, text: str) -> RegisteredPolicy:
         raise InputError(f"{where} did not answer: {reason(error)}") from None
     except Exception as error:  # MLflow lets the errors of its database driver through
         raise InputError(f"{where} did not answer: {reason(error)}") from None
+    if found.tags.get(WEIGHTS) == DELETED:
+        raise InputError(
+            f"{where} keeps version {found.version} without weights: train.keep_policies has deleted them; name "
+            f"another version, such as models:/{reference.name}@champion"
+        )
     place = found.tags.get("rapid.policy_uri") or found.source or ""
     if not place.startswith(("s3://", "file:///")):
         raise InputError(

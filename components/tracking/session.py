@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from components import CODE_VERSION
 from components.contract.credentials import without_credentials
@@ -50,10 +51,11 @@ class Session:
     def save(self, **changes: object) -> None:
         self.state = write_state(self.run, self.state.model_copy(update=changes))
 
-    def log(self, points: Iterable[Point]) -> None:
+    def log(self, points: Iterable[Point], **of: Any) -> None:
+        """Log points of the run, and with `model_id`, `dataset_name` and `dataset_digest` of a logged model too."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(*point) for point in points]
+        metrics = [Metric(*point, **of) for point in points]
         for begin in range(0, len(metrics), _CHUNK):
             self.client.log_batch(self.state.run_id, metrics=metrics[begin : begin + _CHUNK])
 

@@ -6,12 +6,14 @@ from components.store import ObjectMissing, Run
 
 
 class Registration(BaseModel):
-    """A policy as a version of a registered model."""
+    """The published policy of a run as a version of a registered model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     version: str
     weights_digest: str
+    newest_digest: str
+    """Weights of the newest policy; all that were evaluated up to it are registered."""
     champion: bool
     """True if it won the comparison."""
     comparison: str

@@ -1,13 +1,15 @@
 """Deletion of what a run no longer needs: optimizer states, and policies beyond `train.keep_policies`.
 
 Manifests stay: they say what there was. A kill in between leaves nothing behind for good, because each call goes down
-from the newest that is not kept to the first that is gone.
+from the newest that is not kept to the first that is gone, and deletes the oldest first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 from components.contract.errors import InputError
 from components.contract.manifest import Output
+from components.results import evaluation_of
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
 
@@ -18,7 +20,8 @@ def delete_outdated(run: Run, iteration: int) -> None:
     """Delete what is not needed any more once an iteration is committed.
 
     Kept are the optimizer's state of the two newest iterations, and of policies the base policy, the newest
-    `train.keep_policies` and those that were published.
+    `train.keep_policies`, the best one on held-out prompts, which may be published in the end, and those that were
+    published.
 
     A store that refuses is named in a note, and the next iteration tries again.
     """
@@ -34,9 +37,29 @@ def _delete_outdated(run: Run, iteration: int) -> None:
         if not _delete(directory, [o for o in _outputs(directory) if o.name.startswith("optimizer/")]):
             break
     if kept := run.config.train.keep_policies:
-        for version in range(iteration - kept, 0, -1):
-            if not run.is_published(version) and not _delete(run.policy(version), _outputs(run.policy(version))):
-                break
+        _delete_policies(run, iteration - kept)
+
+
+def _delete_policies(run: Run, newest: int) -> None:
+    """Delete the policies up to `newest` but for the best of them and those that were published."""
+    outdated = takewhile(run.keeps_policy, range(newest, 0, -1))
+    candidates = {*outdated, *filter(run.keeps_policy, run.marked_best())}
+    best = _best(run, candidates)
+    if best is not None:
+        run.mark_best(best)
+    for version in sorted(candidates - {best}):
+        if not run.is_published(version):
+            _delete(run.policy(version), _outputs(run.policy(version)))
+        run.unmark_best(version)
+
+
+def _best(run: Run, versions: Collection[int]) -> int | None:
+    """Return the policy with the highest pass@1, the earliest of equal ones; None where none was evaluated."""
+    if run.config.data.eval_prompts == 0:
+        return None
+    evaluations = {version: evaluation_of(run, version) for version in versions}
+    scores = {version: found.pass_at_k[1] for version, found in evaluations.items() if found}
+    return min(scores, key=lambda version: (-scores[version], version), default=None)
 
 
 def _outputs(directory: OutputDirectory) -> Sequence[Output]:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from components.contract.errors import InputError
 from components.contract.layout import RunLayout
-from components.results import IterationResult, read_run
+from components.results import IterationResult, best_policy, read_run
 from components.runtime.failure import Failure
 from components.store import ObjectMissing, open_store
 from components.store.attempt_logs import failed_attempt
@@ -86,7 +86,7 @@ def show_results(watcher: Watcher, console: Console) -> None:
     report = f"{run.layout.report}/index.html"
     if run.store.exists(report):
         say(console, f"report:        {run.store.locate(report)}")
-    say(console, f"policy:        {run.policy_location(results.policy_version)}")
+    say(console, f"best policy:   {run.policy_location(best_policy(run, results))}")
 
 
 def show_ending(watcher: Watcher, console: Console) -> None:

@@ -186,7 +186,7 @@ def _storage(plan: Plan) -> Table:
         one, run = (trajectory_bytes(s, work.expected_tokens(s) or 0) for s in (work.iteration, work.run))
         table.add_row("  expected", size(one), size(run), "at the mean length so far")
     config = plan.config
-    dtype = config.model.dtype + (f", the newest {storage.policies} at most" if config.train.keep_policies else "")
+    dtype = config.model.dtype + (f", {storage.policies} at most at a time" if config.train.keep_policies else "")
     table.add_row("policies", size(storage.policy), size(storage.policies * storage.policy), dtype)
     weights = "moments and float32 weights" if config.model.dtype != "float32" and not config.train.lora else "moments"
     kept = f"{weights}, the newest {storage.optimizers} at most"

@@ -15,7 +15,7 @@ from components.contract.errors import EXIT_BAD_INPUT, InputError
 from components.contract.layout import RunLayout
 from components.contract.manifest import now
 from components.contract.resolve import load_config
-from components.results import read_iteration, read_run
+from components.results import best_policy, read_iteration, read_run
 from components.runtime.progress import StageProgress
 from components.store import Run, open_run, open_store, run_uri
 from components.store.attempt_logs import failed_attempt
@@ -213,10 +213,10 @@ def _print_summary(run: Run, command: list[str], console: Console) -> None:
     results = read_run(run)
     console.print()
     print_results(run.config, results, console)
-    report = f"{run.layout.report}/index.html"
+    report, best = f"{run.layout.report}/index.html", best_policy(run, results)
     lines = [
         f"report:        {run.store.local_path(report) or run.store.locate(report)}",
-        f"policy:        {run.policy_location(results.policy_version)}",
+        f"best policy:   {run.policy_location(best)}",
     ]
     if run.config.tracking.enabled:
         lines.append(f"MLflow:        {_mlflow(run)}")

@@ -72,9 +72,9 @@ def create_command(
 
     That is the time it was due (UTC) and the first digits of its ID in Kubeflow.
 
-    With model.path=models:/NAME@champion each run starts from the current champion and registers a version of NAME,
-    which becomes champion only if it is better on the run's held-out prompts. With a directory or a pattern as
-    data.train, each run reads the files that exist when it starts. The word create may be left out.
+    With model.path=models:/NAME@champion each run starts from the current champion and registers its policies as
+    versions of NAME; the best becomes champion only if it is better on the run's held-out prompts. With a directory or
+    a pattern as data.train, each run reads the files that exist when it starts. The word create may be left out.
 
     Examples:
 
@@ -98,7 +98,7 @@ def create_command(
     say(console, f"schedule {name} ({when}): {client.schedule_link(schedule.recurring_run_id)}")
     say(console, f"each run starts from {resolved.model.path} and trains on {resolved.data.train}")
     if resolved.tracking.enabled:
-        say(console, f"and registers a version of the model {resolved.tracking.model_name}")
+        say(console, f"and registers versions of the model {resolved.tracking.model_name}")
     say(console, f"list: rapid schedules, rapid runs; pause it with: rapid schedule pause {name}{connection.options}")
 
 

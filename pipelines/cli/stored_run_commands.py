@@ -109,7 +109,7 @@ def report_command(
     from components.publish.render_report import render_report
 
     path = output or Path(f"{run.layout.run}.html")
-    html = render_report(run)
+    html = render_report(run, read_run(run))
     try:
         path.write_text(html, encoding="utf-8")
     except OSError as error:

@@ -84,12 +84,14 @@ def estimate_storage(
     trained = shape.adapter_parameters(lora) if lora else shape.parameters
     master = 0 if lora or config.model.dtype == "float32" else 4
     keep = config.train.keep_policies
+    # Beside the newest ones the best, and the one that is committed before another is deleted.
+    most = keep + (2 if config.data.eval_prompts else 1) if keep else work.iterations
     return StorageEstimate(
         base=policy if base is None else base,
         training=trajectory_bytes(work.training, work.training.most_tokens),
         held_out=trajectory_bytes(work.held_out, work.held_out.most_tokens),
         policy=policy,
-        policies=min(work.iterations, keep + 1) if keep else work.iterations,
+        policies=min(work.iterations, most),
         optimizer=trained * (8 + master),
         optimizers=min(work.iterations, _OPTIMIZERS),
         adapters=4 * trained if lora else 0,

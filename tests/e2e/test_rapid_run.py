@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from components.contract.layout import Round, manifest_key
-from components.results import read_run
+from components.results import best_policy, read_run
 from components.store import Run, open_run
 from components.store.parts import read_parts
 from tests.support.arithmetic_run import assert_same_trajectories, stage, trajectories, write_config
@@ -100,7 +100,7 @@ def test_the_policy_moved_and_loads_in_transformers(uninterrupted: Run) -> None:
 
 
 @pytest.mark.usefixtures("uninterrupted")
-def test_mlflow_has_the_run_its_metrics_and_its_model_version(directory: Path) -> None:
+def test_mlflow_has_the_run_its_metrics_and_its_model_versions(directory: Path, uninterrupted: Run) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{directory}/store/mlflow.db")
@@ -110,8 +110,9 @@ def test_mlflow_has_the_run_its_metrics_and_its_model_version(directory: Path) -
     steps = client.get_metric_history(tracked.info.run_id, "step/effective_sample_share")
     assert sorted(point.step for point in steps) == list(range(1, 9))
     versions = client.search_model_versions("name = 'small'")
-    assert len(versions) == 1
-    assert client.get_model_version_by_alias("small", "champion").version == versions[0].version
+    assert sorted(version.tags["rapid.policy_version"] for version in versions) == ["1", "2"]
+    champion = client.get_model_version_by_alias("small", "champion")
+    assert champion.tags["rapid.policy_version"] == str(best_policy(uninterrupted, read_run(uninterrupted)))
 
 
 def test_the_same_command_again_changes_nothing(uninterrupted: Run, directory: Path) -> None:

@@ -91,11 +91,12 @@ def committed(run: Run) -> Manifest | None:
 def check_published_once(run: Run, database: str) -> None:
     client = server.connect(database)
     name = run.layout.run
-    assert [str(v.version) for v in client.search_model_versions(f"name = '{name}'")] == ["1"]
-    assert str(client.get_registered_model(name).aliases["champion"]) == "1"
+    versions = client.search_model_versions(f"name = '{name}'")
+    assert sorted((v.tags["rapid.policy_version"], str(v.version)) for v in versions) == [("1", "1"), ("2", "2")]
+    assert str(client.get_registered_model(name).aliases["champion"]) == "2"
     directory = run.directory(run.layout.report)
     manifest = directory.require()
-    assert manifest.facts["model_version"] == f"{name}/1"
+    assert manifest.facts["model_version"] == f"{name}/2"
     page = directory.read("index.html", manifest).decode()
     assert "It is the first champion" in page or "It is the champion." in page
     state = read_state(run)

@@ -38,8 +38,8 @@ def longer(fake: FakeRun, iterations: int) -> FakeRun:
 def test_a_finished_run_is_registered_reported_and_closed(client: Any, tmp_path: Path) -> None:
     run = finished_run(tmp_path, name="whole").run
     manifest = publish(run.uri)
-    assert manifest.facts["policy_version"] == 2
-    assert manifest.facts["model_version"] == "whole/1"
+    assert (manifest.facts["policy_version"], manifest.facts["published_policy"]) == (2, 2)
+    assert manifest.facts["model_version"] == "whole/2"
     assert manifest.facts["champion"] is True
     assert "It is the first champion" in page(run)
 
@@ -48,7 +48,7 @@ def test_a_finished_run_is_registered_reported_and_closed(client: Any, tmp_path:
     tracked = client.get_run(state.run_id)
     assert tracked.info.status == "FINISHED"
     assert Path(client.download_artifacts(state.run_id, "report.html")).read_text() == page(run)
-    assert client.get_model_version("whole", "1").tags["rapid.policy_version"] == "2"
+    assert client.get_model_version("whole", "2").tags["rapid.policy_version"] == "2"
 
 
 def test_published_again_it_changes_nothing(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +72,9 @@ def test_a_server_that_was_away_gets_everything_when_it_is_back(
     assert "It is not registered in MLflow yet" in page(run)
     assert "not sent to http://127.0.0.1:9" in capsys.readouterr().err
 
-    assert publish(run.uri).facts["model_version"] == "late/1"
+    assert publish(run.uri).facts["model_version"] == "late/2"
     assert "It is the first champion" in page(run)
-    assert str(client.get_registered_model("late").aliases["champion"]) == "1"
+    assert str(client.get_registered_model("late").aliases["champion"]) == "2"
 
 
 def test_without_tracking_there_is_a_report_all_the_same(tmp_path: Path) -> None:
@@ -93,6 +93,20 @@ def test_a_run_that_went_on_is_published_anew(client: Any, tmp_path: Path) -> No
     assert publish(fake.run.uri).facts["policy_version"] == 2
     assert "It replaces version 1 as champion" in page(fake.run)
     assert str(client.get_registered_model("more").aliases["champion"]) == "2"
+
+
+def test_the_best_policy_is_published_and_not_the_newest(client: Any, tmp_path: Path) -> None:
+    fake = prepared_run(tmp_path, name="peaked")
+    fake.iteration(1)
+    fake.iteration(2, pass_rate=1.0)
+    fake.round(Round.evaluation(2), pass_rate=0.5)
+    facts = publish(fake.run.uri).facts
+    assert (facts["policy_version"], facts["published_policy"], facts["pass_at_1"]) == (2, 1, 1.0)
+    assert "number 1, not the newest, 2" in " ".join(page(fake.run).split())
+    assert [fake.run.is_published(version) for version in (1, 2)] == [True, False]
+    assert fake.run.published()
+    best = client.get_model_version_by_alias("peaked", "champion")
+    assert (best.tags["rapid.policy_version"], best.tags["rapid.pass_at_1"]) == ("1", "1.0")
 
 
 def test_a_policy_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:

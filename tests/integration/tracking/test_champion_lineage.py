@@ -7,7 +7,7 @@ import pytest
 
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.results import evaluation_of
+from components.results import read_run
 from components.store import Run
 from components.tracking import Registration, find_policy, register
 from tests.support.fake_run import FakeRun, prepared_run
@@ -35,7 +35,7 @@ def trained(fake: FakeRun, before: float, after: float) -> Registration:
     fake.round(Round.iteration(1), pass_rate=before)
     fake.train(1)
     fake.round(Round.evaluation(1), pass_rate=after)
-    registration = register(fake.run, 1, evaluation_of(fake.run, 1))
+    registration = register(fake.run, read_run(fake.run), 1)
     assert registration is not None
     return registration
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from components.results import evaluation_of
+from components.results import read_run
 from components.tracking import read_state, register, server, sync
 from tests.support.fake_run import finished_run
 
@@ -57,17 +57,23 @@ def test_a_run_through_a_server_whose_uri_holds_a_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server_uri.replace("://", "://user:secret@"))
     run = finished_run(tmp_path).run
     assert sync(run) is True
-    registration = register(run, 2, evaluation_of(run, 2))
+    registration = register(run, read_run(run), 2)
     assert registration is not None
     assert registration.champion
-    assert register(run, 2, evaluation_of(run, 2)) is not None
+    again = register(run, read_run(run), 2)
+    assert again is not None
+    assert again.version == registration.version
 
     client = server.connect(server_uri)
     state = read_state(run)
     assert state is not None
     assert state.uri == server_uri
     assert len(client.get_metric_history(state.run_id, "step/loss")) == 8
-    (version,) = client.search_model_versions("name = 'demo'")
+    first, version = sorted(client.search_model_versions("name = 'demo'"), key=lambda v: int(v.version))
+    assert first.tags["rapid.policy_version"] == "1"
+    model = client.get_logged_model(version.tags["rapid.logged_model"])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "demo", "version": "2"}]
+    assert {metric.dataset_name for metric in model.metrics} == {"held-out prompts"}
     # The server refuses paths of a file system, so the source is an artifact that names the policy.
     policy = run.store.locate(run.layout.policy(2))
     assert version.tags["rapid.policy_uri"] == policy
@@ -80,7 +86,7 @@ def test_a_run_through_a_server_whose_uri_holds_a_password(
 def test_a_policy_in_s3_is_its_own_source(server_uri: str, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server_uri)
     run = finished_run(moto, name="in-s3", iterations=1).run
-    registration = register(run, 1, evaluation_of(run, 1))
+    registration = register(run, read_run(run), 1)
     assert registration is not None
     version = server.connect(server_uri).get_model_version("in-s3", registration.version)
     assert version.source == f"{moto}/runs/in-s3/iterations/0001/train/policy"

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -5,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from components.contract.layout import Round
-from components.results import evaluation_of
+from components.contract.errors import InputError
+from components.contract.layout import Round, RunLayout
+from components.results import best_policy, evaluation_of, prompt_scores, read_run, score_difference
 from components.store import Run
-from components.tracking import Registration, models, read_state, register, sync
-from tests.support.fake_run import prepared_run
+from components.tracking import Registration, find_policy, read_state, register, sync
+from components.tracking.datasets import prompts_digest
+from components.tracking.versions import Versions
+from tests.support.fake_run import finished_run, prepared_run
 
 
 def trained_run(
@@ -25,9 +31,16 @@ def trained_run(
 
 
 def registered(run: Run) -> Registration:
-    registration = register(run, 1, evaluation_of(run, 1))
+    results = read_run(run)
+    registration = register(run, results, best_policy(run, results))
     assert registration is not None
     return registration
+
+
+def policies_of(client: Any, model: str) -> list[str]:
+    """The policies behind the versions of a model, by version."""
+    versions = client.search_model_versions(f"name = '{model}'")
+    return [v.tags["rapid.policy_version"] for v in sorted(versions, key=lambda v: int(v.version))]
 
 
 @pytest.fixture
@@ -61,17 +74,101 @@ def test_two_publishers_at_once_make_one_version(
 ) -> None:
     run = trained_run(tmp_path, model, 0.5)
     assert sync(run)
-    create, both = models._create, threading.Barrier(2)
+    create, both = Versions._create, threading.Barrier(2)
 
     def create_at_once(*args: Any) -> None:
         both.wait(30)
         create(*args)
 
-    monkeypatch.setattr(models, "_create", create_at_once)
+    monkeypatch.setattr(Versions, "_create", create_at_once)
     with ThreadPoolExecutor(2) as pool:
         registrations = list(pool.map(lambda _: registered(run), range(2)))
     (version,) = client.search_model_versions(f"name = '{model}'")
     assert {registration.version for registration in registrations} == {str(version.version)}
+    (logged,) = logged_models(client, run)
+    assert version.tags["rapid.logged_model"] == logged.model_id
+
+
+def logged_models(client: Any, run: Run) -> list[Any]:
+    state = read_state(run)
+    assert state is not None
+    experiment = client.get_run(state.run_id).info.experiment_id
+    return [m for m in client.search_logged_models([experiment]) if m.tags.get("rapid.run_uri") == run.uri]
+
+
+def test_each_policy_is_one_logged_model_with_its_scores(client: Any, model: str, tmp_path: Path) -> None:
+    run = finished_run(tmp_path, tracking={"model_name": model}).run
+    registered(run)
+    assert policies_of(client, model) == ["1", "2"]
+    first, second = sorted(logged_models(client, run), key=lambda m: m.name)
+    assert (first.name, second.name) == ("policy-1", "policy-2")
+    assert first.status == "READY"
+    assert json.loads(second.tags["mlflow.modelVersions"]) == [{"name": model, "version": "2"}]
+    evaluation = evaluation_of(run, 2)
+    assert evaluation is not None
+    scores = {m.key: (m.value, m.step, m.dataset_name, m.dataset_digest) for m in second.metrics}
+    digest = prompts_digest(run, "eval")
+    assert scores["iteration/pass_at_1"] == (evaluation.pass_at_k[1], 2, "held-out prompts", digest)
+    assert {key.partition("/")[0] for key in scores} == {"iteration"}
+    tracked = client.get_run(first.source_run_id)
+    outputs = {(output.model_id, output.step) for output in tracked.outputs.model_outputs}
+    assert outputs == {(first.model_id, 1), (second.model_id, 2)}
+    assert sync(run)
+    assert len(client.get_metric_history(first.source_run_id, "iteration/pass_at_1")) == 3
+
+
+def test_killed_at_any_request_and_published_again_each_policy_has_one_version(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is made, and its answer never comes."""
+    from mlflow import MlflowClient
+
+    run, name = finished_run(tmp_path).run, f"killed-{tmp_path.name}"
+    assert sync(run)
+    made: list[str] = []
+    for request in ("create_logged_model", "create_model_version", "log_outputs", "finalize_logged_model", "log_batch"):
+        again = finished_run(tmp_path / request, name=request, tracking={"model_name": f"{name}-{request}"}).run
+        assert sync(again)
+        with monkeypatch.context() as dying:
+            perform = getattr(MlflowClient, request)
+
+            def die(self: Any, *args: Any, perform: Any = perform, request: str = request, **options: Any) -> None:
+                perform(self, *args, **options)
+                made.append(request)
+                raise KeyboardInterrupt
+
+            dying.setattr(MlflowClient, request, die)
+            with pytest.raises(KeyboardInterrupt):
+                registered(again)
+        registered(again)
+        assert policies_of(client, f"{name}-{request}") == ["1", "2"]
+        assert sorted(m.name for m in logged_models(client, again)) == ["policy-1", "policy-2"]
+    assert len(made) == 5
+
+
+def test_the_best_policy_of_a_run_becomes_champion_although_a_later_one_is_the_newest(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    fake = prepared_run(tmp_path, tracking={"model_name": model}, loop={"iterations": 3})
+    fake.iteration(1)
+    fake.iteration(2, pass_rate=0.2)
+    fake.iteration(3, pass_rate=1.0)
+    fake.round(Round.evaluation(3), pass_rate=0.9)
+    registration = registered(fake.run)
+    assert registration.weights_digest == fake.run.policy(2).require().facts["weights_digest"]
+    assert policies_of(client, model) == ["1", "2", "3"]
+    assert client.get_model_version_by_alias(model, "champion").tags["rapid.policy_version"] == "2"
+
+
+def test_a_version_whose_weights_were_deleted_says_so(client: Any, model: str, tmp_path: Path) -> None:
+    fake = finished_run(tmp_path, tracking={"model_name": model})
+    registered(fake.run)
+    fake.run.store.delete(f"{fake.run.layout.policy(1)}/model.safetensors")
+    registered(fake.run)
+    tags = [client.get_model_version(model, number).tags.get("rapid.weights") for number in ("1", "2")]
+    assert tags == ["deleted", None]
+    with pytest.raises(InputError, match=r"version 1 without weights: train\.keep_policies has deleted them"):
+        find_policy(fake.run, f"models:/{model}/1")
 
 
 def test_two_publishers_that_set_the_first_champion_at_once_both_succeed(
@@ -93,6 +190,34 @@ def test_two_publishers_that_set_the_first_champion_at_once_both_succeed(
 def test_the_first_evaluated_policy_becomes_champion(client: Any, model: str, tmp_path: Path) -> None:
     assert registered(trained_run(tmp_path, model, 0.5)).champion
     assert client.get_model_version_by_alias(model, "champion").version == 1
+
+
+@pytest.mark.parametrize(("margin", "is_champion"), [(2.0, False), (0.0, True)])
+@pytest.mark.usefixtures("client")
+def test_a_difference_within_the_noise_leaves_the_champion(
+    model: str, tmp_path: Path, margin: float, is_champion: bool
+) -> None:
+    registered(trained_run(tmp_path, model, 0.5, "first", eval_prompts=20))
+    tracking = {"model_name": model, "champion_margin": margin}
+    fake = prepared_run(tmp_path, "second", 20, tracking=tracking, loop={"iterations": 1})
+    fake.iteration(1)
+    fake.round(Round.evaluation(1), pass_rate=0.55)
+    first, second = (prompt_scores(Run(fake.run.store, RunLayout(n), fake.run.config), 1) for n in ("first", "second"))
+    difference = score_difference(second, first)
+    assert difference is not None
+    assert 0 < difference.mean < 2 * difference.standard_error
+    registration = registered(fake.run)
+    assert registration.champion is is_champion
+    assert str(difference) in registration.comparison
+
+
+@pytest.mark.usefixtures("client")
+def test_a_champion_whose_completions_are_gone_stays(model: str, tmp_path: Path) -> None:
+    registered(trained_run(tmp_path, model, 0.1, "first"))
+    shutil.rmtree(tmp_path / "runs/first")
+    later = registered(trained_run(tmp_path, model, 1.0, "later"))
+    assert not later.champion
+    assert "its completions are gone" in later.comparison
 
 
 def test_a_better_policy_becomes_champion_and_an_equal_or_worse_one_does_not(
@@ -128,7 +253,8 @@ def test_scores_that_measure_something_else_leave_the_champion(
 
 def test_without_an_evaluation_there_is_a_version_but_no_champion(client: Any, model: str, tmp_path: Path) -> None:
     run = trained_run(tmp_path, model, 0.5)
-    registration = register(run, 1, None)
+    unmeasured = dataclasses.replace(read_run(run), iterations=(), evaluations=())
+    registration = register(run, unmeasured, 1)
     assert registration is not None
     assert not registration.champion
     assert client.get_registered_model(model).aliases == {}
@@ -140,6 +266,6 @@ def test_when_the_server_is_away_nothing_is_registered_and_later_it_is(
     run = trained_run(tmp_path, model, 0.5)
     with monkeypatch.context() as away:
         away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-        assert register(run, 1, evaluation_of(run, 1)) is None
+        assert register(run, read_run(run), 1) is None
     assert registered(run).champion
     assert len(client.search_model_versions(f"name = '{model}'")) == 1

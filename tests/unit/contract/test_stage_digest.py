@@ -119,6 +119,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "tracking.uri": ("http://mlflow", ""),
     "tracking.experiment": ("other", ""),
     "tracking.model_name": ("other", ""),
+    "tracking.champion_margin": ("1", ""),
     "loop.iterations": ("8", "train"),  # a linear schedule spans them
     "loop.target_reward": ("0.9", ""),
     "loop.staleness": ("1", "rollout"),

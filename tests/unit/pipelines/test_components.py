@@ -11,6 +11,7 @@ from components.contract.layout import Round
 from components.pod.component import pod
 from components.publish.component import publish
 from components.publish.render_report import render_report
+from components.results import read_run
 from components.reward import component as reward_task
 from components.reward import follow_component as reward_worker
 from components.rollout import component as rollout_task
@@ -91,7 +92,7 @@ def test_tasks_run_their_stage_for_one_round(run: Run, calls: Calls) -> None:
 
 def test_publish_hands_the_report_to_kubeflow(run: Run, calls: Calls, tmp_path: Path) -> None:
     output = run.output("publish", run.layout.report, {})
-    output.write("index.html", render_report(run).encode())
+    output.write("index.html", render_report(run, read_run(run)).encode())
     output.commit(run.directory(run.layout.train(1)).require().timings, {"policy_version": 2, "pass_at_1": 0.5})
     report = dsl.HTML(name="report", uri="")
     report.path = str(tmp_path / "report.html")

@@ -335,7 +335,8 @@ def test_a_long_run_keeps_every_policy_unless_told_otherwise_and_few_optimizer_s
     example_config: Configure,
 ) -> None:
     shape = qwen()
-    for words, policies in (((), 40), (("train.keep_policies=4",), 5)):
+    keep = "train.keep_policies=4"
+    for words, policies in (((), 40), ((keep,), 6), ((keep, "data.eval_prompts=0"), 5)):
         config = example_config("loop.iterations=40", *words)
         kept = estimate_storage(config, shape, estimate_work(config))
         assert (kept.policies, kept.optimizers) == (policies, 3)

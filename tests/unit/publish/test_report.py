@@ -45,6 +45,10 @@ class Page(HTMLParser):
             self.text += data
 
 
+def report(run: Run) -> str:
+    return render_report(run, read_run(run))
+
+
 def words(page: Page) -> str:
     return " ".join(page.text.split())
 
@@ -52,14 +56,14 @@ def words(page: Page) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     run = finished_run(tmp_path_factory.mktemp("store"), iterations=2).run
-    return run, render_report(run)
+    return run, report(run)
 
 
 def test_it_says_what_pipelined_iterations_were_trained_on(tmp_path: Path) -> None:
     fake = finished_run(tmp_path, iterations=3, loop={"staleness": 1})
-    text = words(Page(render_report(fake.run)))
+    text = words(Page(report(fake.run)))
     assert "iteration k trained policy k on completions of policy k − 2" in text
-    assert "Iterations were pipelined" not in words(Page(render_report(finished_run(tmp_path, name="plain").run)))
+    assert "Iterations were pipelined" not in words(Page(report(finished_run(tmp_path, name="plain").run)))
 
 
 def test_it_tells_scores_before_and_after(finished: tuple[Run, str]) -> None:
@@ -124,7 +128,7 @@ def test_the_configuration_is_in_it_and_nothing_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@environment")
-    html = render_report(finished_run(tmp_path, tracking={"uri": "https://host"}).run)
+    html = report(finished_run(tmp_path, tracking={"uri": "https://host"}).run)
     assert "pass_threshold: 1.0" in html
     assert "uri: https://host" in html
     assert "secret" not in html
@@ -132,16 +136,16 @@ def test_the_configuration_is_in_it_and_nothing_of_the_environment(
 
 def test_the_same_run_gives_the_same_page(finished: tuple[Run, str]) -> None:
     run, html = finished
-    assert render_report(run) == html
+    assert report(run) == html
 
 
 def test_a_long_run_stays_below_a_megabyte(tmp_path: Path) -> None:
     run = finished_run(tmp_path, iterations=4, train={"updates": 2000, "mini_batch_prompts": 2}).run
-    assert len(render_report(run).encode()) < 1_000_000
+    assert len(report(run).encode()) < 1_000_000
 
 
 def test_no_iterations(tmp_path: Path) -> None:
-    text = words(Page(render_report(finished_run(tmp_path, iterations=0).run)))
+    text = words(Page(report(finished_run(tmp_path, iterations=0).run)))
     assert "the base policy was evaluated only" in text
     assert "Optimisation" not in text
     assert "pass@1, held-out prompts" in text
@@ -149,18 +153,18 @@ def test_no_iterations(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("iterations", [0, 2])
 def test_no_held_out_prompts(tmp_path: Path, iterations: int) -> None:
-    text = words(Page(render_report(finished_run(tmp_path, iterations=iterations, eval_prompts=0).run)))
+    text = words(Page(report(finished_run(tmp_path, iterations=iterations, eval_prompts=0).run)))
     assert "There are no held-out prompts" in text
     assert "pass@1" not in text
 
 
 def test_a_run_grows_from_prepared_to_finished(tmp_path: Path) -> None:
     fake = prepared_run(tmp_path)
-    assert "Nothing has been sampled" in words(Page(render_report(fake.run)))
+    assert "Nothing has been sampled" in words(Page(report(fake.run)))
     fake.round(Round.iteration(1))
-    assert "Unfinished: 0 of 2 iterations" in words(Page(render_report(fake.run)))
+    assert "Unfinished: 0 of 2 iterations" in words(Page(report(fake.run)))
     fake.train(1)
-    text = words(Page(render_report(fake.run)))
+    text = words(Page(report(fake.run)))
     assert "Unfinished: 1 of 2 iterations" in text
     assert "The newest policy (1) has not been evaluated yet." in text
 
@@ -170,13 +174,13 @@ def test_a_run_that_reached_its_target(tmp_path: Path) -> None:
     fake.iteration(1)
     fake.round(Round.iteration(2))
     fake.train(2, outcome="target_reached")
-    assert "stopped after 1 of 2 iterations" in words(Page(render_report(fake.run)))
+    assert "stopped after 1 of 2 iterations" in words(Page(report(fake.run)))
 
 
 def test_a_round_of_which_a_shard_was_lost_is_left_out(tmp_path: Path) -> None:
     run = finished_run(tmp_path).run
     run.store.delete(manifest_key(run.layout.reward(Round.evaluation(2), 1)))
-    text = words(Page(render_report(run)))
+    text = words(Page(report(run)))
     assert "policy 2" not in text.split("Optimisation")[0]
 
 

@@ -71,7 +71,7 @@ def test_nothing_is_warned_of_that_was_never_to_be(run: Run) -> None:
 
 
 def test_the_report_and_publishing_take_it(run: Run) -> None:
-    page = render_report(run)
+    page = render_report(run, read_run(run))
     assert "iterations the policy was trained for" in page
     facts = publish(run.uri).facts
     assert (facts["policy_version"], facts["eval_reward"] is not None) == (5, True)
@@ -101,4 +101,4 @@ def test_pipelined_iterations(tmp_path: Path) -> None:
     # Iterations 1 and 4 sample policies 0 and 2.
     assert list(results.evaluated) == [0, 2, 5]
     assert read_iteration(fake.run, 2).sampled.eval is None
-    assert render_report(fake.run)
+    assert render_report(fake.run, read_run(fake.run))
