@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.kills import Command, Execution, Outcome
-from benchmarks.faults.runs import Content, RunFiles, base_policy, compare, content
+from benchmarks.faults.runs import ITERATIONS, Content, RunFiles, base_policy, compare, content
 from components.contract.layout import Round
 from components.pod.supervisor import STAGES
 from components.store.files import TEMPORARY
@@ -33,7 +33,7 @@ _STAGE_SETTINGS = {
 _STAGE_SHARES = {"prepare": 0.06, "rollout": 0.2, "reward": 0.06, "train": 0.2, "publish": 0.06, "rescore": 0.06}
 """About the share of a stage in the time of the run that was left alone."""
 
-_SECOND = Round.iteration(2)
+_LAST = Round.iteration(ITERATIONS)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _kill_whole(layout: str, setting: str, trial: Trial) -> dict[str, Any]:
 
 
 def _kill_stage(stage: str, setting: str, trial: Trial) -> dict[str, Any]:
-    """Make a stage's output of the second iteration again, in a copy of the run elsewhere."""
+    """Make a stage's output of the last iteration again, in a copy of the run elsewhere."""
     alone = trial.workplace.alone(setting)
     files = RunFiles(trial.folder, trial.workplace.words, setting)
     shutil.copytree(alone.files.folder / "store", files.folder / "store")
@@ -148,7 +148,7 @@ def _kill_stage(stage: str, setting: str, trial: Trial) -> dict[str, Any]:
 
 
 def _stage_command(stage: str, files: RunFiles) -> Command:
-    """Remove what a stage has made for the second iteration, and return the command that makes it again."""
+    """Remove what a stage has made for the last iteration, and return the command that makes it again."""
     layout = files.run.layout
     match stage:
         case "prepare":
@@ -163,8 +163,8 @@ def _stage_command(stage: str, files: RunFiles) -> Command:
             files.run.directory(layout.report).discard()
             return files.stage("publish")
         case "train":
-            files.run.directory(layout.train(_SECOND.number)).discard()
-            return files.stage("train", "--iteration", str(_SECOND.number))
-    key = layout.rollout(_SECOND, 0) if stage == "rollout" else layout.reward(_SECOND, 0)
+            files.run.directory(layout.train(_LAST.number)).discard()
+            return files.stage("train", "--iteration", str(_LAST.number))
+    key = layout.rollout(_LAST, 0) if stage == "rollout" else layout.reward(_LAST, 0)
     files.run.directory(key).discard()
-    return files.stage(stage, "--round", str(_SECOND))
+    return files.stage(stage, "--round", str(_LAST))
