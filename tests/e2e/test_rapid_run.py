@@ -15,7 +15,7 @@ import pytest
 
 from components.contract.layout import Round, manifest_key
 from components.results import best_policy, read_run
-from components.store import Run, open_run
+from components.store import Run, open_run, open_store
 from components.store.parts import read_parts
 from tests.support.arithmetic_run import assert_same_trajectories, stage, trajectories, write_config
 
@@ -291,9 +291,12 @@ def s3_run(bucket: str, directory: Path) -> None:
     assert b"<!DOCTYPE html>" in run.directory(run.layout.report).read("index.html")
     assert not (directory / "store").exists()
 
-    output = finish(config, f"store={bucket}/fine-tunes", "loop.iterations=3", "loop.target_reward=-1000")
+    copied = open_store(f"{bucket}/copied")
+    for info in run.store.list(""):
+        copied.write(info.key, run.store.read(info.key))
+    output = finish(config, f"store={copied.uri}", "loop.iterations=3", "loop.target_reward=-1000")
     assert "target reached, policy kept" in output
-    results = read_run(run)
+    results = read_run(open_run(f"{copied.uri}/runs/small"))
     assert len(results.iterations) == 2
     assert results.policy_version == 1
 

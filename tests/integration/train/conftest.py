@@ -16,6 +16,7 @@ from components.contract.section import StageName
 from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parquet import encode
+from components.store.parts import row_digests
 from tests.support.tiny_policy import plain_logprobs, random_completions, save_tiny_policy
 from tests.support.trained import policy_path
 
@@ -128,6 +129,7 @@ class TrainingRun:
         for index, part in enumerate((chosen[:half], chosen[half:])):
             table = pa.Table.from_pylist(part, with_metadata(schema, facts))
             output.write(part_name(index), encode(table), rows=len(part))
+            output.rows.extend(row_digests(table))
         return output.commit(Clock().timings())
 
 
