@@ -25,6 +25,7 @@ def _without_user(location: str) -> str:
     return location
 
 
+_RUN_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 _MODEL_NAME = re.compile(r"[\w.+-](?:[\w .+-]*[\w.+-])?")
 _Location = Annotated[str, AfterValidator(_without_user)]
 
@@ -33,9 +34,7 @@ class RunSection(Section):
     """Identity of the run. A run of the same name continues."""
 
     shorthand = "name"
-    name: Annotated[str, affects()] = Field(
-        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$", description="folder of the run in the store"
-    )
+    name: Annotated[str, affects()] = Field(pattern=_RUN_NAME, description="folder of the run in the store")
     seed: Annotated[int, affects("prepare", "rollout", "train")] = Field(
         default=0, ge=0, lt=2**31, description="seed of every random draw"
     )
@@ -97,6 +96,10 @@ class DataSection(Section):
     today: Annotated[str | None, affects("prepare")] = Field(
         default=None,
         description="day that chat templates write into prompts, 2026-11-29; null: that of the first start",
+    )
+
+    replay: Annotated[tuple[Annotated[str, Field(pattern=_RUN_NAME)], ...], affects()] = Field(
+        default=(), description="finished runs in the same store whose completions loop.replay may choose, too"
     )
 
     @field_validator("today")
@@ -237,6 +240,10 @@ class RunConfig(Section):
                 f"loop.replay.share ({self.loop.replay.share:g}) of train.mini_batch_prompts "
                 f"({self.train.mini_batch_prompts}) must round to at least one group and leave one; change one of them"
             )
+        if self.data.replay and not self.loop.replay:
+            raise ValueError("data.replay names runs to train on again, and loop.replay how much of them; set both")
+        if self.run.name in self.data.replay:
+            raise ValueError(f"data.replay names this run itself ({self.run.name}); give this one another run.name")
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "

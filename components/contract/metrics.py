@@ -37,13 +37,14 @@ class StepMetrics(BaseModel):
 
 
 class ReplayMetrics(BaseModel):
-    """Groups of one earlier iteration that were chosen for an iteration's mini-batches.
+    """Groups of one earlier iteration, or of an earlier run, that were chosen for an iteration's mini-batches.
 
     Measured before the first update, against the policy that drew them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    age: int = Field(description="iterations since they were sampled, from 1")
+    age: int | None = Field(description="iterations since they were sampled, from 1; of this run")
+    run: str | None = Field(default=None, description="name of the earlier run (data.replay)")
     groups: int
     left_out: int = Field(description="of those, whose mean of min(w, 1) was below loop.replay.min_weight")
     effective_sample_share: float = Field(description="as of a mini-batch, over all of these groups")
@@ -68,7 +69,7 @@ class TrainMetrics(BaseModel):
     bad_groups: int = Field(default=0, description="left out because of bad rows, within train.max_bad_group_share")
     ungraded_groups: int = Field(default=0, description="left out because a completion could not be graded")
     unused_groups: int = Field(default=0, description="in no mini-batch: the updates ended early, or a surplus")
-    replay: tuple[ReplayMetrics, ...] = Field(default=(), description="by age, ascending")
+    replay: tuple[ReplayMetrics, ...] = Field(default=(), description="by age, then by run")
     skipped: int = Field(default=0, description="mini-batches whose loss or gradient was not finite")
     ended_at: int | None = Field(default=None, description="mini-batch at which the updates ended early, from 1")
     ended_early: str | None = Field(default=None, description="why the updates ended before the last mini-batch")

@@ -34,6 +34,7 @@ from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, StageOutput, open_store
 from components.store.cancellation import withdraw_cancellations
+from components.store.earlier_runs import earlier_runs
 from components.store.files import is_directory
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def run_stage(config: RunConfig, job: Job = NO_JOB) -> PrepareResult:
     data = data_digests(run, sources)
     if not is_prepared(run, data):
         _prepare(run, sources, data, clock)
+    earlier_runs(run)
     _store_config(run)
     _withdraw_stop(run)
     store.delete(run.layout.failure)

@@ -42,7 +42,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
 
 
 def _replay_values(replay: Sequence[ReplayMetrics]) -> dict[str, float]:
-    """Return what was trained on once more, in all and by age."""
+    """Return what was trained on once more, in all and by age or run."""
     if not replay:
         return {}
     left_out = sum(groups.left_out for groups in replay)
@@ -51,8 +51,9 @@ def _replay_values(replay: Sequence[ReplayMetrics]) -> dict[str, float]:
         "replay_left_out_groups": left_out,
     }
     for groups in replay:
-        values[f"replay_effective_sample_share_age_{groups.age}"] = groups.effective_sample_share
-        values[f"replay_log_ratio_mean_age_{groups.age}"] = groups.log_ratio_mean
+        source = f"age_{groups.age}" if groups.run is None else f"run_{groups.run}"
+        values[f"replay_effective_sample_share_{source}"] = groups.effective_sample_share
+        values[f"replay_log_ratio_mean_{source}"] = groups.log_ratio_mean
     return values
 
 

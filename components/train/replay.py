@@ -4,11 +4,13 @@ Their behaviour log-probabilities are stored with them, so the importance weight
 training. That the policy named as theirs did draw them was measured when their own iteration was trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from components.contract.config import ReplaySection, RunConfig
@@ -16,10 +18,19 @@ from components.contract.digests import derive_seed
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.metrics import ReplayMetrics
+from components.results import read_prompts
 from components.store import Run
+from components.store.earlier_runs import earlier_runs
 from components.train.diagnostics import effective_sample_share
 from components.train.order import shape_rewards
 from components.train.trajectories import Trajectories, read_trajectories, replayed_iterations, scored_inputs
+
+
+class Source(NamedTuple):
+    """Origin of groups: an iteration of this run, so many ago, or another run."""
+
+    age: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,19 @@ class Replayed:
 
     Attributes:
         data: their trajectories, with shaped rewards.
-        ages: int64 [groups], iterations since they were sampled, from 1.
+        sources: where they come from.
+        source: int64 [groups], the place of each group's source in `sources`.
     """
 
     data: Trajectories
-    ages: np.ndarray
+    sources: tuple[Source, ...]
+    source: np.ndarray
 
 
 def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
-    """Read earlier iterations and choose groups of them; None where there are none to choose from.
+    """Read earlier iterations and runs and choose groups of them; None where there are none to choose from.
+
+    Groups of other runs whose prompt is held out in this one are left aside.
 
     Args:
         vocabulary: number of token ids that have an embedding.
@@ -44,15 +59,30 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     Raises:
         InputError: as in `read_trajectories`, or an iteration was trained on other trajectories than are there now.
     """
-    earlier = replayed_iterations(run.config, iteration)
-    if not earlier:
-        return None
-    parts = {}
-    for number in earlier:
-        _check_trained_on(run, number)
-        behaviour = run.policy(run.sampled_policy(Round.iteration(number))).require()
-        parts[iteration - number] = read_trajectories(run, number, behaviour, vocabulary)
-    return choose(parts, run.config, iteration)
+    parts = {
+        Source(age=iteration - number): _read(run, number, vocabulary)
+        for number in reversed(replayed_iterations(run.config, iteration))
+    }
+    others = earlier_runs(run)
+    held_out = {tuple(ids) for ids in _held_out_prompts(run)} if others else set()
+    for other in others:
+        whole = reduce(Trajectories.followed_by, (_read(other, n, vocabulary) for n in range(1, other.trained() + 1)))
+        prompts = (tuple(whole.prompt(group).tolist()) for group in range(whole.groups))
+        kept = np.flatnonzero([prompt not in held_out for prompt in prompts])
+        parts[Source(run=other.layout.run)] = whole.take(kept)
+    return choose(parts, run.config, iteration) if parts else None
+
+
+def _held_out_prompts(run: Run) -> list[list[int]]:
+    table = read_prompts(run)
+    prompts: list[list[int]] = table.filter(pc.equal(table["split"], "eval"))["prompt_token_ids"].to_pylist()
+    return prompts
+
+
+def _read(run: Run, iteration: int, vocabulary: int) -> Trajectories:
+    _check_trained_on(run, iteration)
+    behaviour = run.policy(run.sampled_policy(Round.iteration(iteration))).require()
+    return read_trajectories(run, iteration, behaviour, vocabulary)
 
 
 def _check_trained_on(run: Run, iteration: int) -> None:
@@ -62,27 +92,27 @@ def _check_trained_on(run: Run, iteration: int) -> None:
         if trained.get(key) != digest:
             raise InputError(
                 f"{run.uri}: {key} of iteration {iteration} is not what that iteration was trained on, so nothing "
-                "shows which policy drew it; restore it, or lower loop.replay.iterations"
+                "shows which policy drew it; restore it, or do not replay it"
             )
 
 
-def choose(parts: dict[int, Trajectories], config: RunConfig, iteration: int) -> Replayed | None:
+def choose(parts: Mapping[Source, Trajectories], config: RunConfig, iteration: int) -> Replayed | None:
     """Choose groups for all mini-batches of an iteration, each at most once; equal arguments give equal groups.
 
     Args:
-        parts: the trajectories of earlier iterations by age.
+        parts: the trajectories to choose from.
     """
     replay, train = config.loop.replay, config.train
     assert replay is not None
     pool = shape_rewards(reduce(Trajectories.followed_by, parts.values()), train.overlong)
-    ages = np.repeat(list(parts), [part.groups for part in parts.values()])
+    source = np.repeat(np.arange(len(parts)), [part.groups for part in parts.values()])
     weights = _chances(pool.reward_spread(), replay, drop=train.zero_signal_groups == "drop")
     count = min(train.updates.most * config.replayed_groups, int(np.count_nonzero(weights)))
     if not count:
         return None
     draw: np.random.Generator = np.random.default_rng(derive_seed(config.run.seed, "replay", iteration))
     chosen = draw.choice(pool.groups, count, replace=False, p=weights / weights.sum())
-    return Replayed(pool.take(chosen), ages[chosen])
+    return Replayed(pool.take(chosen), tuple(parts), source[chosen])
 
 
 def _chances(spread: np.ndarray, replay: ReplaySection, drop: bool) -> np.ndarray:
@@ -95,7 +125,7 @@ def _chances(spread: np.ndarray, replay: ReplaySection, drop: bool) -> np.ndarra
 def measure_replayed(
     replayed: Replayed, log_ratio_N: torch.Tensor, replay: ReplaySection, truncation: float | None
 ) -> tuple[list[int], list[ReplayMetrics]]:
-    """Return the numbers of the groups that are kept, and the measurements of all by age.
+    """Return the numbers of the groups that are kept, and the measurements of all by source.
 
     The mean of min(w, 1) over a group estimates how much of the behaviour policy's probability the policy shares with
     it (1 less their total variation distance): near 0 where all weights vanish, and where one outgrows all others.
@@ -108,14 +138,15 @@ def measure_replayed(
     shared = by_group.double().clamp(max=0.0).exp().mean(1)
     kept = (shared >= replay.min_weight).cpu().numpy()
     metrics = []
-    for age in sorted(set(replayed.ages.tolist())):
-        of_age = replayed.ages == age
-        ratios = by_group[torch.from_numpy(of_age).to(log_ratio_N.device)].flatten()
+    for place in sorted(set(replayed.source.tolist())):
+        here, source = replayed.source == place, replayed.sources[place]
+        ratios = by_group[torch.from_numpy(here).to(log_ratio_N.device)].flatten()
         metrics.append(
             ReplayMetrics(
-                age=age,
-                groups=int(of_age.sum()),
-                left_out=int((of_age & ~kept).sum()),
+                age=source.age,
+                run=source.run,
+                groups=int(here.sum()),
+                left_out=int((here & ~kept).sum()),
                 effective_sample_share=effective_sample_share(ratios, truncation).item(),
                 log_ratio_mean=ratios.abs().mean().item(),
             )

@@ -9,6 +9,7 @@ from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import Attempt, OutputDirectory, Run, StageOutput
+from components.store.earlier_runs import earlier_runs
 from components.train.build_objective import objective_inputs
 from components.train.trajectories import replayed_iterations, scored_inputs
 
@@ -56,6 +57,10 @@ class TrainTask:
         inputs |= scored_inputs(run, iteration)
         for earlier in replayed_iterations(run.config, iteration):
             inputs |= {f"replay/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
+        # The last policy of a run stands for all that it was trained on.
+        for other in earlier_runs(run):
+            last = other.policy(other.policy_version()).require()
+            inputs[f"replay/{other.layout.run}"] = str(last.facts["weights_digest"])
         version = run.sampled_policy(Round.iteration(iteration))
         behaviour_directory = run.policy(version)
         round_ = Round.iteration(iteration)

@@ -53,6 +53,11 @@ class Trajectories:
     def groups(self) -> int:
         return len(self.rewards) // self.group_size
 
+    def prompt(self, group: int) -> np.ndarray:
+        """Return the token ids of a group's prompt."""
+        row = group * self.group_size
+        return self.tokens[self.starts[row] : self.starts[row] + self.prompt_lengths[row]]
+
     def reward_spread(self) -> np.ndarray:
         """Return the standard deviation of each group's rewards, float64 [groups]; exactly 0 where all are equal."""
         by_group = self.rewards.reshape(-1, self.group_size).astype(np.float64)

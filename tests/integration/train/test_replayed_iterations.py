@@ -1,15 +1,21 @@
-"""Iterations whose mini-batches hold groups of earlier ones."""
+"""Iterations whose mini-batches hold groups of earlier iterations and runs."""
 
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import components.train.iteration
 from components.contract.errors import InputError
 from components.contract.layout import Round
+from components.contract.schemas import PROMPTS, with_metadata
 from components.results.values import iteration_numbers
+from components.runtime.clock import Clock
+from components.store.earlier_runs import earlier_runs
+from components.store.parquet import encode
 from components.train.stage import run_stage as train
+from tests.support.tiny_policy import random_completions
 from tests.support.trained import assert_same_state, metrics_of, state
 
 Make = Callable[..., Any]
@@ -85,3 +91,85 @@ def test_completions_that_no_iteration_was_trained_on_are_refused(training_run: 
     message = "trajectories/000 of iteration 1 is not what that iteration was trained on"
     with pytest.raises(InputError, match=message):
         train(made.run.uri, 2)
+
+
+@pytest.fixture
+def finished(training_run: Make) -> Any:
+    """A run of one iteration, with its prompts and a report."""
+    made = training_run("run.name=before", "loop.iterations=1", "train.learning_rate=0.003")
+    finish(made)
+    return made
+
+
+def finish(made: Any) -> None:
+    commit_prompts(made)
+    made.sample(1)
+    train(made.run.uri, 1)
+    made.run.output("publish", made.run.layout.report, {}).commit(Clock().timings(), {"policy_version": 1})
+
+
+def commit_prompts(made: Any, held_out: tuple[int, ...] = ()) -> None:
+    """Commit the prompts that iteration 1 samples; some of them are held out."""
+    drawn = random_completions(1, 5, made.run.config.rollout.group_size)
+    rows = [
+        {
+            "prompt_id": f"p{number}",
+            "split": "eval" if number in held_out else "train",
+            "prompt": "",
+            "prompt_token_ids": prompt,
+            "answer": None,
+            "metadata": "{}",
+        }
+        for number, (prompt, _) in enumerate(drawn)
+    ]
+    output = made.run.output("prepare", made.run.layout.prompts, {})
+    output.write("prompts.parquet", encode(pa.Table.from_pylist(rows, with_metadata(PROMPTS, {}))), rows=len(rows))
+    output.commit(Clock().timings())
+
+
+def test_groups_of_an_earlier_run_join_from_the_first_iteration_on(finished: Any, training_run: Make) -> None:
+    """All but those whose prompts are held out here."""
+    made = training_run(*SETTINGS, "data.replay=[before]")
+    commit_prompts(made, held_out=(1, 2))
+    made.sample(1, groups=4, seed=9)
+    train(made.run.uri, 1)
+    (measured,) = metrics_of(made.run).replay
+    assert (measured.run, measured.age, measured.groups) == ("before", None, 2)
+    assert iteration_numbers(made.run, 1)["replay_log_ratio_mean_run_before"] == measured.log_ratio_mean
+    inputs = made.run.directory(made.run.layout.train(1)).require().inputs
+    assert inputs["replay/before"] == finished.policy(1).facts["weights_digest"]
+    made.sample(2, groups=4)
+    train(made.run.uri, 2)
+    assert {(m.age, m.run) for m in metrics_of(made.run, 2).replay} == {(1, None), (None, "before")}
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("rollout.temperature=0.7", r"run before has rollout.temperature 1.0, this run 0.7; leave it out"),
+        ("rollout.group_size=3", "run before has rollout.group_size 4, this run 3"),
+        ("data.chat=never", "run before has data.chat auto, this run never"),
+        ("reward=numeric", r"run before has reward.graders \['exact'\], this run \['numeric'\]"),
+        ("data.replay=[nobody]", "there is no run at .*/runs/nobody"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(training_run: Make, word: str, message: str) -> None:
+    made = training_run(*SETTINGS, "data.replay=[before]", word)
+    commit_prompts(made)
+    with pytest.raises(InputError, match=message):
+        earlier_runs(made.run)
+
+
+def test_a_run_that_is_not_finished_or_of_another_tokenizer_is_refused(finished: Any, training_run: Make) -> None:
+    made = training_run(*SETTINGS, "data.replay=[before]")
+    commit_prompts(made)
+    assert [run.layout.run for run in earlier_runs(made.run)] == ["before"]
+    made.run.policy(0).retract()
+    output = made.run.output("prepare", made.run.layout.policy(0), {})
+    output.commit(Clock().timings(), {"tokenizer_digest": "another"})
+    with pytest.raises(InputError, match=r"tokenizer and template with digest \w+, this run another"):
+        earlier_runs(made.run)
+    finished.run.directory(finished.run.layout.report).retract()
+    with pytest.raises(InputError, match="run before has no finished training; continue it to its end"):
+        earlier_runs(made.run)

@@ -36,6 +36,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.max_bad_share": ("0.5", ""),
     "data.chat": ("never", "prepare"),
     "data.system_prompt": ("Hello", "prepare"),
+    "data.replay": ("[another]", ""),  # finished runs: their last policies are inputs of the stage
     "data.today": ("2026-11-29", "prepare"),
     "rollout.group_size": ("4", "rollout"),
     "rollout.max_tokens": ("100", "prepare rollout"),

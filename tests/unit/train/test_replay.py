@@ -15,7 +15,7 @@ from components.train.build_objective import build_objective
 from components.train.distributed import Processes
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
-from components.train.replay import Replayed, choose, deal, measure_replayed
+from components.train.replay import Replayed, Source, choose, deal, measure_replayed
 from components.train.scoring import log_ratios
 from components.train.trajectories import Trajectories
 from tests.support.fake_run import make_config
@@ -46,11 +46,11 @@ def rows_of(data: Trajectories, group: int) -> list[tuple[Any, ...]]:
 
 
 def test_groups_are_chosen_once_with_all_that_belongs_to_them(make_trajectories: Make) -> None:
-    parts = {2: make_trajectories(groups=3, seed=1), 1: make_trajectories(groups=3, seed=2)}
+    parts = {Source(1): make_trajectories(groups=3, seed=1), Source(run="a"): make_trajectories(groups=3, seed=2)}
     chosen = choose(parts, config(), 3)
     assert chosen is not None
-    pool = [(age, rows_of(part, group)) for age, part in parts.items() for group in range(3)]
-    found = [(int(age), rows_of(chosen.data, group)) for group, age in enumerate(chosen.ages)]
+    pool = [(source, rows_of(part, group)) for source, part in parts.items() for group in range(3)]
+    found = [(chosen.sources[place], rows_of(chosen.data, group)) for group, place in enumerate(chosen.source)]
     assert len(found) == 4  # one for each update
     assert all(pair in pool for pair in found)
     assert len({str(pair) for pair in found}) == 4
@@ -58,7 +58,7 @@ def test_groups_are_chosen_once_with_all_that_belongs_to_them(make_trajectories:
     assert again is not None
     assert other is not None
     np.testing.assert_array_equal(chosen.data.tokens, again.data.tokens)
-    assert chosen.ages.tolist() != other.ages.tolist() or chosen.data.tokens.tolist() != other.data.tokens.tolist()
+    assert chosen.data.tokens.tolist() != other.data.tokens.tolist()
     everything = choose(parts, config(updates=100), 3)
     assert everything is not None
     assert everything.data.groups == 6
@@ -71,7 +71,7 @@ def test_groups_with_much_to_learn_from_are_chosen_more_often(make_trajectories:
     def drawn(choice: str) -> np.ndarray:
         counts = np.zeros(3)
         for iteration in range(2, 302):
-            chosen = choose({1: data}, config(updates=1, choice=choice), iteration)
+            chosen = choose({Source(1): data}, config(updates=1, choice=choice), iteration)
             assert chosen is not None
             counts[[1.0, 0.0, np.float32(0.4)].index(chosen.data.rewards[0])] += 1
         return counts / counts.sum()
@@ -79,7 +79,7 @@ def test_groups_with_much_to_learn_from_are_chosen_more_often(make_trajectories:
     np.testing.assert_allclose(drawn("uniform"), [1 / 3] * 3, atol=0.1)
     np.testing.assert_allclose(drawn("advantage"), [0, 5 / 6, 1 / 6], atol=0.1)
     data.rewards[:] = 1.0
-    assert choose({1: data}, config(choice="advantage"), 2) is None
+    assert choose({Source(1): data}, config(choice="advantage"), 2) is None
 
 
 def test_replayed_groups_are_dealt_evenly_and_no_mini_batch_gets_more_than_its_share() -> None:
@@ -95,11 +95,11 @@ def test_replayed_groups_are_dealt_evenly_and_no_mini_batch_gets_more_than_its_s
 
 
 def test_groups_whose_weights_have_collapsed_are_left_out_and_counted(make_trajectories: Make) -> None:
-    replayed = Replayed(make_trajectories(groups=4), np.array([1, 2, 1, 2]))
+    replayed = Replayed(make_trajectories(groups=4), (Source(1), Source(run="a")), np.array([0, 1, 0, 1]))
     log_ratio_N = torch.tensor([[0.0, 0.1, -0.1, 0.0], [-9.0] * 4, [-30.0, -30.0, -30.0, 25.0], [-1.0] * 4]).flatten()
     kept, metrics = measure_replayed(replayed, log_ratio_N, ReplaySection(min_weight=0.3), 2.0)
     assert kept == [0, 3]  # 2 has one weight that outgrows all others: (0 + 0 + 0 + 1) / 4
-    assert [(m.age, m.groups, m.left_out) for m in metrics] == [(1, 2, 1), (2, 2, 1)]
+    assert [(m.age, m.run, m.groups, m.left_out) for m in metrics] == [(1, None, 2, 1), (None, "a", 2, 1)]
     assert metrics[1].log_ratio_mean == pytest.approx(5.0)
     weights = np.exp([-9.0] * 4 + [-1.0] * 4)
     assert metrics[1].effective_sample_share == pytest.approx(weights.sum() ** 2 / (8 * (weights**2).sum()), rel=1e-5)
@@ -151,7 +151,7 @@ def test_the_gradient_of_old_and_new_groups_has_no_bias() -> None:
     policy = LogprobModel(model, 1.0, 10_000, torch.float32, "auto")
     own, old = every_completion((0, 1)), every_completion((5, 5))
     settings = config(updates=1, min_weight=0.0)
-    replayed = choose({1: old}, settings, 2)
+    replayed = choose({Source(1): old}, settings, 2)
     assert replayed is not None
     assert settings.loop.replay is not None
     ratios = log_ratios(policy, replayed.data, settings, ALONE)
