@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,13 +90,16 @@ def fixed_costs(results: RunResults) -> list[float]:
     return [i.time.seconds - i.time.compute for i in results.iterations[1:] if i.time]
 
 
-def rapid_run(name: str, store: str, layout: str, scratch: Path, *words: str) -> tuple[Run, float]:
+def rapid_run(
+    name: str, store: str, layout: str, scratch: Path, *words: str, environment: Mapping[str, str] | None = None
+) -> tuple[Run, float]:
     """Run the demo's configuration to its end; return the run and the seconds of the command."""
     command = [sys.executable, "-m", "pipelines.cli.entry", "run", str(CONFIG), "--layout", layout]
     overrides = [f"run.name={name}", f"store={store}", f"tracking.uri=sqlite:///{scratch}/{name}.db", *words]
     begin = time.perf_counter()
     with (scratch / f"{name}.log").open("w", encoding="utf-8") as log:
-        status = subprocess.run([*command, *overrides], stdout=log, stderr=subprocess.STDOUT).returncode
+        settings = {**os.environ, **(environment or {})}
+        status = subprocess.run([*command, *overrides], stdout=log, stderr=subprocess.STDOUT, env=settings).returncode
     seconds = time.perf_counter() - begin
     if status:
         sys.exit((scratch / f"{name}.log").read_text(encoding="utf-8"))

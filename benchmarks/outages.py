@@ -4,7 +4,8 @@
 
 Runs of an untrained policy keep everything in moto, behind a proxy that is shut for so many seconds as soon as a stage
 sends a certain request: no connection is accepted, and open ones break. One run is left alone. Completions, rewards
-and policies of the others are compared with it. Prints a table and writes `benchmarks/results/outages.json`.
+and policies of the others, each with one outage, are compared with it. Prints a table and writes
+`benchmarks/results/outages-60.json`.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,11 @@ from benchmarks.faults.runs import SIZES, base_policy, compare, content
 from benchmarks.learning.summary import machine
 from benchmarks.loop import rapid_run, s3_server
 from benchmarks.training.report import table, write
-from components.store import open_run, open_store, run_uri
+from components.store import Run
 from components.store.patient import PATIENCE_VARIABLE
+
+_AT_ONCE = 4
+"""Runs: most of their time they wait, and each has an engine of two gigabytes."""
 
 _ROUND = r"iterations/0001/"
 # The request with which the storage goes away, by stage and moment.
@@ -56,6 +61,7 @@ class Proxy:
         self._server, self._pattern, self._seconds = server, re.compile(pattern.encode()), seconds
         self.was_away = False
         self._back_at = 0.0
+        self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._listening = self._listen(0)
         self.port: int = self._listening.getsockname()[1]
@@ -86,9 +92,7 @@ class Proxy:
                 while True:
                     for key, _ in selector.select():
                         data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
-                        if key.fileobj is client and not self.was_away and self._pattern.search(data):
-                            self.was_away = True
-                            self._back_at = time.monotonic() + self._seconds
+                        if key.fileobj is client and self._goes_away(data):
                             for other in self._open:
                                 with suppress(OSError):
                                     other.shutdown(socket.SHUT_RDWR)
@@ -96,16 +100,24 @@ class Proxy:
                             return
                         key.data.sendall(data)
 
+    def _goes_away(self, data: bytes) -> bool:
+        with self._lock:
+            if self.was_away or not self._pattern.search(data):
+                return False
+            self.was_away = True
+            self._back_at = time.monotonic() + self._seconds
+            return True
 
-@contextmanager
-def storage(moment: str, seconds: float) -> Iterator[Proxy]:
-    """Let the processes that are started reach the storage through a proxy."""
-    server = os.environ["AWS_ENDPOINT_URL"]
-    host, _, port = server.removeprefix("http://").partition(":")
+
+def interrupted(
+    moment: str, seconds: float, bucket: str, scratch: Path, words: Sequence[str]
+) -> tuple[Run, bool, float]:
+    """Run with an outage at a moment; return the run, whether there was one, and the seconds of the command."""
+    host, _, port = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://").partition(":")
     proxy = Proxy((host, int(port)), MOMENTS[moment], seconds)
-    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.port}"
-    yield proxy
-    os.environ["AWS_ENDPOINT_URL"] = server
+    environment = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+    run, took = rapid_run(moment.replace(":", "-"), bucket, "pod", scratch, *words, environment=environment)
+    return run, proxy.was_away, took
 
 
 def main() -> None:
@@ -120,14 +132,18 @@ def main() -> None:
         words = ["loop.iterations=2", "rollout.part_groups=4", "tracking.enabled=false", *SIZES, *base_policy(scratch)]
         reference, alone = rapid_run("alone", bucket, "pod", scratch, *words)
         theirs = content(reference)
-        for moment in arguments.only:
-            name = moment.replace(":", "-")
-            with storage(moment, arguments.seconds) as proxy:
-                _, seconds = rapid_run(name, bucket, "pod", scratch, *words)
-            found = compare(content(open_run(run_uri(open_store(bucket), name))), theirs)
-            rows.append({"moment": moment, "was_away": proxy.was_away, "seconds": seconds, **found})
-            print(rows[-1], flush=True)
-    write("outages", {"machine": machine(), "away_seconds": arguments.seconds, "alone_seconds": alone, "runs": rows})
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            runs = [
+                (moment, pool.submit(interrupted, moment, arguments.seconds, bucket, scratch, words))
+                for moment in arguments.only
+            ]
+            for moment, ended in runs:
+                run, was_away, seconds = ended.result()
+                row = {"moment": moment, "was_away": was_away, "seconds": seconds}
+                rows.append({**row, **compare(content(run), theirs)})
+                print(rows[-1], flush=True)
+    name = f"outages-{arguments.seconds:g}"
+    write(name, {"machine": machine(), "away_seconds": arguments.seconds, "alone_seconds": alone, "runs": rows})
     columns = ["moment", "was_away", "seconds", "completions", "policies", "lost", "differing"]
     print(table(columns, [[str(row[c]) if c != "seconds" else f"{row[c]:.0f}" for c in columns] for row in rows]))
     if not all(row["was_away"] and row["lost"] == row["differing"] == 0 for row in rows):

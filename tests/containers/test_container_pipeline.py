@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,31 @@ def test_a_run_in_the_cpu_image_is_complete_tracked_and_leaks_nothing(
 def sizes(run: Run) -> dict[str, int]:
     """Return the sizes of a run's objects but for the logs."""
     return {info.key: info.size for info in run.store.list(run.layout.root) if "/log/" not in info.key}
+
+
+@pytest.mark.usefixtures("cpu")
+def test_a_worker_killed_in_its_container_goes_on_by_itself(daemon, run_pipeline, tmp_path, rgw):
+    store, layout, round_ = open_store(f"{rgw}/fine-tunes"), RunLayout("killed"), Round.iteration(1)
+    begun = {"rollout": layout.rollout(round_, 0), "reward": layout.reward(round_, 0), "train": layout.train(1)}
+
+    def kill(stage: str) -> None:
+        while not store.list(begun[stage]):
+            time.sleep(0.1)
+        (container,) = daemon.containers.list()
+        processes = container.top(ps_args="-eo pid,args")["Processes"]
+        (pid,) = [int(pid) for pid, command in processes if f"components.runtime.warm {stage}" in command]
+        os.kill(pid, signal.SIGKILL)
+
+    config = write_config(tmp_path, run={"name": "killed", "seed": 3}, tracking={"enabled": False})
+    with ThreadPoolExecutor() as pool:
+        kills = [pool.submit(kill, stage) for stage in begun]
+        run_pipeline("cpu", config, layout="pod")
+        for kill_ in kills:
+            kill_.result(timeout=10)
+    assert_complete(open_run(f"{rgw}/fine-tunes/runs/killed"), iterations=2, shards=1)
+    ends = {(log.record.stage, log.record.attempt): log.record.outcome for log in read_logs(store, layout)}
+    for stage in begun:
+        assert (ends[stage, 1], ends[stage, 2]) == ("crashed", "succeeded")
 
 
 def test_every_stage_runs_in_its_own_image(image, run_pipeline, tmp_path, rgw, tracking_server, monkeypatch):
