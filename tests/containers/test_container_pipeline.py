@@ -202,7 +202,7 @@ def test_a_worker_killed_in_its_container_goes_on_by_itself(daemon, run_pipeline
             time.sleep(0.1)
         (container,) = daemon.containers.list()
         processes = container.top(ps_args="-eo pid,args")["Processes"]
-        (pid,) = [int(pid) for pid, command in processes if f"components.runtime.warm {stage}" in command]
+        (pid,) = [int(pid) for pid, command in processes if f"-m components.{stage} " in command]
         os.kill(pid, signal.SIGKILL)
 
     config = write_config(tmp_path, run={"name": "killed", "seed": 3}, tracking={"enabled": False})

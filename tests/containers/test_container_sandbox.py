@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
+from tests.support.hostile.held import assert_held
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
@@ -33,10 +33,4 @@ def test_no_hostile_program_escapes_or_is_rewarded(image, restricted):
     settings = {"init": True, "volumes": mounts, "environment": {"PYTHONPATH": "/packages"}, "mem_limit": "4g"}
     status, output = restricted(image("reward"), *words, **settings)
     assert status == 0, output[-3000:]
-    found = json.loads(output.splitlines()[-1])
-    assert found["traces"] == []
-    outcomes = found["outcomes"]
-    assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}
-    assert {name: outcome for name, outcome in outcomes.items() if outcome[:2] != ["ok", 0.0]} == {}
-    answers = {name: outcomes[name][2] for name in ESCAPES}
-    assert {n: a for n, a in answers.items() if "gave 'held'" not in a and "SIGSYS" not in a} == {}
+    assert_held(json.loads(output.splitlines()[-1]))

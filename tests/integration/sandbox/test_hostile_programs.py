@@ -9,7 +9,8 @@ import pytest
 
 from components.sandbox import modes
 from components.sandbox.inside.confine import landlock_abi
-from tests.support.hostile import CHEATING, DECIDES, ESCAPES, EXHAUSTION, UNREADABLE
+from tests.support.hostile import CHEATING, ESCAPES, EXHAUSTION
+from tests.support.hostile.held import assert_held
 from tests.support.hostile.run import World
 
 # Attempts that are harmless without a sandbox, where they succeed: this shows that they are real attempts.
@@ -40,14 +41,7 @@ def test_none_escapes_none_is_rewarded_none_outlives_its_run(in_open_python, use
     if mode == "landlock" and not landlock_abi():
         pytest.skip("no Landlock in this kernel")
     found = in_open_python("tests.support.hostile.run", user, mode=mode, processes=processes)
-    outcomes = found["outcomes"]
-    assert found["traces"] == []
-    assert outcomes.keys() == {*ESCAPES, *EXHAUSTION, *CHEATING}
-    assert {name for name, outcome in outcomes.items() if outcome[1] != 0.0} == set()
-    assert {name: outcome for name, outcome in outcomes.items() if outcome[0] != "ok"}.keys() == DECIDES | UNREADABLE
-    # The attempt was made and denied. A seccomp filter may kill a process that uses another calling convention.
-    answers = {name: outcomes[name][2] for name in ESCAPES}
-    assert {n: a for n, a in answers.items() if "returned 'held'" not in a and "SIGSYS" not in a} == {}
+    assert_held(found)
 
 
 def test_the_corpus_is_as_large_as_documented():
