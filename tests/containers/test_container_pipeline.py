@@ -195,10 +195,10 @@ def sizes(run: Run) -> dict[str, int]:
 @pytest.mark.usefixtures("cpu")
 def test_a_worker_killed_in_its_container_goes_on_by_itself(daemon, run_pipeline, tmp_path, rgw):
     store, layout, round_ = open_store(f"{rgw}/fine-tunes"), RunLayout("killed"), Round.iteration(1)
-    begun = {"rollout": layout.rollout(round_, 0), "reward": layout.reward(round_, 0), "train": layout.train(1)}
+    outputs = {"rollout": layout.rollout(round_, 0), "reward": layout.reward(round_, 0), "train": layout.train(1)}
 
     def kill(stage: str) -> None:
-        while not store.list(begun[stage]):
+        while not store.list(outputs[stage]):
             time.sleep(0.1)
         (container,) = daemon.containers.list()
         processes = container.top(ps_args="-eo pid,args")["Processes"]
@@ -207,13 +207,13 @@ def test_a_worker_killed_in_its_container_goes_on_by_itself(daemon, run_pipeline
 
     config = write_config(tmp_path, run={"name": "killed", "seed": 3}, tracking={"enabled": False})
     with ThreadPoolExecutor() as pool:
-        kills = [pool.submit(kill, stage) for stage in begun]
+        kills = [pool.submit(kill, stage) for stage in outputs]
         run_pipeline("cpu", config, layout="pod")
         for kill_ in kills:
             kill_.result(timeout=10)
     assert_complete(open_run(f"{rgw}/fine-tunes/runs/killed"), iterations=2, shards=1)
     ends = {(log.record.stage, log.record.attempt): log.record.outcome for log in read_logs(store, layout)}
-    for stage in begun:
+    for stage in outputs:
         assert (ends[stage, 1], ends[stage, 2]) == ("crashed", "succeeded")
 
 

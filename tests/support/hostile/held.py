@@ -1,4 +1,4 @@
-"""What must hold of every hostile program, wherever it ran."""
+"""The checks that every hostile program has to pass, wherever it ran."""
 
 from typing import Any
 

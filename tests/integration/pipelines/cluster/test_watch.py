@@ -330,7 +330,7 @@ def test_without_the_store_kubeflows_tasks_have_to_do(
         lambda: cluster.stage(run_id, "rollout", "RUNNING", 1, shard=1),
         lambda: cluster.stage(run_id, "rollout", "SUCCEEDED", 1, shard=0),
         lambda: cluster.stage(run_id, "rollout", "RUNNING", 2, shard=1),
-        # Its pod is deleted and made again, which is no failure.
+        # Its pod is deleted and made again: nothing has failed.
         lambda: cluster.stage(run_id, "rollout", "VANISHED", 2, shard=1),
         lambda: cluster.stage(run_id, "publish", "SUCCEEDED"),
         lambda: cluster.end(run_id, "SUCCEEDED"),
