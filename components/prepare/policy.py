@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.prepare.contents import POINTER_BYTES, pointer_reason
@@ -31,6 +33,8 @@ _OTHER = (
 )
 POLICY_FILES = ("model*.safetensors", INDEX, *_TOKENIZER, *_OTHER)
 """Patterns of the names that a policy's directory is made of."""
+CARD = "README.md"
+"""A model's card on the hub, of which prepare reads the licence."""
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -94,7 +98,7 @@ def locate_policy(model: ModelSection) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=list(POLICY_FILES)))
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=[*POLICY_FILES, CARD]))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{missing}, and downloading {model.path!r} from the hub failed: {reason}") from None
@@ -126,6 +130,21 @@ def inspect_policy(directory: Path, max_length: int) -> BasePolicy:
     return BasePolicy(
         directory, tuple(sorted(files)), str(config["model_type"]), vocab_size, parameters, dtype, matrices
     )
+
+
+def stated_licence(directory: Path) -> dict[str, str]:
+    """Return what the card in a model's directory says about the licence, in the card's own keys; nothing without."""
+    from huggingface_hub import ModelCard
+
+    try:
+        text = (directory / CARD).read_text(encoding="utf-8-sig")
+        if not text.startswith("---"):
+            return {}
+        data = ModelCard(text, ignore_metadata_errors=True).data
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    stated = {key: data.get(key) for key in ("license", "license_name", "license_link")}
+    return {key: value for key, value in stated.items() if isinstance(value, str)}
 
 
 def sizes_of(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:

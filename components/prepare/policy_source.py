@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.contract.errors import InputError
 from components.contract.model_reference import is_model_reference
-from components.prepare.policy import POLICY_FILES, locate_policy
+from components.prepare.policy import CARD, POLICY_FILES, locate_policy
 from components.runtime.progress import note
 from components.store import Run, open_store
 
@@ -46,9 +46,9 @@ def find_policy_source(run: Run, scratch: Path) -> PolicySource:
     """
     path = run.config.model.path
     if is_model_reference(path):
-        from components.tracking import find_policy
+        from components.tracking import find_policy, tracking_uri
 
-        found = find_policy(run, path)
+        found = find_policy(path, tracking_uri(run), "model.path")
         note(f"{path} is version {found.version}, at {found.uri}")
         facts = {"model_version": f"{found.name}/{found.version}", "policy_uri": found.uri}
         return PolicySource(_fetch(found.uri, scratch), facts, found.weights_digest)
@@ -67,6 +67,8 @@ def _fetch(uri: str, into: Path) -> Path:
     names = [i.key for i in store.list("") if any(fnmatch(i.key, pattern) for pattern in POLICY_FILES)]
     if not names:
         raise InputError(f"there is no model at {uri}: it holds no files of a Hugging Face model")
+    if store.exists(CARD):
+        names.append(CARD)
     for name in names:
         store.download(name, into / name)
     return into

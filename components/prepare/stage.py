@@ -26,7 +26,7 @@ from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
 from components.prepare.adapters import check_adapters
-from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer
+from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, stated_licence
 from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
@@ -150,6 +150,7 @@ def _commit_policy(output: StageOutput, base: BasePolicy, source: PolicySource, 
     source.check_weights(digests["weights_digest"])
     facts: Facts = {
         **source.facts,
+        **stated_licence(base.directory),
         **digests,
         "model_type": base.model_type,
         "vocab_size": base.vocab_size,

@@ -1,4 +1,4 @@
-"""Publish the best policy: model versions, champion alias, report."""
+"""Publish the best policy: model versions, champion alias, model card, report."""
 
 from components.contract.digests import json_digest
 from components.contract.errors import InputError
@@ -6,7 +6,7 @@ from components.contract.manifest import Facts, Manifest
 from components.results import RunResults, best_policy, read_run, round_manifests
 from components.runtime.clock import Clock
 from components.store import Run, StageOutput, open_run
-from components.tracking import Registration, read_state, register, sync, wait_for_server
+from components.tracking import Registration, read_state, register, sync, tracking_uri, wait_for_server
 
 
 def run_stage(run_uri: str) -> Manifest:
@@ -67,15 +67,16 @@ def _registration(run: Run, results: RunResults, published: int) -> Registration
     digests = _weights(run, published), _weights(run, results.policy_version)
     if state and (found := state.registration) and (found.weights_digest, found.newest_digest) == digests:
         return found
-    wait_for_server(run)
+    wait_for_server(tracking_uri(run))
     return register(run, results, published)
 
 
 def _write(
     run: Run, output: StageOutput, results: RunResults, published: int, registration: Registration | None, clock: Clock
 ) -> Manifest:
-    # matplotlib and Jinja are wanted only where there is a report to write.
+    # matplotlib, Jinja and Hugging Face's library are wanted only where there is something to write.
     with clock.measure("load"):
+        from components.publish.model_card import write_model_card
         from components.publish.render_report import render_report
     with clock.measure("compute"):
         page = render_report(run, results).encode()
@@ -83,6 +84,8 @@ def _write(
         if output.manifest() is not None:
             output.retract()
         output.write("index.html", page)
+        if published > 0:
+            write_model_card(run, results, published)
     return output.commit(clock.timings(), _facts(results, published, registration))
 
 

@@ -65,15 +65,18 @@ class OutputDirectory:
         _verify(bytes_digest(data), output, f"{self.uri}/{output.path}")
         return data
 
-    def fetch(self, into: Path, below: str = "") -> Path:
+    def fetch(self, into: Path, below: str = "", *, copy: bool = False) -> Path:
         """Download the committed files below the sub-directory `below`, all of one attempt, and verify them.
 
+        Args:
+            copy: whether files of a local store are copied too.
+
         Returns:
-            The directory that holds them: the store's own where it is local (nothing is copied), else `into`.
+            The directory that holds them: the store's own where it is local and nothing is copied, else `into`.
         """
         prefix = f"{below}/" if below else ""
         files = [output for output in self.require().outputs if output.name.startswith(prefix)]
-        local = self.store.local_path("/".join(filter(None, [self.key, folder_of(files), below])))
+        local = None if copy else self.store.local_path("/".join(filter(None, [self.key, folder_of(files), below])))
         for output in files:
             key = f"{self.key}/{output.path}"
             path = (local or into) / output.name.removeprefix(prefix)

@@ -76,24 +76,25 @@ class Run:
 
     def policy_location(self, version: int) -> str:
         """Return the URI of a committed policy's directory in Hugging Face format."""
-        return self.store.locate(self._policy_files(version))
+        return self.store.locate(self.policy_files(version))
 
     def local_policy(self, version: int) -> Path | None:
         """Return the same directory's path on this machine; None in a remote store."""
-        return self.store.local_path(self._policy_files(version))
+        return self.store.local_path(self.policy_files(version))
 
-    def _policy_files(self, version: int) -> str:
+    def policy_files(self, version: int) -> str:
+        """Return the key of that directory."""
         policy = self.policy(version)
         return "/".join(filter(None, [policy.key, folder_of(policy.require().outputs)]))
 
-    def fetch_policy(self, version: int, into: Path) -> Path:
+    def fetch_policy(self, version: int, into: Path, *, copy: bool = False) -> Path:
         """Download and verify a policy in Hugging Face format; return its directory as `OutputDirectory.fetch` does.
 
         Raises:
             InputError: it is not committed, damaged, or was deleted.
         """
         try:
-            return self.policy(version).fetch(into)
+            return self.policy(version).fetch(into, copy=copy)
         except ObjectMissing:
             kept = self.config.train.keep_policies
             if kept is None or version == 0:

@@ -2,7 +2,7 @@
 
 from components.tracking.models import register
 from components.tracking.registered_policy import RegisteredPolicy, find_policy
-from components.tracking.server import tracking_uri, wait_for_server
+from components.tracking.server import tracking_uri, tracking_uri_of, wait_for_server
 from components.tracking.state import Registration, TrackingState, read_state
 from components.tracking.sync import TRACKING_VARIABLE, sync
 
@@ -16,5 +16,6 @@ __all__ = [
     "register",
     "sync",
     "tracking_uri",
+    "tracking_uri_of",
     "wait_for_server",
 ]

@@ -1,12 +1,12 @@
 """The policy behind a reference to the model registry."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference
-from components.store import Run
-from components.tracking.server import connect, reason, tracking_uri, wait_for_server
+from components.tracking.server import connect, reason, wait_for_server
 from components.tracking.versions import DELETED, WEIGHTS
 
 
@@ -17,24 +17,30 @@ class RegisteredPolicy:
     name: str
     version: str
     uri: str
-    weights_digest: str | None
-    """As it was registered; None for versions that another program registered."""
+    tags: Mapping[str, str]
+
+    @property
+    def weights_digest(self) -> str | None:
+        """Digest of the weights as they were registered; None for versions that another program registered."""
+        return self.tags.get("rapid.weights_digest")
 
 
-def find_policy(run: Run, text: str) -> RegisteredPolicy:
-    """Look `models:/NAME@alias` or `models:/NAME/version` up on the run's tracking server.
+def find_policy(text: str, uri: str, key: str) -> RegisteredPolicy:
+    """Look `models:/NAME@alias` or `models:/NAME/version` up on a tracking server.
+
+    Args:
+        key: names the text in messages.
 
     Raises:
         InputError: no such model, alias or version, a version that does not say where its policy lies, or no answer.
     """
     reference = ModelReference.parse(text)
-    uri = tracking_uri(run)
-    where = f"model.path is {text}, and MLflow at {without_credentials(uri)}"
+    where = f"{key} is {text}, and MLflow at {without_credentials(uri)}"
     try:
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise InputError(f"{where} needs the package mlflow ({error}); install the `tracking` extra") from None
-    wait_for_server(run)
+    wait_for_server(uri)
     try:
         client = connect(uri)
         if reference.alias is not None:
@@ -62,4 +68,4 @@ def find_policy(run: Run, text: str) -> RegisteredPolicy:
             f"{where} keeps version {found.version} at {without_credentials(place) or 'no location'}; only policies in "
             "a store (s3://, file:///) can be fine-tuned further, as this program registers them"
         )
-    return RegisteredPolicy(reference.name, str(found.version), place, found.tags.get("rapid.weights_digest"))
+    return RegisteredPolicy(reference.name, str(found.version), place, found.tags)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.contract.credentials import without_credentials
-from components.store import Run, StoreUnavailable
+from components.store import Run, Store, StoreUnavailable
 from components.store.patient import patience_seconds, patiently
 from components.tracking.database import SQLITE, ensure_database
 
@@ -32,15 +32,18 @@ _REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "E
 
 
 def tracking_uri(run: Run) -> str:
-    """`MLFLOW_TRACKING_URI`, else `tracking.uri`, else an SQLite file.
+    """`MLFLOW_TRACKING_URI`, else `tracking.uri`, else an SQLite file."""
+    return tracking_uri_of(run.store, run.config.tracking.uri)
 
-    The file lies in the directory of a local store, and in the working directory when runs are kept in S3.
+
+def tracking_uri_of(store: Store, configured: str | None = None) -> str:
+    """Return the tracking server of the runs in a store.
+
+    Without any it is an SQLite file, in the directory of a local store, and in the working directory when runs are kept
+    in S3.
     """
-    return (
-        os.environ.get("MLFLOW_TRACKING_URI")
-        or run.config.tracking.uri
-        or f"sqlite:///{(run.store.local_path('') or Path.cwd()) / DATABASE}"
-    )
+    local = (store.local_path("") or Path.cwd()) / DATABASE
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{local}"
 
 
 def reason(error: Exception) -> str:
@@ -67,12 +70,11 @@ def connect(uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def wait_for_server(run: Run) -> None:
+def wait_for_server(uri: str) -> None:
     """Wait in a pod until the tracking server answers, for as long as for object storage; elsewhere not at all.
 
     For those who need it to go on. Whether it answers in the end shows the next request.
     """
-    uri = tracking_uri(run)
     where = f"MLflow at {without_credentials(uri)}"
     if not is_http(uri) or not (seconds := patience_seconds()):
         return

@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from components.runtime.guard import exit_on_bad_input
 from pipelines.cli.cluster_run_commands import cancel_command, resume_command, runs_command
 from pipelines.cli.doctor_command import doctor_command
+from pipelines.cli.export_command import export_command
 from pipelines.cli.logs_command import logs_command
 from pipelines.cli.rescore_command import rescore_command
 from pipelines.cli.run_commands import demo_command, run_command
@@ -62,6 +63,7 @@ app.command("report", cls=_Command)(report_command)
 app.command("trajectories", cls=_Command)(trajectories_command)
 app.command("rewards", cls=_Command)(rewards_command)
 app.command("rescore", cls=_Command)(rescore_command)
+app.command("export", cls=_Command)(export_command)
 app.command("submit", cls=_Command)(submit_command)
 app.command("runs", cls=_Command)(runs_command)
 app.command("cancel", cls=_Command)(cancel_command)

@@ -206,7 +206,7 @@ def make_config(root: Path | str, name: str = "demo", eval_prompts: int = 5, **s
     tree: dict[str, Any] = {
         "run": name,
         "store": str(root),
-        "model": "base-model",
+        "model": {"path": "base-model"},
         "data": {"train": "prompts.jsonl", "eval_prompts": eval_prompts},
         "rollout": {"group_size": SAMPLES, "shards": 2},
         "train": {"updates": 4, "mini_batch_prompts": 2},

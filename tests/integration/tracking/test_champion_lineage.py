@@ -9,7 +9,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.results import read_run
 from components.store import Run
-from components.tracking import Registration, find_policy, register
+from components.tracking import Registration, find_policy, register, tracking_uri
 from tests.support.fake_run import FakeRun, prepared_run
 
 
@@ -79,7 +79,7 @@ def test_a_champion_that_changed_meanwhile_was_not_measured_here(
 def test_an_alias_and_a_number_lead_to_the_policy(model: str, first: FakeRun) -> None:
     run = first.run
     for reference in (f"models:/{model}@champion", f"models:/{model}/1"):
-        found = find_policy(run, reference)
+        found = find_policy(reference, tracking_uri(run), "model.path")
         assert (found.name, found.version) == (model, "1")
         assert found.uri == run.store.locate(run.layout.policy(1))
         assert found.weights_digest == run.policy(1).require().facts["weights_digest"]
@@ -88,13 +88,13 @@ def test_an_alias_and_a_number_lead_to_the_policy(model: str, first: FakeRun) ->
 @pytest.mark.parametrize("reference", ["models:/nobody@champion", "models:/{model}@runner-up", "models:/{model}/7"])
 def test_what_is_not_registered_is_said_with_the_way_out(model: str, first: FakeRun, reference: str) -> None:
     with pytest.raises(InputError, match=r"has no such version; run once .* tracking\.model_name="):
-        find_policy(first.run, reference.format(model=model))
+        find_policy(reference.format(model=model), tracking_uri(first.run), "model.path")
 
 
 @pytest.mark.parametrize("reference", ["models:/", "models:/name", "models:/name@a/3", "models:/name/latest"])
 def test_a_malformed_reference_is_shown_how_to_be_written(first: FakeRun, reference: str) -> None:
     with pytest.raises(InputError, match="write models:/NAME@champion or models:/NAME/3"):
-        find_policy(first.run, reference)
+        find_policy(reference, tracking_uri(first.run), "model.path")
 
 
 def test_a_server_that_is_away_is_named_without_its_password(
@@ -102,5 +102,5 @@ def test_a_server_that_is_away_is_named_without_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
     with pytest.raises(InputError, match=r"MLflow at http://127\.0\.0\.1:9 did not answer") as caught:
-        find_policy(first.run, f"models:/{model}@champion")
+        find_policy(f"models:/{model}@champion", tracking_uri(first.run), "model.path")
     assert "hunter2" not in str(caught.value)

@@ -12,7 +12,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round, RunLayout
 from components.results import best_policy, evaluation_of, prompt_scores, read_run, score_difference
 from components.store import Run
-from components.tracking import Registration, find_policy, read_state, register, sync
+from components.tracking import Registration, find_policy, read_state, register, sync, tracking_uri
 from components.tracking.datasets import prompts_digest
 from components.tracking.versions import Versions
 from tests.support.fake_run import finished_run, prepared_run
@@ -168,7 +168,7 @@ def test_a_version_whose_weights_were_deleted_says_so(client: Any, model: str, t
     tags = [client.get_model_version(model, number).tags.get("rapid.weights") for number in ("1", "2")]
     assert tags == ["deleted", None]
     with pytest.raises(InputError, match=r"version 1 without weights: train\.keep_policies has deleted them"):
-        find_policy(fake.run, f"models:/{model}/1")
+        find_policy(f"models:/{model}/1", tracking_uri(fake.run), "model.path")
 
 
 def test_two_publishers_that_set_the_first_champion_at_once_both_succeed(

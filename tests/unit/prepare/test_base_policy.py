@@ -10,7 +10,7 @@ import pytest
 
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
-from components.prepare.policy import inspect_policy, load_tokenizer, locate_policy
+from components.prepare.policy import inspect_policy, load_tokenizer, locate_policy, stated_licence
 from tests.support.rights import without_rights
 
 
@@ -32,6 +32,27 @@ def test_files_of_the_policy_and_no_others(model_directory):
         "tokenizer.json", "tokenizer_config.json",
     )  # fmt: skip
     assert (policy.model_type, policy.vocab_size, policy.parameters, policy.dtype) == ("qwen2", 128, 512, "float32")
+
+
+@pytest.mark.parametrize(
+    ("card", "stated"),
+    [
+        ("---\nlicense: apache-2.0\ntags: [x]\n---\n# Model", {"license": "apache-2.0"}),
+        (
+            "---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\n---",
+            {"license": "other", "license_name": "own", "license_link": "LICENSE"},
+        ),
+        ("---\nlicense: [mit\n---\n", {}),
+        ("---\nlicense: 3\n---\n", {}),
+        ("# Model", {}),
+        (None, {}),
+    ],
+)
+def test_the_licence_is_what_the_card_states(tmp_path, caplog, card, stated):
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert stated_licence(tmp_path) == stated
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer.model"])

@@ -93,11 +93,11 @@ def test_only_in_a_pod_a_server_that_is_away_is_waited_for(
     httpserver.expect_request("/api/2.0/mlflow/experiments/search").respond_with_handler(lambda _: next(answers))
     run = prepared_run(tmp_path, tracking={"uri": httpserver.url_for("").rstrip("/")}).run
     monkeypatch.setattr("components.store.patient.time.sleep", lambda _: None)
-    wait_for_server(run)
+    wait_for_server(tracking_uri(run))
     assert not httpserver.log
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    wait_for_server(run)
+    wait_for_server(tracking_uri(run))
     told = capsys.readouterr().err.splitlines()
     assert "does not answer" in told[0]
     assert told[0].endswith("waiting for it, up to 10 min")
