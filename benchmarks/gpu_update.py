@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.gpu_update --device cpu --tiny
 
 Prompts have 200 tokens, completions a log-normal number of at most 2,048; bf16 with float32 master weights. Each
-variant changes one setting of the first and runs in its own process: packing, fused log-probabilities, gradient
+variant changes one setting of the first and runs in its own process: objective, fused log-probabilities, gradient
 checkpointing, compilation. Prints tokens per second, the share of the measured bf16 matrix rate and peak memory (as
 allocated by PyTorch), and writes `benchmarks/results/gpu_update.json`. `--device cpu --tiny` tries the code on a small
 shape.
@@ -47,8 +47,7 @@ BASE: dict[str, Any] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
-    "packing on": {"packing": "on"},
-    "packing off": {"packing": "off"},
+    "rapid": {"objective": "rapid"},
     "fused log-probabilities": {"logprobs": "fused"},
     "chunked log-probabilities": {"logprobs": "chunked"},
     "gradient checkpointing": {"gradient_checkpointing": True},

@@ -43,7 +43,7 @@ trl: GRPOTrainer in its fastest correct settings: no gradient checkpointing, and
 log-probabilities, which TRL skips with one update per batch of rollouts. trl, its defaults: gradient checkpointing.
 trl, k = 2: two updates per batch of rollouts, for which TRL does that forward pass.
 ours: the same grpo loss with the behaviour log-probabilities that the rollout engine stored.
-ours rapid: an importance-weighted baseline, which needs another forward pass too."""
+ours rapid: weights and an importance-weighted baseline, from the same forward pass."""
 
 
 def compare(directory: Path, names: list[str], repeats: int, steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -115,10 +115,7 @@ class TrainSection(Section):
         f"{EXACT_GAP:g} where weights and compute are float32, else {ROUNDED_GAP:g}",
     )
     micro_batch_tokens: Annotated[Count, affects()] = Field(
-        default=4096, description="tokens per forward pass, padding included"
-    )
-    packing: Annotated[Literal["auto", "on", "off"], affects()] = Field(
-        default="auto", description="sequences of a micro-batch in one row without padding; auto: on CUDA"
+        default=4096, description="tokens per forward pass: prompts once a group, and completions"
     )
     logprobs: Annotated[Literal["auto", "fused", "chunked"], affects()] = Field(
         default="auto", description="how the output head is computed; auto: fused where the head is one projection"

@@ -1,6 +1,5 @@
 """Loss and gradient of one mini-batch; neither depends on how it is split over micro-batches and processes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from components.train.batching import MicroBatch, MiniBatch
 from components.train.build_objective import build_objective
 from components.train.diagnostics import TokenMeans, TokenSums
 from components.train.distributed import Processes
+from components.train.fused_head import KnownGradient
 from components.train.logprobs import LogprobModel
 from components.train.objectives import (
     Completions,
@@ -97,99 +97,111 @@ def accumulate_gradient(
 ) -> MiniBatchLoss:
     """Add the mini-batch's gradient to the parameters'.
 
-    Advantages need the log-ratios of whole groups. Where micro-batches hold whole groups, advantages are computed from
-    their own log-probabilities; elsewhere a forward pass over the mini-batch without gradient comes first.
+    Advantages may need the log-ratios of whole groups. Where a micro-batch has whole groups, they follow from its own
+    log-probabilities; for the others a forward pass without gradient comes first.
     """
     objective, rewards_N = terms.objective, batch.rewards_N
     completions = Completions(
         torch.zeros_like(rewards_N), rewards_N, batch.group_N, rewards_N > terms.cloning_threshold
     )
-    advantage_N = None
-    if not batch.whole_groups:
-        if objective.uses_ratio:
-            completions = completions.with_log_ratio(_log_ratios(policy, batch, processes))
-        advantage_N = objective.advantage(completions)
+    if objective.uses_ratio and not all(batch.whole):
+        completions = completions.with_log_ratio(_log_ratios_of_parts(policy, batch, processes))
+    advantage_N = objective.advantage(completions)
     scales = _Scales.of(batch, completions.verified_N, terms)
     loss = torch.zeros((), device=rewards_N.device)
     log_ratio_N = torch.zeros_like(rewards_N)
     sums = TokenSums(rewards_N.device)
-    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
-        rows = micro.rows_N
+    for micro, is_counted, whole in zip(batch.micro_batches, batch.counted, batch.whole, strict=True):
+        known_N = None if objective.uses_ratio and whole else advantage_N[micro.rows_N]
+        micro_loss = _MicroBatchLoss(micro, known_N, completions.select(micro.rows_N), scales, terms)
         # FSDP averages gradients over processes, and every process has only its part of the sum.
         factor = processes.world_size if is_counted else 0.0
-        known = None
-        if advantage_N is not None and objective.token_local and not terms.kl_coefficient:
-            known = _known_gradient(micro, advantage_N[rows], scales, terms, factor)
-        logprobs_T, entropy_T = policy(micro, entropy_gradient=terms.entropy_coefficient > 0, known_gradient=known)
-        ratio_N = sequence_log_ratio(logprobs_T.detach(), micro.behaviour_logprobs_T, micro.sequence_T, len(rows))
-        if advantage_N is None:
-            micro_advantage_N = objective.advantage(completions.select(rows).with_log_ratio(ratio_N))
-        else:
-            micro_advantage_N = advantage_N[rows]
-        micro_loss, at_bound_T = _token_terms(logprobs_T, slice(None), micro, micro_advantage_N, scales, terms)
-        micro_loss = micro_loss + _kl_and_entropy(logprobs_T, entropy_T, micro, scales, terms)
-        (micro_loss * factor).backward()
+        logprobs_T, entropy_T = policy(
+            micro, entropy_gradient=terms.entropy_coefficient > 0, known_gradient=micro_loss.known_gradient(factor)
+        )
+        total, at_bound_T = micro_loss.of(logprobs_T, slice(None))
+        if terms.entropy_coefficient:
+            total = total - (scales.entropy_N[micro.rows_N][micro.sequence_T] * entropy_T).sum()
+        (total * factor).backward()
         if is_counted:
-            loss += micro_loss.detach()
-            log_ratio_N[rows] = ratio_N
+            loss += total.detach()
+            log_ratio_N[micro.rows_N] = _log_ratio(logprobs_T.detach(), micro)
             sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
     return MiniBatchLoss(processes.all_reduce(loss), processes.all_reduce(log_ratio_N), sums.means(processes))
 
 
-def _known_gradient(
-    micro: MicroBatch, advantage_N: Tensor, scales: _Scales, terms: LossTerms, factor: float
-) -> Callable[[Tensor, slice], Tensor]:
-    """Return the function for the loss's gradient with respect to the log-probabilities of a slice of tokens."""
+class _MicroBatchLoss:
+    """The loss of a micro-batch as a function of its log-probabilities, without the entropy bonus.
 
-    @torch.enable_grad()
-    def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
-        logprobs_T = logprobs_T.detach().requires_grad_()
-        loss, _ = _token_terms(logprobs_T, part, micro, advantage_N, scales, terms)
-        (found,) = torch.autograd.grad(loss * factor, logprobs_T)
-        return found
+    Args:
+        advantage_N: of the sequences of the micro-batch; None where it follows from the log-ratios of its groups.
+        completions: of the micro-batch.
+    """
 
-    return gradient
+    def __init__(
+        self,
+        micro: MicroBatch,
+        advantage_N: Tensor | None,
+        completions: Completions,
+        scales: _Scales,
+        terms: LossTerms,
+    ) -> None:
+        self._micro, self._advantage_N, self._completions, self._terms = micro, advantage_N, completions, terms
+        self._objective_T = scales.objective_N[micro.rows_N][micro.sequence_T]
+        self._cloning_T = scales.cloning_N[micro.rows_N][micro.sequence_T]
+        self._reference_T: Tensor | None = None
+        if terms.kl_coefficient:
+            assert terms.reference is not None
+            with torch.no_grad():
+                self._reference_T, _ = terms.reference(micro)
+
+    def of(self, logprobs_T: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Return the loss of some tokens, and which of them are at a bound.
+
+        Args:
+            part: tokens whose loss depends on `logprobs_T` alone.
+        """
+        micro, terms = self._micro, self._terms
+        advantage_N = self._advantage_N
+        if advantage_N is None:
+            ratio_N = _log_ratio(logprobs_T.detach(), micro, part)
+            advantage_N = terms.objective.advantage(self._completions.with_log_ratio(ratio_N))
+        tokens = Tokens(logprobs_T, micro.behaviour_logprobs_T[part], micro.sequence_T[part], advantage_N)
+        loss_T, at_bound_T = terms.objective.surrogate(tokens)
+        if self._reference_T is not None:
+            loss_T = loss_T + terms.kl_coefficient * kl_to_reference(logprobs_T, self._reference_T[part])
+        loss_T = self._objective_T[part] * loss_T
+        if terms.cloning_coefficient:
+            loss_T = loss_T - self._cloning_T[part] * logprobs_T
+        return loss_T.sum(), at_bound_T
+
+    def known_gradient(self, factor: float) -> KnownGradient:
+        """Return the gradient of `factor` times the loss, for the head."""
+
+        @torch.enable_grad()
+        def gradient(logprobs_T: Tensor, part: slice) -> Tensor:
+            logprobs_T = logprobs_T.detach().requires_grad_()
+            loss, _ = self.of(logprobs_T, part)
+            (found,) = torch.autograd.grad(loss * factor, logprobs_T)
+            return found
+
+        alone = self._advantage_N is not None and self._terms.objective.token_local
+        return KnownGradient(gradient, None if alone else self._micro.group_tokens)
 
 
-def _token_terms(
-    logprobs_T: Tensor, part: slice, micro: MicroBatch, advantage_N: Tensor, scales: _Scales, terms: LossTerms
-) -> tuple[Tensor, Tensor]:
-    """Return the loss of the objective and of cloning for the tokens `part`, and which of these are at a bound."""
-    sequence_T = micro.sequence_T[part]
-    tokens = Tokens(logprobs_T, micro.behaviour_logprobs_T[part], sequence_T, advantage_N)
-    loss_T, at_bound_T = terms.objective.surrogate(tokens)
-    loss = (scales.objective_N[micro.rows_N][sequence_T] * loss_T).sum()
-    if terms.cloning_coefficient:
-        loss = loss - (scales.cloning_N[micro.rows_N][sequence_T] * logprobs_T).sum()
-    return loss, at_bound_T
-
-
-def _kl_and_entropy(
-    logprobs_T: Tensor, entropy_T: Tensor, micro: MicroBatch, scales: _Scales, terms: LossTerms
-) -> Tensor:
-    """Return the loss of the KL and entropy terms over a micro-batch."""
-
-    def scaled(scale_N: Tensor, value_T: Tensor) -> Tensor:
-        return (scale_N[micro.rows_N][micro.sequence_T] * value_T).sum()
-
-    loss = logprobs_T.new_zeros(())
-    if terms.kl_coefficient:
-        assert terms.reference is not None
-        with torch.no_grad():
-            reference_T, _ = terms.reference(micro)
-        loss = loss + terms.kl_coefficient * scaled(scales.objective_N, kl_to_reference(logprobs_T, reference_T))
-    if terms.entropy_coefficient:
-        loss = loss - scaled(scales.entropy_N, entropy_T)
-    return loss
+def _log_ratio(logprobs_T: Tensor, micro: MicroBatch, part: slice = slice(None)) -> Tensor:
+    """Return log_ratio_N of a micro-batch, of which only the sequences of the tokens `part` count."""
+    return sequence_log_ratio(logprobs_T, micro.behaviour_logprobs_T[part], micro.sequence_T[part], len(micro.rows_N))
 
 
 @torch.no_grad()
-def _log_ratios(policy: LogprobModel, batch: MiniBatch, processes: Processes) -> Tensor:
-    """Return log_ratio_N of the whole mini-batch."""
+def _log_ratios_of_parts(policy: LogprobModel, batch: MiniBatch, processes: Processes) -> Tensor:
+    """Return log_ratio_N of the mini-batch, 0 where groups are whole."""
     log_ratio_N = torch.zeros_like(batch.rewards_N)
-    for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
+    for micro, is_counted, whole in zip(batch.micro_batches, batch.counted, batch.whole, strict=True):
+        if whole:
+            continue
         logprobs_T, _ = policy(micro)
-        ratio_N = sequence_log_ratio(logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N))
         if is_counted:
-            log_ratio_N[micro.rows_N] = ratio_N
+            log_ratio_N[micro.rows_N] = _log_ratio(logprobs_T, micro)
     return processes.all_reduce(log_ratio_N)

@@ -223,7 +223,7 @@ def clipped_sequences(t: Tokens, *, clip: float, clip_high: float) -> tuple[Tens
     """
     sequences = len(t.advantage_N)
     log_ratio_N = sequence_log_ratio(t.logprobs_T, t.behaviour_logprobs_T, t.sequence_T, sequences)
-    mean_N = log_ratio_N / torch.bincount(t.sequence_T, minlength=sequences)
+    mean_N = log_ratio_N / torch.bincount(t.sequence_T, minlength=sequences).clamp(min=1)
     loss_N, at_bound_N = _clipped(importance_weights(mean_N, None), t.advantage_N, clip, clip_high)
     return loss_N[t.sequence_T], at_bound_N[t.sequence_T]
 
@@ -280,7 +280,8 @@ class Objective:
     Attributes:
         uses_ratio: the advantage reads `log_ratio_N`; if not, it is known before any forward pass.
         bounds_tokens: the surrogate has a bound per token, which `clip_fraction` then counts.
-        token_local: once advantages are known, the loss of a token depends on no other token.
+        token_local: once advantages are known, the loss of a token depends on no other token; else on those of its
+            sequence.
         truncation: the bound C on the sequence weights that diagnostics describe, where the advantage has none of its
             own: RAPID's, so that effective sample sizes of different objectives compare.
         clones: behaviour cloning: exempt from `train.updates.until_share`.

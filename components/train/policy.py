@@ -16,7 +16,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
-from components.train.packing import PACKED_ATTENTION, packing_unfit
+from components.runtime.progress import note
+from components.train.group_attention import GROUP_ATTENTION, groups_unfit
 
 _WEIGHTS = (".safetensors", ".bin", ".index.json")
 
@@ -24,10 +25,11 @@ _WEIGHTS = (".safetensors", ".bin", ".index.json")
 def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
     """Load a causal language model with float32 master weights, without dropout and without adapters.
 
-    Where adapters are trained, the frozen weights are in `compute_dtype`.
+    Where adapters are trained, the frozen weights are in `compute_dtype`. Its attention is that over groups, if it
+    computes the same with it.
 
     Raises:
-        InputError: the directory holds no model that transformers can load, or `train.packing=on` does not fit it.
+        InputError: the directory holds no model that transformers can load.
     """
     with _without_sklearn():
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -44,35 +46,14 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the policy in {directory}: {' '.join(str(error).split())}") from None
     model.eval()
-    if wants_packing(section, device):
-        _pack(model, section)
+    if unfit := groups_unfit(model):
+        note(f"prompts are computed once for every completion: {unfit}")
     if section.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # else it is not checkpointed
     return model.to(device)
-
-
-def wants_packing(section: TrainSection, device: torch.device) -> bool:
-    """Return whether to pack sequences; `auto` does where variable-length flash attention runs."""
-    flash = device.type == "cuda" and section.compute_dtype == "bfloat16"
-    return section.packing == "on" or (section.packing == "auto" and flash)
-
-
-def _pack(model: nn.Module, section: TrainSection) -> None:
-    """Switch a model to packed attention, in place, if it computes the same with it.
-
-    Raises:
-        InputError: `train.packing=on` with a model whose attention cannot be packed.
-    """
-    own = model.config._attn_implementation  # type: ignore[union-attr]
-    unfit = packing_unfit(model)
-    if unfit is None:
-        return
-    if section.packing == "on":
-        raise InputError(f"train.packing=on does not fit this model: {unfit}; use train.packing=off")
-    model.set_attn_implementation(own)  # type: ignore[operator]
 
 
 def _without_dropout(config: Any) -> Any:
@@ -84,9 +65,9 @@ def _without_dropout(config: Any) -> Any:
     return config
 
 
-def is_packed(model: nn.Module) -> bool:
-    """Return whether the model takes packed micro-batches."""
-    return model.config._attn_implementation == PACKED_ATTENTION  # type: ignore[union-attr]
+def takes_groups(model: nn.Module) -> bool:
+    """Return whether the model takes groups in rows; else its sequences are padded side by side."""
+    return model.config._attn_implementation == GROUP_ATTENTION  # type: ignore[union-attr]
 
 
 def vocabulary(model: nn.Module) -> int:

@@ -10,7 +10,7 @@ from components.train.diagnostics import TokenMeans, TokenSums
 from components.train.distributed import Processes
 from components.train.logprobs import LogprobModel
 from components.train.objectives import sequence_log_ratio
-from components.train.policy import is_packed
+from components.train.policy import takes_groups
 from components.train.trajectories import Trajectories
 
 
@@ -19,7 +19,7 @@ def measure_behaviour_gap(
     behaviour: LogprobModel, data: Trajectories, groups: np.ndarray, config: RunConfig, processes: Processes
 ) -> TokenMeans:
     """Measure |log pi - log mu| of a mini-batch under its behaviour policy."""
-    limits = MicroBatchLimits(config.train.micro_batch_tokens, is_packed(behaviour.model))
+    limits = MicroBatchLimits(config.train.micro_batch_tokens, takes_groups(behaviour.model))
     batch = build_mini_batch(data, groups, limits, processes)
     sums = TokenSums(batch.rewards_N.device)
     for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
@@ -32,7 +32,7 @@ def measure_behaviour_gap(
 @torch.no_grad()
 def log_ratios(policy: LogprobModel, data: Trajectories, config: RunConfig, processes: Processes) -> Tensor:
     """Return log rho of every sequence, nats, not clamped; computed in mini-batches of the configured size."""
-    limits = MicroBatchLimits(config.train.micro_batch_tokens, is_packed(policy.model))
+    limits = MicroBatchLimits(config.train.micro_batch_tokens, takes_groups(policy.model))
     parts = []
     for start in range(0, data.groups, config.train.mini_batch_prompts):
         groups = np.arange(start, min(start + config.train.mini_batch_prompts, data.groups))

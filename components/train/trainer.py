@@ -28,8 +28,8 @@ from components.train.policy import (
     add_adapters,
     compile_layers,
     decoder_layers,
-    is_packed,
     load_policy,
+    takes_groups,
     trained_parameters,
 )
 from components.train.replay import Replayed, deal, measure_replayed
@@ -227,11 +227,9 @@ def _update(
     """
     config, train, objective = trainer.config, trainer.config.train, trainer.terms.objective
     began = time.perf_counter()
-    limits = MicroBatchLimits(train.micro_batch_tokens, is_packed(trainer.policy.model))
+    limits = MicroBatchLimits(train.micro_batch_tokens, takes_groups(trainer.policy.model))
     masked = train.overlong.handling == "mask"
-    batch = build_mini_batch(
-        data, groups, limits, trainer.processes, uses_ratio=objective.uses_ratio, mask_truncated=masked
-    )
+    batch = build_mini_batch(data, groups, limits, trainer.processes, mask_truncated=masked)
     trainer.optimizer.zero_grad()
     result = accumulate_gradient(trainer.policy, batch, trainer.terms, trainer.processes)
     parameters = trained_parameters(trainer.policy.model).values()

@@ -264,6 +264,7 @@ def _problems(table: pa.Table, size: int, vocabulary: int) -> Iterator[_Problem]
     for index, (one, other) in enumerate(pairwise(keys)):
         if one == other:
             yield index + 1, f"completion {one} is in another part already"
+    yield from _other_prompts(table)
     yield from trajectory_problems(table.select(TRAJECTORIES.names))
     for name in ("prompt_token_ids", "completion_token_ids"):
         yield from _foreign_tokens(table, name, vocabulary)
@@ -276,6 +277,15 @@ def _incomplete_groups(table: pa.Table, size: int) -> Iterator[_Problem]:
         alone = "; a group of one has no baseline" if count == 1 else ""
         reason = f"group {group_ids[index]} has {count} completions, rollout.group_size is {size}{alone}"
         yield int(index), reason
+
+
+def _other_prompts(table: pa.Table) -> Iterator[_Problem]:
+    group_ids = table["group_id"].to_numpy()
+    tokens, lengths = _flatten(table["prompt_token_ids"])
+    prompts = np.split(tokens, np.cumsum(lengths)[:-1])
+    for index in np.flatnonzero(group_ids[1:] == group_ids[:-1]) + 1:
+        if not np.array_equal(prompts[index], prompts[index - 1]):
+            yield int(index), f"group {group_ids[index]} has more than one prompt"
 
 
 def _foreign_tokens(table: pa.Table, name: str, vocabulary: int) -> Iterator[_Problem]:

@@ -47,6 +47,11 @@ def negative_prompt_token(rows: Any) -> Any:
     return rows
 
 
+def other_prompt(rows: Any) -> Any:
+    rows[6]["prompt_token_ids"] = [*rows[6]["prompt_token_ids"], 2]
+    return rows
+
+
 def empty_prompt(rows: Any) -> Any:
     for row in rows[4:8]:
         row["prompt_token_ids"] = []
@@ -73,6 +78,7 @@ FILE = r"rollout/shard-000/part-00000\.parquet"
         ({"rows": empty_completion}, FILE + r", row 2: completion_token_ids is empty"),
         ({"rows": foreign_token}, FILE + r", row 5: completion_token_ids holds 14, outside .* vocabulary of 14"),
         ({"rows": negative_prompt_token}, FILE + r", row 4: prompt_token_ids holds -1, outside"),
+        ({"rows": other_prompt}, FILE + r", row 6: group 00001/p000001 has more than one prompt"),
         ({"rows": empty_prompt}, FILE + r", row 4: prompt_token_ids is empty"),
         ({"rows": wrong_logprobs}, r"disagree by 0.5 nats per token .*more than 0\.001 .*tokenizer.*temperature"),
         ({"facts": lambda f: f | {"weights_digest": "0" * 64}}, FILE + r" was sampled with weights_digest 000"),

@@ -224,13 +224,18 @@ def test_adapters_train_and_what_is_published_is_what_the_next_iteration_meets(t
     assert {name for name in before if name.endswith("_proj.weight")} == moved
 
 
-def test_packed_micro_batches_train_alike(training_run: Make) -> None:
-    runs = [training_run(f"train.packing={packing}", f"run.name={packing}") for packing in ("on", "off")]
-    for made in runs:
+def test_rows_and_padded_sequences_train_alike(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"rows": (), "split": ("train.micro_batch_tokens=12",), "padded": ()}
+    runs = [training_run(*words, f"run.name={name}") for name, words in settings.items()]
+    for name, made in zip(settings, runs, strict=True):
+        if name == "padded":
+            monkeypatch.setattr("components.train.policy.groups_unfit", lambda _: "its attention is its own")
         made.sample()
         train(made.run.uri, 1)
-    for mine, theirs in zip(*(metrics_of(made.run).steps for made in runs), strict=True):
-        assert (mine.loss, mine.gradient_norm) == pytest.approx((theirs.loss, theirs.gradient_norm), abs=1e-5)
+    rows, *others = (metrics_of(made.run).steps for made in runs)
+    for steps in others:
+        for mine, theirs in zip(rows, steps, strict=True):
+            assert (mine.loss, mine.gradient_norm) == pytest.approx((theirs.loss, theirs.gradient_norm), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -86,7 +86,6 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.max_bad_steps": ("5", ""),
     "train.max_bad_group_share": ("0.1", "train"),
     "train.micro_batch_tokens": ("100", ""),
-    "train.packing": ("on", ""),
     "train.logprobs": ("chunked", ""),
     "train.compile": ("true", ""),
     "train.lora": ("8", "train"),

@@ -10,9 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from components.contract.errors import InputError
 from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.train_config import TrainSection
-from components.train.batching import MicroBatch, MicroBatchLimits, build_micro_batch, build_mini_batch
+from components.train.batching import MicroBatch, MicroBatchLimits, build_mini_batch, build_padded
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
+from components.train.fused_head import KnownGradient
+from components.train.group_attention import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
 from components.train.trajectories import Trajectories
@@ -23,7 +25,7 @@ Make = Callable[..., Trajectories]
 
 def whole(data: Trajectories) -> MicroBatch:
     rows = np.arange(len(data.rewards))
-    return build_micro_batch(data, rows, rows, False, torch.device("cpu"))
+    return build_padded(data, rows, rows[:, None], torch.device("cpu"))
 
 
 def expected(model, data: Trajectories, temperature: float) -> np.ndarray:
@@ -137,41 +139,60 @@ class VocabularyProducts(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten.mm.default and any(VOCABULARY in tensor.shape for tensor in args):
+        products = (torch.ops.aten.mm.default, torch.ops.aten.addmm_.default)
+        if function in products and any(VOCABULARY in tensor.shape for tensor in args):
             self.count += 1
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("right", [True, False])
-def test_known_gradients_save_a_product_and_change_nothing(make_trajectories: Make, right: bool) -> None:
+@pytest.mark.parametrize(
+    ("blocks", "right", "overflows"),
+    [(None, True, False), (None, False, False), ([6] * 12, True, False), ([13, 60], True, True), ([73], False, True)],
+)
+def test_known_gradients_save_a_product_and_change_nothing(
+    make_trajectories: Make, blocks: list[int] | None, right: bool, overflows: bool
+) -> None:
     data, model = make_trajectories(), tiny_model(1)
     plain = gradient(model, data, 10, "fused")
-    weights = torch.linspace(-1, 1, len(data.behaviour_logprobs))
+    tokens = len(data.behaviour_logprobs)
+    blocks = blocks and [*blocks[:-1], tokens - sum(blocks[:-1])]
+    weights = torch.linspace(-1, 1, tokens)
+    lengths = []
+
+    def known(logprobs: torch.Tensor, part: slice) -> torch.Tensor:
+        lengths.append(len(logprobs))
+        return weights[part] if right else weights[part] + 0.1
+
     model.zero_grad()
     policy = LogprobModel(model, 0.7, 10, torch.float32, "fused")
-    with VocabularyProducts() as products:
-        logprobs, _ = policy(
-            whole(data), known_gradient=lambda _, part: weights[part] if right else weights[part] + 0.1
-        )
+    with VocabularyProducts() as counted:
+        logprobs, _ = policy(whole(data), known_gradient=KnownGradient(known, blocks))
         (logprobs * weights).sum().backward()
-    chunks = -(-len(weights) // 10)
-    assert products.count == (3 if right else 6) * chunks
+    assert sum(lengths) == tokens
+    # Tokens beyond one and a half chunks of a block are projected again.
+    pieces = sum(-(-length // (10 if length <= 10 else 5)) for length in lengths)
+    again = sum(max(0, -(-length // 5) - 3) for length in lengths)
+    expected = 3 * pieces + again + (0 if right else 3 * -(-tokens // 10))
+    assert counted.count == expected
+    assert (again > 0) == overflows
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), plain)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dapo", "cispo", "rapid", "pg", "sft"])
-def test_training_knows_its_gradients(make_trajectories: Make, name: str) -> None:
-    """With advantages known before the forward pass, every micro-batch takes three products a chunk."""
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("name", ["grpo", "gspo", "cispo", "rapid", "rapid_clip", "sft"])
+def test_training_knows_its_gradients(make_trajectories: Make, name: str, grouped: bool) -> None:
+    """Every token takes three products with the vocabulary; weights of groups that are not in a row take another."""
     data, model = make_trajectories(), tiny_model(1)
+    assert not grouped or groups_unfit(model) is None
     terms = LossTerms(build_objective(TrainSection(objective=OBJECTIVE_OPTIONS[name]())), 7)
     alone = Processes(0, 1, torch.device("cpu"))
-    batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, False), alone)
-    policy = LogprobModel(model, 1.0, 8, torch.float32, "fused")
+    batch = build_mini_batch(data, np.arange(4), MicroBatchLimits(40, grouped), alone)
+    policy = LogprobModel(model, 1.0, 64, torch.float32, "fused")
     with VocabularyProducts() as products:
         accumulate_gradient(policy, batch, terms, alone)
-    chunks = sum(-(-len(micro.targets_T) // 8) for micro in batch.micro_batches)
-    extra_forward = chunks if terms.objective.uses_ratio else 0
-    assert products.count == 3 * chunks + extra_forward
+    passes = len(batch.micro_batches)
+    assert passes > 1
+    assert products.count == (4 if terms.objective.uses_ratio and not grouped else 3) * passes
 
 
 def test_a_frozen_head_gets_no_gradient(make_trajectories: Make) -> None:

@@ -1,4 +1,4 @@
-"""Loss and gradient do not depend on micro-batches, padding, packing or order; pinned values per objective."""
+"""Loss and gradient do not depend on groups in rows, padding, splitting or order; pinned values per objective."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import torch
 
 from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.train_config import TrainSection
-from components.train.batching import MicroBatchLimits, MiniBatch, build_micro_batch, build_mini_batch
+from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch, build_padded
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
+from components.train.group_attention import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, MiniBatchLoss, accumulate_gradient
-from components.train.packing import PACKED_ATTENTION, register_packed_attention
 from components.train.trajectories import Trajectories
 from tests.support.objective_loss import objective_loss
 from tests.support.tiny_policy import tiny_model
@@ -25,8 +25,6 @@ NAMES = tuple(OBJECTIVE_OPTIONS)
 Make = Callable[..., Trajectories]
 Result = tuple[MiniBatchLoss, torch.Tensor]
 
-register_packed_attention()
-
 
 def terms_of(name: str, **more: float | LogprobModel) -> LossTerms:
     return LossTerms(build_objective(TrainSection(objective=OBJECTIVE_OPTIONS[name]())), 7, **more)
@@ -34,26 +32,22 @@ def terms_of(name: str, **more: float | LogprobModel) -> LossTerms:
 
 def mini_batch(
     data: Trajectories,
-    terms: LossTerms,
     budget: int = 10_000,
     groups: tuple[int, ...] = (0, 1, 2, 3),
-    packed: bool = False,
+    grouped: bool = False,
     mask: bool = False,
 ) -> MiniBatch:
-    limits = MicroBatchLimits(budget, packed)
-    return build_mini_batch(
-        data, np.array(groups), limits, ALONE, uses_ratio=terms.objective.uses_ratio, mask_truncated=mask
-    )
+    return build_mini_batch(data, np.array(groups), MicroBatchLimits(budget, grouped), ALONE, mask_truncated=mask)
 
 
-def moved_model(architecture: str = "qwen2", packed: bool = False, **settings: object) -> torch.nn.Module:
+def moved_model(architecture: str = "qwen2", grouped: bool = False, **settings: object) -> torch.nn.Module:
     """A policy other than the behaviour policy."""
     model = tiny_model(0, architecture, **settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.02)
-    if packed:
-        model.set_attn_implementation(PACKED_ATTENTION)
+    if grouped:
+        assert groups_unfit(model) is None
     return model
 
 
@@ -63,14 +57,14 @@ def evaluate(
     budget: int = 10_000,
     groups: tuple[int, ...] = (0, 1, 2, 3),
     chunk: int = 10_000,
-    packed: bool = False,
+    grouped: bool = False,
     head: str = "auto",
     mask: bool = False,
     model: torch.nn.Module | None = None,
 ) -> Result:
     """The mini-batch under a policy other than the behaviour policy, and its whole gradient."""
-    model = model or moved_model(packed=packed)
-    batch = mini_batch(data, terms, budget, groups, packed, mask)
+    model = model or moved_model(grouped=grouped)
+    batch = mini_batch(data, budget, groups, grouped, mask)
     evaluated = accumulate_gradient(LogprobModel(model, 1.0, chunk, torch.float32, head), batch, terms, ALONE)
     return evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -83,15 +77,14 @@ def assert_same(one: tuple[MiniBatchLoss, torch.Tensor], other: tuple[MiniBatchL
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("head", ["fused", "chunked"])
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("budget", [1, 60])
-def test_micro_batches_packing_and_head_change_nothing(
-    make_trajectories: Make, name: str, budget: int, packed: bool, head: str
+@pytest.mark.parametrize(("grouped", "budget"), [(False, 60), (True, 1), (True, 18), (True, 60)])
+def test_groups_micro_batches_and_head_change_nothing(
+    make_trajectories: Make, name: str, grouped: bool, budget: int, head: str
 ) -> None:
     data, terms = make_trajectories(), terms_of(name)
     whole = evaluate(data, terms, head="chunked")
     assert whole[0].log_ratio_N.abs().max() > 0.05
-    split = evaluate(data, terms, budget, chunk=6, packed=packed, head=head)
+    split = evaluate(data, terms, budget, chunk=6, grouped=grouped, head=head)
     assert_same(whole, split)
     torch.testing.assert_close(split[0].log_ratio_N, whole[0].log_ratio_N, atol=1e-5, rtol=0)
     for field in dataclasses.fields(whole[0].tokens):
@@ -107,7 +100,7 @@ def test_what_trains_is_what_is_proven(make_trajectories: Make, name: str, mask:
     trained = evaluate(data, terms, budget=50, chunk=6, mask=mask)
     model = moved_model()
     rows = np.arange(len(data.rewards))
-    micro = build_micro_batch(data, rows, rows, False, CPU)
+    micro = build_padded(data, rows, rows[:, None], CPU)
     logprobs, _ = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro)
     kept = torch.from_numpy(~data.truncated) if mask else torch.ones(len(rows), dtype=torch.bool)
     loss, _ = objective_loss(
@@ -126,21 +119,11 @@ def test_what_trains_is_what_is_proven(make_trajectories: Make, name: str, mask:
     torch.testing.assert_close(trained[1] / scale, gradient / scale, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("architecture", "settings"), [("llama", {}), ("gemma2", {"sliding_window": 4})])
-def test_packing_changes_nothing_in_other_architectures(
-    make_trajectories: Make, architecture: str, settings: dict
-) -> None:
-    settings = settings | ({"attn_logit_softcapping": None} if architecture == "gemma2" else {})
-    data, terms = make_trajectories(), terms_of("rapid")
-    models = [moved_model(architecture, packed, **settings) for packed in (False, True)]
-    padded, packed = (evaluate(data, terms, packed=packed, model=models[packed]) for packed in (False, True))
-    assert_same(padded, packed)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_groups_changes_nothing(make_trajectories: Make, name: str) -> None:
     data, terms = make_trajectories(), terms_of(name)
-    assert_same(evaluate(data, terms), evaluate(data, terms, groups=(2, 0, 3, 1)))
+    ordered, shuffled = (evaluate(data, terms, groups=groups, grouped=True) for groups in ((0, 1, 2, 3), (2, 0, 3, 1)))
+    assert_same(ordered, shuffled)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,7 +131,7 @@ def test_padding_changes_nothing(make_trajectories: Make, name: str) -> None:
     """Columns of arbitrary tokens on the right, where the mask is 0."""
     data, terms = make_trajectories(), terms_of(name)
     rows = np.arange(len(data.rewards))
-    plain = build_micro_batch(data, rows, rows, False, CPU)
+    plain = build_padded(data, rows, rows[:, None], CPU)
     ids, mask = plain.inputs["input_ids"], plain.inputs["attention_mask"]
     assert isinstance(ids, torch.Tensor)
     assert isinstance(mask, torch.Tensor)
@@ -164,7 +147,7 @@ def test_padding_changes_nothing(make_trajectories: Make, name: str) -> None:
     results = []
     for micro in (plain, padded):
         model = tiny_model(2)
-        batch = dataclasses.replace(mini_batch(data, terms), micro_batches=(micro,), counted=(True,))
+        batch = dataclasses.replace(mini_batch(data), micro_batches=(micro,), counted=(True,), whole=(False,))
         evaluated = accumulate_gradient(LogprobModel(model, 1.0, 10_000, torch.float32), batch, terms, ALONE)
         results.append((evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])))
     assert_same(results[0], results[1])
@@ -176,7 +159,7 @@ def test_masked_completions_have_no_gradient_and_keep_their_reward(make_trajecto
     masked = evaluate(data, terms, mask=True)
     whole = evaluate(data, terms)
     assert (masked[1] - whole[1]).abs().max() > 1e-4
-    batch = mini_batch(data, terms, mask=True)
+    batch = mini_batch(data, mask=True)
     assert (batch.lengths_N == 0).tolist() == data.truncated.tolist()
     # Only what their tokens add is gone: other behaviour log-probabilities of theirs change nothing but the weights.
     if name in ("pg", "rloo", "grpo", "dapo", "dr_grpo", "gspo", "cispo", "token_is", "sft"):
@@ -204,7 +187,7 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make)
 
     model = moved_model()
     rows = np.arange(len(data.rewards))
-    micro = build_micro_batch(data, rows, rows, False, CPU)
+    micro = build_padded(data, rows, rows[:, None], CPU)
     logprobs, entropy = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro, entropy_gradient=True)
     with torch.no_grad():
         other, _ = reference(micro)
@@ -223,8 +206,8 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make)
 
 
 def test_bf16_compute_stays_near_float32(make_trajectories: Make) -> None:
-    data, model, terms = make_trajectories(), tiny_model(0), terms_of("rapid")
-    batch = mini_batch(data, terms)
+    data, model = make_trajectories(), tiny_model(0)
+    batch = mini_batch(data)
     for head in ("fused", "chunked"):
         exact, _ = LogprobModel(model, 1.0, 8, torch.float32, head)(batch.micro_batches[0])
         rounded, _ = LogprobModel(model, 1.0, 8, torch.bfloat16, head)(batch.micro_batches[0])
@@ -258,7 +241,7 @@ def test_five_steps_as_pinned(make_trajectories: Make, name: str) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     measured = []
     for step in range(5):
-        batch = mini_batch(data, terms, 40, (0, 1) if step % 2 == 0 else (2, 3))
+        batch = mini_batch(data, 40, (0, 1) if step % 2 == 0 else (2, 3))
         optimizer.zero_grad()
         evaluated = accumulate_gradient(policy, batch, terms, ALONE)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

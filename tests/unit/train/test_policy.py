@@ -17,11 +17,10 @@ from components.train.policy import (
     export_adapters,
     export_policy,
     full_state,
-    is_packed,
     load_policy,
+    takes_groups,
     trained_parameters,
     vocabulary,
-    wants_packing,
 )
 from tests.support.tiny_policy import save_tiny_policy, tiny_model
 
@@ -156,15 +155,6 @@ def test_adapters_on_embeddings_are_refused(tmp_path: Path, targets: tuple[str, 
         add_adapters(load(tmp_path, lora=4), LoraSection(rank=4, targets=targets), None, seed=0)
 
 
-def test_packing_is_for_flash_attention_unless_asked_for() -> None:
-    cuda, section = torch.device("cuda"), TrainSection(compute_dtype="bfloat16")
-    assert wants_packing(section, cuda)
-    assert not wants_packing(section, CPU)
-    assert not wants_packing(TrainSection(), cuda)
-    assert wants_packing(TrainSection(packing="on"), CPU)
-    assert not wants_packing(section.model_copy(update={"packing": "off"}), cuda)
-
-
 @pytest.mark.parametrize(
     ("architecture", "settings", "fits"),
     [
@@ -176,18 +166,14 @@ def test_packing_is_for_flash_attention_unless_asked_for() -> None:
         ("gptj", {"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4}, False),
     ],
 )
-def test_a_model_is_packed_only_where_it_computes_the_same(
+def test_a_model_has_rows_only_where_it_computes_the_same(
     tmp_path: Path, architecture: str, settings: dict, fits: bool
 ) -> None:
     save_bare(tmp_path, architecture, settings)
-    if fits:
-        assert is_packed(load(tmp_path, packing="on"))
-        return
-    with pytest.raises(InputError, match=r"train.packing=on does not fit this model: .*; use train.packing=off"):
-        load(tmp_path, packing="on")
     model = load(tmp_path)
-    assert not is_packed(model)
-    model(input_ids=torch.tensor([[2, 3, 4]]))
+    assert takes_groups(model) == fits
+    if not fits:
+        model(input_ids=torch.tensor([[2, 3, 4]]))
 
 
 def save_bare(directory: Path, architecture: str, settings: dict) -> None:

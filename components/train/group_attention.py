@@ -1,0 +1,224 @@
+"""Attention over rows of groups, registered with transformers, so that the models' own code runs on them.
+
+On the CPU PyTorch's flash kernel computes the attention of completions to themselves, and that of all completions of a
+group to their prompt at once; the two are merged by their log-sum-exp. On CUDA it is FlexAttention.
+"""
+
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from components.train.group_layout import GroupLayout
+
+GROUP_ATTENTION = "rapid_groups"
+"""Name of `group_attention` in transformers; models that have it take rows of groups only."""
+
+_CHANGES_ATTENTION = ("softcap", "s_aux", "head_mask", "position_bias")
+_PROBE = ((5, 4, 3, 1), (3, 2, 6))
+"""Tokens of the prompt and of the completions of the groups that a model is tried with."""
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def register_group_attention() -> None:
+    """Register `GROUP_ATTENTION` with transformers."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(GROUP_ATTENTION, group_attention)
+    AttentionMaskInterface.register(GROUP_ATTENTION, _no_mask)
+
+
+@torch.no_grad()
+def groups_unfit(model: nn.Module) -> str | None:
+    """Switch a model to rows of groups and return None, or leave it as it is and return why it cannot take them.
+
+    Architectures add sinks, caps and states of their own, so the model itself is run: groups in a row must give what
+    their sequences give one at a time.
+    """
+    decoder = model.get_decoder()  # type: ignore[operator]
+    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    own = model.config._attn_implementation  # type: ignore[union-attr]
+    device = next(model.parameters()).device
+    layout = GroupLayout.of(_PROBE)
+    draw = torch.Generator().manual_seed(0)
+    row_1T = torch.randint(vocabulary, (1, layout.groups[-1][-1]), generator=draw).to(device)
+    expected = []
+    for begin, first, *rest in layout.groups:
+        for start, end in pairwise((first, *rest)):
+            ids = torch.cat([row_1T[:, begin:first], row_1T[:, start:end]], 1)
+            expected.append(decoder(input_ids=ids, use_cache=False).last_hidden_state[0, first - begin - 1 :])
+    register_group_attention()
+    try:
+        model.set_attn_implementation(GROUP_ATTENTION)  # type: ignore[operator]
+        found = decoder(**group_inputs(row_1T, layout), use_cache=False).last_hidden_state[0, layout.predictors()]
+    except (ValueError, KeyError, TypeError) as error:
+        reason: str | None = f"its attention has no other implementation ({type(error).__name__})"
+    else:
+        reason = _difference(found, torch.cat(expected))
+        if model.config._attn_implementation != GROUP_ATTENTION:  # type: ignore[union-attr]
+            reason = "its attention has no other implementation"
+    if reason is not None:
+        model.set_attn_implementation(own)  # type: ignore[operator]
+    return reason
+
+
+def _difference(found: Tensor, expected: Tensor) -> str | None:
+    tolerance = (1e-4 if expected.dtype == torch.float32 else 2e-2) * expected.abs().max().item()
+    same = torch.allclose(found, expected, rtol=0.0, atol=tolerance)
+    return None if same else "groups in a row give other outputs than separate sequences"
+
+
+def group_inputs(input_ids_1T: Tensor, layout: GroupLayout) -> dict[str, Any]:
+    """Return the decoder's arguments for groups in a row, on the ids' device."""
+    positions_T = torch.from_numpy(layout.positions()).to(input_ids_1T.device)
+    return {"input_ids": input_ids_1T, "position_ids": positions_T[None], "group_layout": layout}
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def group_attention(
+    module: nn.Module,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    group_layout: GroupLayout | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: object,
+) -> tuple[Tensor, None]:
+    """Compute attention within the sequences of a row of groups, with the signature that transformers calls.
+
+    Args:
+        query: [1, heads, T, D]; key and value may have fewer heads.
+        group_layout: None for a single sequence.
+        sliding_window: tokens that a token attends to, itself included; None for all before it.
+
+    Returns:
+        [1, T, heads, D], and no weights.
+    """
+    assert attention_mask is None
+    assert len(query) == 1
+    if unknown := [name for name in _CHANGES_ATTENTION if others.get(name) is not None]:
+        raise ValueError(f"attention over groups does not support {', '.join(unknown)}")
+    group_layout = group_layout or GroupLayout(((0, query.shape[2]),))
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window = sliding_window if sliding_window is not None and sliding_window < group_layout.longest else None
+    if query.is_cuda:
+        mask = _block_mask(group_layout, window, query.device)
+        attended = _compiled_flex()(query, key, value, block_mask=mask, scale=scaling, enable_gqa=True)
+    elif window is None:
+        # The kernel is faster in float32 than in bf16, most of all backward.
+        wide = torch.promote_types(query.dtype, torch.float32)
+        attended = _Merged.apply(  # type: ignore[no-untyped-call]
+            query.to(wide), key.to(wide), value.to(wide), group_layout, scaling
+        )
+    else:
+        attended = _windowed(query, key, value, group_layout, scaling, window)
+    return attended.to(query.dtype).transpose(1, 2), None
+
+
+class _Merged(torch.autograd.Function):
+    """Causal attention over whole sequences on the CPU, in float32 or float64.
+
+    With the log-sum-exp over all keys of a query, the kernel's backward pass over some of them gives their part of the
+    gradient, as in ring attention (arXiv 2310.01889).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: GroupLayout, scaling: float) -> Tensor:
+        output, total = torch.empty_like(query), query.new_empty(query.shape[:-1])
+        for queries, keys, causal in _rectangles(layout):
+            part, part_total = _flash(
+                query[:, :, queries], key[:, :, keys], value[:, :, keys], 0.0, causal, scale=scaling
+            )
+            if not causal:  # the completions, whose attention to themselves is there already
+                before, total_before = output[:, :, queries], total[:, :, queries]
+                both = torch.logaddexp(total_before, part_total)
+                part = torch.lerp(before, part, (part_total - both).exp()[..., None])
+                part_total = both
+            output[:, :, queries], total[:, :, queries] = part, part_total
+        ctx.save_for_backward(query, key, value, output, total)
+        ctx.layout, ctx.scaling = layout, scaling
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = incoming
+        query, key, value, output, total = ctx.saved_tensors
+        gradients = [torch.zeros_like(tensor) for tensor in (query, key, value)]
+        for queries, keys, causal in _rectangles(ctx.layout):
+            parts = _flash_backward(
+                gradient[:, :, queries],
+                query[:, :, queries],
+                key[:, :, keys],
+                value[:, :, keys],
+                output[:, :, queries],
+                total[:, :, queries],
+                0.0,
+                causal,
+                scale=ctx.scaling,
+            )
+            for whole, part, where in zip(gradients, parts, (queries, keys, keys), strict=True):
+                whole[:, :, where] += part
+        return (*gradients, None, None)
+
+
+def _rectangles(layout: GroupLayout) -> Iterator[tuple[slice, slice, bool]]:
+    """Yield (queries, keys, causal): prompts and completions with themselves, then completions with their prompt."""
+    for group in layout.groups:
+        for start, end in pairwise(group):
+            if start < end:
+                yield slice(start, end), slice(start, end), True
+        if group[1] < group[-1]:
+            yield slice(group[1], group[-1]), slice(group[0], group[1]), False
+
+
+def _windowed(query: Tensor, key: Tensor, value: Tensor, layout: GroupLayout, scaling: float, window: int) -> Tensor:
+    """Compute attention within a window on the CPU, sequence by sequence."""
+    outputs = []
+    for begin, first, *rest in layout.groups:
+        for start, end in pairwise((begin, first, *rest)):
+            prompt = slice(begin, begin if start == begin else first)
+            keys, values = (torch.cat([part[:, :, prompt], part[:, :, start:end]], 2) for part in (key, value))
+            place = torch.arange(keys.shape[2], device=query.device)
+            distance = place[-(end - start) or len(place) :, None] - place
+            mask = (distance >= 0) & (distance < window)
+            outputs.append(
+                scaled_dot_product_attention(query[:, :, start:end], keys, values, mask, scale=scaling, enable_gqa=True)
+            )
+    return torch.cat(outputs, 2)
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@lru_cache(maxsize=4)  # for all layers
+def _block_mask(layout: GroupLayout, window: int | None, device: torch.device) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    own_T, prompt_T, position_T = (
+        torch.from_numpy(array).to(device) for array in (*layout.segments(), layout.positions())
+    )
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        distance = position_T[query] - position_T[key]
+        near = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+        return near & ((own_T[key] == own_T[query]) | (own_T[key] == prompt_T[query]))
+
+    tokens = layout.groups[-1][-1]
+    return create_block_mask(sees, None, None, tokens, tokens, device=cast(Any, device))
+
+
+def _no_mask(*_: object, **__: object) -> None:
+    return None
