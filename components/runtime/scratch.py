@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from components.contract.errors import InputError
 from components.store.abandoned import lock, remove_if_abandoned
 
 
@@ -28,8 +29,14 @@ def scratch_directory(kind: str) -> Iterator[Path]:
 
 
 def make_scratch(kind: str) -> tuple[Path, int]:
-    """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock."""
-    root = Path(tempfile.gettempdir())
+    """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock.
+
+    Raises InputError where no directory for temporary files can be written.
+    """
+    try:
+        root = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise InputError(f"{error.strerror}; set TMPDIR to a directory with free space") from None
     for abandoned in root.glob(f"{kind}*"):
         remove_if_abandoned(abandoned)
     while True:

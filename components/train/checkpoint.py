@@ -13,6 +13,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from components.runtime.clock import Clock
@@ -40,6 +41,8 @@ def save_state(
 
     Args:
         directory: of this process alone; the directories of all processes together make the state.
+
+    Raises OSError where it cannot be written.
     """
     state: dict[str, Any] = {"step": torch.tensor(step)}
     if optimizer.state:
@@ -47,8 +50,12 @@ def save_state(
     if with_weights:
         state["weights"] = _weights(model)
     directory.mkdir(parents=True, exist_ok=True)
-    with _one_process_is_enough():
-        dcp.save(state, storage_writer=FileSystemWriter(directory, sync_files=False), no_dist=processes.world_size == 1)
+    writer = FileSystemWriter(directory, sync_files=False)
+    try:
+        with _one_process_is_enough():
+            dcp.save(state, storage_writer=writer, no_dist=processes.world_size == 1)
+    except CheckpointException as error:
+        raise _system_error(error) or error from None
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, processes: Processes) -> int:
@@ -99,6 +106,17 @@ def upload_all(output: StageOutput, made: Path, below: str, processes: Processes
     """Upload the files of every process, and let every process know them all."""
     output.upload(made, below)
     output.files[:] = [file for files in processes.all_gather(output.files) for file in files]
+
+
+def _system_error(error: CheckpointException) -> OSError | None:
+    """Return the error behind what torch raises where its file ends too early."""
+    for failure, _ in error.failures.values():
+        cause: BaseException | None = failure
+        while cause:
+            if isinstance(cause, OSError):
+                return cause
+            cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:

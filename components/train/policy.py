@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -196,7 +197,8 @@ def export_policy(
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in state.items()
     }
-    skeleton.save_pretrained(directory, state_dict=tensors)
+    with _saving(directory):
+        skeleton.save_pretrained(directory, state_dict=tensors)
     # save_pretrained writes one even where there was none, and engines would take sampling defaults from it.
     (directory / "generation_config.json").unlink(missing_ok=True)
     copy_companions(incoming, (name for name in companions if name != "config.json"), directory)
@@ -219,10 +221,20 @@ def export_adapters(
     model.load_state_dict(state, strict=False)
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = name
-    adapted.save_pretrained(directory)
+    with _saving(directory):
+        adapted.save_pretrained(directory)
     (directory / "README.md").unlink(missing_ok=True)  # a model card with nothing filled in
     merged = adapted.merge_and_unload()
     return full_state(merged.requires_grad_(True))
+
+
+@contextmanager
+def _saving(directory: Path) -> Iterator[None]:
+    """Raise InputError where weights cannot be written, as on a full disk."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise InputError(f"cannot write {directory}: {error}") from None
 
 
 @contextmanager

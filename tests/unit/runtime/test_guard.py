@@ -34,6 +34,12 @@ def test_bad_input_is_one_line_and_status_2(error: str) -> None:
     assert ended.stdout == ""
 
 
+def test_a_full_disk_is_one_line_and_names_what_was_written() -> None:
+    ended = run("raise OSError(28, 'No space left on device', 'read', None, 'written')")
+    assert ended.returncode == 2
+    assert ended.stderr == "error: no space is left for written; free some, or set TMPDIR to a directory with more\n"
+
+
 def test_bad_input_reaches_the_runner_as_an_event() -> None:
     ended = run("raise InputError('no model at /x')", **{EVENTS_VARIABLE: "1"})
     assert ended.returncode == 2

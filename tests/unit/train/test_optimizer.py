@@ -71,6 +71,13 @@ def test_state_goes_through_files_bit_for_bit(tmp_path: Path, with_weights: bool
         assert torch.equal(one, other)
 
 
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "__0_0.distcp").symlink_to("/dev/full")
+    model = tiny_model()
+    with pytest.raises(OSError, match="No space left on device"):
+        save_state(tmp_path, model, build_optimizer(model, TrainSection()), 0, True, ALONE)
+
+
 @pytest.mark.parametrize("make", [lambda: tiny_model(0, "llama", tie_word_embeddings=False), lambda: tiny_model(0)])
 def test_nothing_is_saved_before_the_first_step(tmp_path: Path, make: Callable[[], torch.nn.Module]) -> None:
     model = make()
