@@ -11,7 +11,8 @@ which something was lost, differs or was left behind is kept.
     kill/<pod, workers or tasks>/<setting>    SIGKILL to any process, again and again; second copies of workers
     kill/<stage>/<setting>                    the same in one stage, in a copy of the run elsewhere
     s3/<fault>                                requests that fail; `benchmarks/faults/s3_proxy.py` says how
-    disk/<what>, memory/limit                 a small file system, a control group's limit; these need root
+    disk/<store or tmp>-<bytes or inodes>     a file system that is nearly full below the store or TMPDIR (as root)
+    memory/limit                              a control group's limit (as root)
 """
 
 import argparse
@@ -19,6 +20,7 @@ import fnmatch
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -76,8 +78,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3, help="of each case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, default=_FILE, help="of the results of all sittings")
-    parser.add_argument("--place", type=Path, help="keeps the runs that are left alone for the next sitting")
+    parser.add_argument("--place", type=Path, help="keeps the runs left alone for the next sitting of the same code")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that file systems are unmounted
     adopt_orphans()
     text = arguments.file.read_text(encoding="utf-8") if arguments.file.exists() else ""
     rows = [json.loads(line) for line in text.splitlines()]

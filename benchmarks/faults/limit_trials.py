@@ -26,10 +26,10 @@ _NO_ROOM, _KILLED = "No space left on device", "SIGKILL"
 def limit_cases() -> dict[str, Case]:
     """Return the cases in which something runs out, by name; they need root."""
     return {
-        "disk/full store": partial(_fill, "store", "bytes"),
-        "disk/no inodes in store": partial(_fill, "store", "inodes"),
-        "disk/full TMPDIR": partial(_fill, "tmp", "bytes"),
-        "disk/no inodes in TMPDIR": partial(_fill, "tmp", "inodes"),
+        "disk/store-bytes": partial(_fill, "store", "bytes"),
+        "disk/store-inodes": partial(_fill, "store", "inodes"),
+        "disk/tmp-bytes": partial(_fill, "tmp", "bytes"),
+        "disk/tmp-inodes": partial(_fill, "tmp", "inodes"),
         "memory/limit": _limit_memory,
     }
 
