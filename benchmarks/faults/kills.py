@@ -21,6 +21,8 @@ _FAILURES = 3
 """A command that fails so often, without a kill in between, has not survived."""
 
 _LEFT_SECONDS = 20.0
+_CACHES = ("torchinductor_", "rapid-compiled-")
+"""Kernels that PyTorch has compiled, which stay for the next start."""
 
 Command = list[str]
 
@@ -160,7 +162,7 @@ class Execution:
                 process.kill()
         while _below(before):
             time.sleep(_LOOK_SECONDS)
-        return names + sorted(path.name for path in self.temporary.iterdir())
+        return names + sorted(p.name for p in self.temporary.iterdir() if not p.name.startswith(_CACHES))
 
 
 def _kill_one(
