@@ -1,9 +1,10 @@
 """The MLflow run of a fine-tune: found or created."""
 
+import getpass
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from components import CODE_VERSION
@@ -13,6 +14,7 @@ from components.contract.resolve import config_json
 from components.results import run_started
 from components.runtime.progress import note
 from components.store import ObjectExists, Run
+from components.tracking.datasets import dataset_inputs
 from components.tracking.points import Point, milliseconds
 from components.tracking.server import (
     artifact_location,
@@ -24,6 +26,9 @@ from components.tracking.state import TrackingState, read_state, state_json, wri
 
 _CHUNK = 500
 _PARAMETERS = 100
+_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""The tag of an experiment that decides which pages MLflow opens: runs and charts instead of traces."""
+
 _PARAMETER_CHARACTERS = 500
 
 
@@ -77,8 +82,9 @@ class Session:
         experiment = self._experiment()
         if found := self._find(experiment):
             return write_state(self.run, TrackingState(uri=uri, run_id=found))
+        tags = {**self._tags(), **self._origin()}
         made = self.client.create_run(
-            experiment, start_time=milliseconds(self.started), tags=self._tags(), run_name=self.run.layout.run
+            experiment, start_time=milliseconds(self.started), tags=tags, run_name=self.run.layout.run
         ).info.run_id
         state = TrackingState(uri=uri, run_id=made)
         try:
@@ -96,9 +102,12 @@ class Session:
 
         name = self.run.config.tracking.experiment
         if found := self.client.get_experiment_by_name(name):
+            if _KIND not in found.tags:
+                self.client.set_experiment_tag(found.experiment_id, _KIND, _MODEL_TRAINING)
             return str(found.experiment_id)
         try:
-            return str(self.client.create_experiment(name, artifact_location=artifact_location(self.uri)))
+            location = artifact_location(self.uri)
+            return str(self.client.create_experiment(name, location, tags={_KIND: _MODEL_TRAINING}))
         except MlflowException as error:
             # Another run made it meanwhile.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -128,8 +137,23 @@ class Session:
             "rapid.code_version": CODE_VERSION,
         }
 
+    def _origin(self) -> dict[str, str]:
+        """Return who started the run, with what, and a description. They are set once: people may change them."""
+        config, in_pod = self.run.config, "KUBERNETES_SERVICE_HOST" in os.environ
+        tags = {
+            "mlflow.source.name": f"rapid-rl {CODE_VERSION}",
+            "mlflow.source.type": "JOB" if in_pod else "LOCAL",
+            "mlflow.note.content": f"Reinforcement learning (`{config.train.objective.name}`) of `{config.model.path}` "
+            f"on `{config.data.train}`.\n\nEverything is in `{self.run.uri}`: "
+            f"`rapid status {self.run.uri.removeprefix('file://')}`",
+        }
+        if not in_pod:  # whose user is nobody in particular
+            with suppress(KeyError, OSError):  # a user without a name
+                tags["mlflow.user"] = getpass.getuser()
+        return tags
+
     def _describe(self) -> None:
-        """Tags, parameters and the configuration; again when the configuration has changed.
+        """Tags, parameters, data sets and the configuration; again when the configuration has changed.
 
         A parameter cannot be changed in MLflow: it keeps its first value, `config.json` has the newest.
         """
@@ -142,6 +166,7 @@ class Session:
         run_id = self.state.run_id
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in self._tags().items()])
         self._log_parameters(dict(_flatten(json.loads(text))))
+        self.client.log_inputs(run_id, dataset_inputs(self.run))
         self.client.log_text(run_id, text, "config.json")
         self.save(config_digest=digest)
 

@@ -6,6 +6,7 @@ from components.contract.digests import bytes_digest
 from components.contract.resolve import config_json
 from components.results import RoundResult, evaluating_rounds, evaluation_of, read_iteration, round_manifests
 from components.store import Run
+from components.tracking.completions import send_completions
 from components.tracking.points import evaluation_points, iteration_points, milliseconds
 from components.tracking.session import Session, remembered, report_failure
 from components.tracking.state import TrackingState
@@ -56,11 +57,13 @@ def _send(session: Session) -> None:
         session.save(iterations=iteration.number)
         if iteration.sampled.eval:
             rounds[iteration.sampled.policy_version] = iteration.sampled
+        elif not run.config.data.eval_prompts:
+            send_completions(session, iteration.sampled.round_)
     newest, version = run.policy_version(), session.state.evaluated
     while version <= newest:
         evaluation = rounds.get(version) or evaluation_of(run, version)
         if evaluation:
-            session.log(evaluation_points(evaluation, session.started))
+            _send_evaluation(session, evaluation)
         elif not _is_passed_over(run, version, newest):
             break
         version += 1
@@ -70,8 +73,13 @@ def _send(session: Session) -> None:
     # goes with the report; sending it again adds nothing.
     for later in range(version + 1, newest + 1):
         if evaluation := evaluation_of(run, later):
-            session.log(evaluation_points(evaluation, session.started))
+            _send_evaluation(session, evaluation)
     _send_report(session)
+
+
+def _send_evaluation(session: Session, evaluation: RoundResult) -> None:
+    session.log(evaluation_points(evaluation, session.started))
+    send_completions(session, evaluation.round_)
 
 
 def _is_passed_over(run: Run, version: int, newest: int) -> bool:

@@ -31,6 +31,10 @@ WEIGHTS = "rapid.weights"
 DELETED = "deleted"
 """Value of the tag `WEIGHTS` where `train.keep_policies` has deleted them."""
 
+_DESCRIPTION = (
+    "Policies of rapid-rl: each version is one policy of a run, at its place in storage. The alias `champion` is the "
+    "best one on held-out prompts."
+)
 _LOGGED_MODEL = "rapid.logged_model"
 _MODEL_VERSIONS = "mlflow.modelVersions"
 """The tag by which MLflow's pages lead from a logged model to its versions."""
@@ -78,7 +82,7 @@ class Versions:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(self._name)
+            self._client.create_registered_model(self._name, description=_DESCRIPTION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -116,7 +120,8 @@ class Versions:
             source=self._source(version, uri),
             run_id=self._session.state.run_id,
             tags={**tags, _LOGGED_MODEL: model.model_id, **({} if kept else {WEIGHTS: DELETED})},
-            description=f"Policy {version} of the run {run.layout.run}, in Hugging Face format at {uri}",
+            description=f"Policy {version} of the run {run.layout.run}{_score(evaluation)}, in Hugging Face format "
+            f"at {uri}",
             await_creation_for=0,
         )
 
@@ -181,6 +186,10 @@ class Versions:
         except MlflowException:
             if not is_linked():
                 raise
+
+
+def _score(evaluation: RoundResult | None) -> str:
+    return f", held-out pass@1 {evaluation.pass_at_k[1]:.3f}" if evaluation and evaluation.pass_at_k else ""
 
 
 def _with_weights_of(policy: Manifest) -> str:

@@ -1,5 +1,6 @@
 """Against real MLflow on SQLite."""
 
+import json
 import logging
 import shutil
 import threading
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from components.contract.layout import Round
+from components.results import read_completions
 from components.store import Run
 from components.tracking import read_state, server, session, sync
 from components.tracking.command import tracking_command
+from components.tracking.datasets import prompts_digest
 from tests.support.fake_run import START, FakeRun, finished_run, prepared_run
 
 
@@ -44,9 +47,61 @@ def test_everything_committed_is_sent(client: Any, tmp_path: Path) -> None:
     assert tracked.data.params["evaluate.pass_k"] == "[1, 4]"
     assert tracked.data.tags["rapid.run_uri"] == run.uri
     assert tracked.data.tags["rapid.dataset_digest"] == run.directory(run.layout.prompts).require().digest
+    assert tracked.data.tags["mlflow.source.name"].startswith("rapid-rl ")
+    assert f"rapid status {tmp_path}/runs/demo" in tracked.data.tags["mlflow.note.content"]
+    assert client.get_experiment(tracked.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     artifact = Path(client.download_artifacts(run_id(run), "config.json"))
     assert '"pass_threshold": 1.0' in artifact.read_text()
     assert tracked.info.artifact_uri.startswith(str(server.artifact_location(server.tracking_uri(run))))
+
+
+def test_the_prompts_are_inputs_with_digest_source_and_rows(client: Any, tmp_path: Path) -> None:
+    first, second = (finished_run(tmp_path, name=name, iterations=1).run for name in ("first", "second"))
+    found = []
+    for run in (first, second):
+        assert sync(run)
+        inputs = client.get_run(run_id(run)).inputs.dataset_inputs
+        found.append({i.tags[0].value: i.dataset for i in inputs})
+    assert found[0] == found[1]  # the same prompts are the same data set
+    training, held_out = found[0]["training"], found[0]["eval"]
+    assert (training.name, held_out.name) == ("training prompts", "held-out prompts")
+    assert (json.loads(training.profile), json.loads(held_out.profile)) == ({"num_rows": 6}, {"num_rows": 5})
+    assert json.loads(training.source) == {"uri": "prompts.jsonl"}
+    assert held_out.digest == prompts_digest(first, "eval") != training.digest
+
+
+def test_completions_of_the_same_prompts_are_tables_of_every_policy(client: Any, tmp_path: Path) -> None:
+    run = finished_run(tmp_path).run
+    assert sync(run)
+    tables = json.loads(client.get_run(run_id(run)).data.tags["mlflow.loggedArtifacts"])
+    assert tables == [{"path": f"completions/policy-{version:04d}.json", "type": "table"} for version in (0, 1, 2)]
+    shown = [json.loads(Path(client.download_artifacts(run_id(run), table["path"])).read_text()) for table in tables]
+    assert [len(table["data"]) for table in shown] == [5, 5, 5]
+    rows = [[dict(zip(table["columns"], row, strict=True)) for row in table["data"]] for table in shown]
+    assert [row["prompt"] for row in rows[0]] == [row["prompt"] for row in rows[2]]
+    assert rows[2][0]["text"] == "policy 2 <script>says</script> 0"
+    assert {row["reward"] for row in rows[2]} <= {0.0, 1.0}
+    stored = {row["prompt"]: row["reward"] for row in read_completions(run, Round.evaluation(2)).to_pylist()[::4]}
+    assert {row["prompt"]: row["reward"] for row in rows[2]} == stored
+
+
+def test_without_held_out_prompts_the_tables_hold_training_completions(client: Any, tmp_path: Path) -> None:
+    run = finished_run(tmp_path, eval_prompts=0).run
+    assert sync(run)
+    files = [file.path for file in client.list_artifacts(run_id(run), "completions")]
+    assert files == ["completions/policy-0000.json", "completions/policy-0001.json"]
+
+
+def test_what_people_have_changed_in_mlflow_stays(client: Any, tmp_path: Path) -> None:
+    experiment = f"mine {tmp_path.name}"
+    made = client.create_experiment(experiment, tags={"mlflow.experimentKind": "genai_development"})
+    fake = finished_run(tmp_path, iterations=1, tracking={"experiment": experiment})
+    assert sync(fake.run)
+    client.set_tag(run_id(fake.run), "mlflow.note.content", "my words")
+    fake.run.store.delete(fake.run.layout.tracking)
+    assert sync(fake.run)
+    assert client.get_run(run_id(fake.run)).data.tags["mlflow.note.content"] == "my words"
+    assert client.get_experiment(made).tags["mlflow.experimentKind"] == "genai_development"
 
 
 def test_bit_by_bit_gives_the_same_as_at_once(client: Any, tmp_path: Path) -> None:
