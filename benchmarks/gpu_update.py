@@ -1,13 +1,13 @@
 """Our optimizer step on one CUDA device, with random policies of the shape of Qwen2.5-0.5B and -1.5B.
 
-    .venv/bin/python -m benchmarks.gpu_update [--shapes 0.5B 1.5B] [--steps 3] [--trl]
+    .venv/bin/python -m benchmarks.gpu_update [--shapes 0.5B 1.5B] [--prompts 200 1000] [--steps 3] [--trl]
     .venv/bin/python -m benchmarks.gpu_update --device cpu --tiny
 
-Prompts have 200 tokens, completions a log-normal number of at most 2,048; bf16 with float32 master weights. Each
-variant changes one setting of the first and runs in its own process: objective, fused log-probabilities, gradient
-checkpointing, compilation. Prints tokens per second, the share of the measured bf16 matrix rate and peak memory (as
-allocated by PyTorch), and writes `benchmarks/results/gpu_update.json`. `--device cpu --tiny` tries the code on a small
-shape.
+Prompts have 200 tokens and completions a log-normal number of at most 2,048, or 1,000 and at most 500; bf16 with
+float32 master weights. Each variant changes one setting of the first and runs in its own process: objective, fused
+log-probabilities, gradient checkpointing, compilation. Prints tokens per second, the share of the measured bf16 matrix
+rate and peak memory (as allocated by PyTorch), and writes `benchmarks/results/gpu_update.json`. `--device cpu --tiny`
+tries the code on a small shape.
 
 It has not been run on a GPU yet.
 """
@@ -26,11 +26,13 @@ from benchmarks.training.side import PEER_PYTHON, Side, SideError, matrix_rates,
 NO_DEVICE = 2
 """The exit status without a CUDA device."""
 
-REALISTIC = workload.Workload(prompts=8, group_size=8, prompt_tokens=200, median=500, spread=0.8, longest=2048)
-SHAPES = {
-    "0.5B": REALISTIC.scaled(**asdict(workload.QWEN_0_5B)),
-    "1.5B": REALISTIC.scaled(**asdict(workload.QWEN_1_5B)),
+WORKLOADS = {
+    200: workload.Workload(prompt_tokens=200, median=500, spread=0.8, longest=2048),
+    1000: workload.Workload(prompt_tokens=1000, median=150, spread=0.8, longest=500),
 }
+"""By the tokens of their prompts."""
+
+SHAPES = {"0.5B": workload.QWEN_0_5B, "1.5B": workload.QWEN_1_5B}
 TINY = workload.Workload(
     shape=workload.Shape(layers=2, width=64, intermediate=128, heads=2, kv_heads=1, vocabulary=512),
     prompts=2,
@@ -98,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--prompts", nargs="+", type=int, choices=WORKLOADS, default=list(WORKLOADS), help="tokens")
     parser.add_argument("--tiny", action="store_true", help="a small shape, to try the code")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of a variant")
     parser.add_argument("--trl", action="store_true", help="measure TRL's GRPOTrainer too (needs make bench-setup)")
@@ -112,7 +115,13 @@ def main() -> None:
         parser.error("--device cpu needs --tiny")
     if arguments.trl and not PEER_PYTHON.exists():
         sys.exit("TRL is not installed: run `make bench-setup`")
-    works = {"tiny": TINY} if arguments.tiny else {name: SHAPES[name] for name in arguments.shapes}
+    works = {
+        f"{name}, prompts of {tokens:,}": WORKLOADS[tokens].scaled(**asdict(SHAPES[name]))
+        for name in arguments.shapes
+        for tokens in arguments.prompts
+    }
+    if arguments.tiny:
+        works = {"tiny": TINY}
     summary: dict[str, Any] = {}
     rows = []
     for shape, work in works.items():

@@ -1,10 +1,11 @@
 """Our optimizer step against TRL's GRPOTrainer on the same stored trajectories, side by side.
 
-    .venv/bin/python -m benchmarks.update [--repeats 3] [--steps 2] [--only trl ours]
+    .venv/bin/python -m benchmarks.update [--workload 48x60] [--repeats 3] [--steps 2] [--only trl ours]
 
 The sides take turns `repeats` times, each in its own process: one warm-up step, then `steps` timed ones, all on the
-same 64 sequences of a 23-million-parameter policy. TRL has its own environment (`make bench-setup`).
-Prints a table and writes `benchmarks/results/update.json`.
+same sequences of a 23-million-parameter policy. A workload is named after the tokens of its prompts and, about, of its
+completions, of which a prompt has 8. TRL has its own environment (`make bench-setup`).
+Prints a table and writes `benchmarks/results/update.json`, with another workload than the first `update-NAME.json`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ SIDES = {
     "ours rapid bf16": Side("ours", {**BFLOAT16, "objective": "rapid"}, "bfloat16"),
 }
 SAME_STEP = ("trl", "trl, its defaults", "trl bf16", "ours", "ours bf16")
-"""The sides whose first step has the same objective on the same 64 sequences."""
+"""The sides whose first step has the same objective on the same sequences."""
 
 NOTES = """\
 trl: GRPOTrainer in its fastest correct settings: no gradient checkpointing, and no forward pass for behaviour
@@ -46,10 +47,12 @@ ours: the same grpo loss with the behaviour log-probabilities that the rollout e
 ours rapid: weights and an importance-weighted baseline, from the same forward pass."""
 
 
-def compare(directory: Path, names: list[str], repeats: int, steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def compare(
+    directory: Path, work: workload.Workload, names: list[str], repeats: int, steps: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the figures of every repeat by side, and the raw measurements of the first repeat."""
     stored = workload.read(directory)
-    operations = flops.step_flops(workload.TINY, stored)
+    operations = flops.step_flops(work.shape, stored)
     repeated, first = [], {}
     for number in range(1, repeats + 1):
         rates = matrix_rates("cpu")
@@ -95,17 +98,19 @@ def agreement(first: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = next(iter(workload.WORKLOADS))
+    parser.add_argument("--workload", choices=workload.WORKLOADS, default=default, help="tokens of prompts x answers")
     parser.add_argument("--repeats", type=int, default=3, help="repeats of all sides")
     parser.add_argument("--steps", type=int, default=2, help="timed steps of a side in a repeat; even, for k = 2")
     parser.add_argument("--only", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE", help=", ".join(SIDES))
     arguments = parser.parse_args()
-    names = arguments.only
+    names, work = arguments.only, workload.WORKLOADS[arguments.workload]
     if any(SIDES[name].program == "peer" for name in names) and not PEER_PYTHON.exists():
         sys.exit("TRL is not installed: run `make bench-setup`, or leave TRL out with --only ours")
     with tempfile.TemporaryDirectory() as scratch:
-        stored = workload.store(workload.Workload(), Path(scratch))
+        stored = workload.store(work, Path(scratch))
         try:
-            repeated, first = compare(Path(scratch), names, arguments.repeats, arguments.steps)
+            repeated, first = compare(Path(scratch), work, names, arguments.repeats, arguments.steps)
         except SideError as error:
             sys.exit(f"a side failed: {error}")
     head = [
@@ -126,13 +131,13 @@ def main() -> None:
     print(
         "\nmatrix rate: " + ", ".join(f"{dtype} {rate['median'] / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items())
     )
-    print(f"FLOPs of a step: {flops.step_flops(workload.TINY, stored) / 1e12:.3f} T = {flops.FORMULA}")
+    print(f"FLOPs of a step: {flops.step_flops(work.shape, stored) / 1e12:.3f} T = {flops.FORMULA}")
     print("peak: resident memory of the process; of training: peak minus resident memory before the policy was loaded")
     print(f"TRL's settings: {peer.SETTINGS}; ours: {FLOAT32}")
     summary = {
-        "workload": asdict(workload.Workload()),
+        "workload": asdict(work),
         "tokens": stored.tokens,
-        "step_flops": flops.step_flops(workload.TINY, stored),
+        "step_flops": flops.step_flops(work.shape, stored),
         "flops_formula": flops.FORMULA,
         "cores": os.cpu_count(),
         "sides": {name: asdict(SIDES[name]) for name in names},
@@ -143,7 +148,7 @@ def main() -> None:
     if "trl" in names:
         keys = ("tokens_per_second", "peak_gb", "training_gb")
         summary["over_trl"] = {name: {key: ratio(repeated, name, key) for key in keys} for name in names}
-    write("update", summary)
+    write("update" if arguments.workload == default else f"update-{arguments.workload}", summary)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from benchmarks.training.workload import Shape, Stored
 
 FORMULA = (
     "6 x body matrix weights x positions + 6 x vocabulary x width x completion tokens "
-    "+ 6 x layers x width x sum of n (n + 1) (causal attention); positions n leave out each sequence's last token; "
-    "nothing computed twice is counted twice"
+    "+ 12 x layers x width x pairs of positions that attend to each other; positions leave out each sequence's last "
+    "token; prompts count once a group, and nothing computed twice counts twice"
 )
 
 
@@ -34,9 +34,11 @@ def step_flops(shape: Shape, stored: Stored) -> float:
     A multiplication and an addition count as two; the backward pass is twice the forward pass.
     """
     positions = (stored.sequence_lengths - 1).astype(np.float64)
-    body = 6.0 * body_weights(shape) * positions.sum()
+    prompt, repeats = float(stored.prompt_ids.shape[1]), len(stored.lengths) - len(stored.prompt_ids)
+    body = 6.0 * body_weights(shape) * (positions.sum() - repeats * prompt)
     head = 6.0 * shape.vocabulary * shape.width * float(stored.lengths.sum())
-    attention = 6.0 * shape.layers * shape.width * float((positions * (positions + 1)).sum())
+    pairs = ((positions * (positions + 1)).sum() - repeats * prompt * (prompt + 1)) / 2
+    attention = 12.0 * shape.layers * shape.width * float(pairs)
     return float(body + head + attention)
 
 

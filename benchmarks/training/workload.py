@@ -60,6 +60,15 @@ class Workload:
         return replace(self, shape=replace(self.shape, **sizes), **changes)
 
 
+WORKLOADS = {
+    "48x60": Workload(),
+    "200x500": Workload(prompt_tokens=200, median=400, spread=0.3, longest=500),
+    "400x100": Workload(prompt_tokens=400, median=100, spread=0.1, longest=120),
+    "1000x50": Workload(prompt_tokens=1000, median=50, spread=0.3, longest=100),
+}
+"""64 sequences each, by the tokens of prompts and, about, of completions."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """The trajectories of one step, group after group.

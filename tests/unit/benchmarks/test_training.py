@@ -35,13 +35,13 @@ def test_flops_of_a_step_equal_a_count_by_hand() -> None:
     weights = 16 + 16 + 8 + 8 + 3 * 24
     assert flops.body_weights(SMALL.shape) == weights
     lengths = [1, 2, 3, 4]
-    positions = [length + 3 - 1 for length in lengths]
     products = 0
-    for length, seen in zip(lengths, positions, strict=True):
-        products += seen * weights  # every position through every matrix
+    for number, length in enumerate(lengths):
         products += length * 10 * 4  # the head, on positions that predict a completion token
-        # Scores and mixture of the tokens up to this one.
-        products += sum(2 * 4 * (position + 1) for position in range(seen))
+        for position in range(3 + length - 1):
+            if position >= 3 or number % 2 == 0:  # the second of a group has its prompt from the first
+                # Every matrix, then scores and mixture of the tokens up to this one.
+                products += weights + 2 * 4 * (position + 1)
     # Two operations a product, once forward and twice backward.
     assert flops.step_flops(SMALL.shape, _stored(lengths)) == 6 * products
 
@@ -62,6 +62,13 @@ def test_workload_is_deterministic_and_as_large_as_stated() -> None:
     assert one.lengths.max() <= 256
     assert one.completion_ids.max() < 32_768
     assert not np.array_equal(one.lengths, workload.draw(workload.Workload(seed=1)).lengths)
+
+
+def test_workloads_have_the_lengths_that_they_are_named_after() -> None:
+    for name, work in workload.WORKLOADS.items():
+        prompt, completion = map(int, name.split("x"))
+        assert work.prompt_tokens == prompt
+        assert 0.7 * completion < np.median(workload.draw(work).lengths) < 1.2 * completion
 
 
 def test_every_group_has_a_signal() -> None:
