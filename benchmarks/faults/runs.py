@@ -121,11 +121,14 @@ class RunFiles:
 
 
 def content(run: Run) -> Content:
-    """Return everything that a run holds and that must not depend on how often it was disturbed."""
+    """Return everything that a run holds and that must not depend on its name or on how often it was disturbed."""
     found: Content = {}
-    for key in (run.layout.prompts, run.layout.policy(0)):
-        if manifest := run.directory(key).manifest():
-            found["prepared", key] = manifest.digest
+    prompts = run.directory(run.layout.prompts)
+    if manifest := prompts.manifest():
+        rows = [row for part in read_parts(prompts, "prompts", manifest) for row in part.to_pylist()]
+        found |= {("prompts", row["prompt_id"]): row for row in rows}
+    if manifest := run.directory(run.layout.policy(0)).manifest():
+        found["policy",] = manifest.digest
     last = run.config.loop.iterations
     for round_ in (*map(Round.iteration, range(1, last + 1)), Round.evaluation(last)):
         for shard in range(run.config.rollout.shards):
@@ -134,15 +137,17 @@ def content(run: Run) -> Content:
                 ("reward", "rewards", run.layout.reward(round_, shard)),
             ):
                 for place, value in _column(run, key, kind, column):
-                    assert (column, key, *place) not in found, f"{key} holds a row twice"
-                    found[column, key, *place] = value
+                    name = (column, str(round_), shard, *place)
+                    assert name not in found, f"{key} holds a row twice"
+                    found[name] = value
     for version in range(1, last + 1):
         if manifest := run.policy(version).manifest():
             found["policies", version] = manifest.facts["weights_digest"]
     for info in run.store.list(run.layout.rescored_root("").rstrip("/")):
         if info.key.endswith(manifest_key("")):
             key = info.key.removesuffix(manifest_key(""))
-            found |= {("rescored", key, *place): value for place, value in _column(run, key, "rewards", "reward")}
+            name = key.removeprefix(f"{run.layout.root}/")
+            found |= {("rescored", name, *place): value for place, value in _column(run, key, "rewards", "reward")}
     if manifest := run.directory(run.layout.report).manifest():
         found["report",] = manifest.facts["policy_version"]
     return found
