@@ -136,7 +136,7 @@ class TrainSection(Section):
     keep_policies: Annotated[int | None, affects()] = Field(
         default=None,
         ge=2,
-        description="how many of the newest policies are kept, beside the base policy and published ones; null: all",
+        description="newest policies that are kept, beside the base policy, the best and published ones; null: all",
     )
     processes: Annotated[Count, affects()] = Field(
         default=1, description="training processes on a machine, one per GPU"

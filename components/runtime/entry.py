@@ -14,11 +14,11 @@ def run_command(module: str) -> None:
     Raises:
         SystemExit: as `main` does, or 128 + its number after a signal.
     """
-    for number in _ENDING:
-        # One that is ignored, as SIGHUP under nohup, stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
     try:
+        for number in _ENDING:
+            # One that is ignored, as SIGHUP under nohup, stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end)
         importlib.import_module(module).main()
     except BaseException:
         if not _arrived:

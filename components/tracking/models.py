@@ -12,7 +12,7 @@ from components.results import (
     prompt_scores,
     score_difference,
 )
-from components.store import Run, open_run
+from components.store import Run, StoreUnavailable, open_run
 from components.tracking.session import Session, report_failure
 from components.tracking.state import Registration
 from components.tracking.versions import MEASURE, SCORE, Versions
@@ -93,7 +93,7 @@ class _Contest:
         if difference is None:
             return False, (
                 f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
-                f"or its completions are gone, so the two cannot be compared. To move the alias yourself: "
+                f"or its completions cannot be read, so the two are not compared. To move the alias yourself: "
                 f"MlflowClient().set_registered_model_alias({self._name!r}, {CHAMPION!r}, {version!r})"
             )
         if not difference.exceeds(self._margin):
@@ -126,6 +126,8 @@ class _Contest:
             return None, ""
         try:
             others = prompt_scores(open_run(tags["rapid.run_uri"]), int(tags["rapid.policy_version"]))
+        except StoreUnavailable:
+            raise  # it is compared when the store answers again
         except InputError:
             return None, ""
         return score_difference(scores, others), ""

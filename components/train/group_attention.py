@@ -5,6 +5,7 @@ group to their prompt at once; the two are merged by their log-sum-exp. On CUDA 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, cast
@@ -54,15 +55,17 @@ def groups_unfit(model: nn.Module) -> str | None:
             ids = torch.cat([row_1T[:, begin:first], row_1T[:, start:end]], 1)
             expected.append(decoder(input_ids=ids, use_cache=False).last_hidden_state[0, first - begin - 1 :])
     register_group_attention()
+    windows: list[int | None] = []
     try:
         model.set_attn_implementation(GROUP_ATTENTION)  # type: ignore[operator]
-        found = decoder(**group_inputs(row_1T, layout), use_cache=False).last_hidden_state[0, layout.predictors()]
-    except (ValueError, KeyError, TypeError) as error:
-        reason: str | None = f"its attention has no other implementation ({type(error).__name__})"
+        with _recorded(windows):
+            found = decoder(**group_inputs(row_1T, layout), use_cache=False).last_hidden_state[0, layout.predictors()]
+    except Exception as error:  # whatever a model's own code raises where it does not fit
+        reason: str | None = " ".join(str(error).split()) or type(error).__name__
     else:
-        reason = _difference(found, torch.cat(expected))
+        reason = _difference(found, torch.cat(expected)) or _masked_alone(model, windows)
         if model.config._attn_implementation != GROUP_ATTENTION:  # type: ignore[union-attr]
-            reason = "its attention has no other implementation"
+            reason = "its attention cannot be exchanged"
     if reason is not None:
         model.set_attn_implementation(own)  # type: ignore[operator]
     return reason
@@ -72,6 +75,32 @@ def _difference(found: Tensor, expected: Tensor) -> str | None:
     tolerance = (1e-4 if expected.dtype == torch.float32 else 2e-2) * expected.abs().max().item()
     same = torch.allclose(found, expected, rtol=0.0, atol=tolerance)
     return None if same else "groups in a row give other outputs than separate sequences"
+
+
+@contextmanager
+def _recorded(windows: list[int | None]) -> Iterator[None]:
+    """Append the window of every attention in the block."""
+    from transformers import AttentionInterface
+
+    def recording(*inputs: Any, **others: Any) -> tuple[Tensor, None]:
+        windows.append(others.get("sliding_window"))
+        return group_attention(*inputs, **others)  # type: ignore[no-any-return]
+
+    AttentionInterface.register(GROUP_ATTENTION, recording)
+    try:
+        yield
+    finally:
+        AttentionInterface.register(GROUP_ATTENTION, group_attention)
+
+
+def _masked_alone(model: nn.Module, windows: list[int | None]) -> str | None:
+    """Return what only the model's mask would tell: the probe is too short to show it."""
+    config = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    if getattr(config, "attention_chunk_size", None):
+        return "its attention is in chunks"
+    if getattr(config, "sliding_window", None) and not any(windows):
+        return "its sliding window is in its mask alone"
+    return None
 
 
 def group_inputs(input_ids_1T: Tensor, layout: GroupLayout) -> dict[str, Any]:

@@ -26,8 +26,8 @@ _WEIGHTS = (".safetensors", ".bin", ".index.json")
 def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
     """Load a causal language model with float32 master weights, without dropout and without adapters.
 
-    Where adapters are trained, the frozen weights are in `compute_dtype`. Its attention is that over groups, if it
-    computes the same with it.
+    Where adapters are trained, the frozen weights are in `compute_dtype`. The model takes groups in rows
+    (`GROUP_ATTENTION`) if it computes the same on them.
 
     Raises:
         InputError: the directory holds no model that transformers can load.
@@ -46,15 +46,15 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
         )
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the policy in {directory}: {' '.join(str(error).split())}") from None
-    model.eval()
+    model = model.eval().to(device)
     if unfit := groups_unfit(model):
-        note(f"prompts are computed once for every completion: {unfit}")
+        note(f"this policy's prompts are computed again for each completion, which is slower: {unfit}")
     if section.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # else it is not checkpointed
-    return model.to(device)
+    return model
 
 
 def _without_dropout(config: Any) -> Any:

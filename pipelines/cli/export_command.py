@@ -89,8 +89,15 @@ def _find(policy: str, store: str) -> tuple[Run, int | None]:
         return find_stored_run(policy, store), None
     found = find_policy(policy, tracking_uri_of(open_store(store)), "RUN")
     try:
-        return open_run(found.tags["rapid.run_uri"]), int(found.tags["rapid.policy_version"])
+        run, version = open_run(found.tags["rapid.run_uri"]), int(found.tags["rapid.policy_version"])
+        digest = found.tags["rapid.weights_digest"]
     except KeyError:
         raise InputError(
             f"version {found.version} of {found.name} was registered by another program; its files are at {found.uri}"
         ) from None
+    if run.policy(version).require().facts["weights_digest"] != digest:
+        raise InputError(
+            f"{run.uri} was made again after version {found.version} of {found.name}, whose policy is gone; name the "
+            "run itself to export its best policy of now"
+        )
+    return run, version

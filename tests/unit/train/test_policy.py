@@ -155,6 +155,9 @@ def test_adapters_on_embeddings_are_refused(tmp_path: Path, targets: tuple[str, 
         add_adapters(load(tmp_path, lora=4), LoraSection(rank=4, targets=targets), None, seed=0)
 
 
+_HEADS = {"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
+
+
 @pytest.mark.parametrize(
     ("architecture", "settings", "fits"),
     [
@@ -163,6 +166,8 @@ def test_adapters_on_embeddings_are_refused(tmp_path: Path, targets: tuple[str, 
         ("gemma2", {"attn_logit_softcapping": None, "sliding_window": 4}, True),
         ("gemma2", {"attn_logit_softcapping": 50.0}, False),
         ("bloom", {}, False),
+        ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 64}, False),
+        ("deepseek_v3", {"num_key_value_heads": 4, **_HEADS}, False),
         ("gptj", {"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4}, False),
     ],
 )
