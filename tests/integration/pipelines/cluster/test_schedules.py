@@ -39,7 +39,7 @@ def test_each_night_on_the_newest_data_from_the_champion(
     assert (made["max_concurrency"], made["no_catchup"], made["status"]) == ("1", True, "ENABLED")
     assert made["service_account"] == "rapid-stage"
     assert f"{server.url}/#/recurringrun/details/{made['recurring_run_id']}" in said.out
-    assert "registers a version of the model adder" in said.out
+    assert "registers versions of the model adder" in said.out
 
 
 def test_each_firing_is_a_run_of_its_own(rapid: Rapid, server: KfpServer, config: Path, small: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_pinned_version_may_make_versions_of_another_model(
     rapid: Rapid, server: KfpServer, config: Path, small: Path
 ) -> None:
     words = ("model.path=models:/adder/3", "tracking.model_name=other", "--cluster", small)
-    assert "registers a version of the model other" in rapid("schedule", config, "--every", "1d", *words).out
+    assert "registers versions of the model other" in rapid("schedule", config, "--every", "1d", *words).out
     assert server.cluster.recurring
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from components.results import evaluation_of
+from components.results import read_run
 from components.tracking import register, sync
 from components.tracking.server import connect
 from tests.support.fake_run import finished_run
@@ -144,7 +144,7 @@ def test_mlflow_receives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     connect(f"sqlite:///{database}")
     run = finished_run(tmp_path / "store", "demo").run
-    assert register(run, 2, evaluation_of(run, 2))
+    assert register(run, read_run(run), 2)
     assert sync(run)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert database in kept
