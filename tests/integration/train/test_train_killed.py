@@ -32,6 +32,14 @@ def start(uri: str) -> subprocess.Popen[str]:
     )
 
 
+def finish(uri: str) -> str:
+    """Run the command to its end and return what it printed."""
+    process = start(uri)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
 def kill_after(process: subprocess.Popen[str], steps: int) -> None:
     """SIGKILL once so many steps are reported."""
     assert process.stdout is not None
@@ -54,9 +62,7 @@ def test_a_killed_iteration_makes_the_same_policy_when_started_again(training_ru
     kill_after(start(made.run.uri), steps=10 if checkpoint_every else 1)
     assert directory.manifest() is None
 
-    again = start(made.run.uri)
-    output, _ = again.communicate()
-    assert again.returncode == 0, output
+    output = finish(made.run.uri)
     went_on = "training goes on after mini-batch " in output
     assert went_on == bool(checkpoint_every)
     interrupted = directory.require()
@@ -70,7 +76,7 @@ def test_a_killed_iteration_makes_the_same_policy_when_started_again(training_ru
     # The same work in a run that nobody interrupts.
     for info in made.run.store.list(directory.key):
         made.run.store.delete(info.key)
-    train(made.run.uri, 1)
+    finish(made.run.uri)
     assert_same_state(interrupted_state, state(made.run, 1))
     assert metrics_of(made.run).unused_groups == metrics.unused_groups == 40 - taken
     assert made.policy(1).digest == policy.digest

@@ -45,8 +45,10 @@ def assert_same_training(one: Any, other: Any, iteration: int) -> None:
     if bf16:
         assert torch.cat([(tensor - theirs[name]).flatten() for name, tensor in mine.items()]).abs().mean() < 1e-4
         return
+    # Equal weights may be rounded to neighbours where policies are written in bf16.
+    relative = 2**-7 if one.run.config.model.dtype == "bfloat16" else 1e-5
     for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=relative)
 
 
 def with_processes(made: Any, count: int) -> None:

@@ -71,7 +71,8 @@ def evaluate(
 
 def assert_same(one: tuple[MiniBatchLoss, torch.Tensor], other: tuple[MiniBatchLoss, torch.Tensor]) -> None:
     scale = max(1.0, one[1].abs().max().item())
-    assert one[0].loss.item() == pytest.approx(other[0].loss.item(), abs=1e-6)
+    # A weighted loss adds up the rounding of the log-probabilities of whole groups.
+    assert one[0].loss.item() == pytest.approx(other[0].loss.item(), abs=2e-6)
     torch.testing.assert_close(one[1] / scale, other[1] / scale, atol=1e-6, rtol=0)
 
 
