@@ -93,7 +93,7 @@ class _Contest:
         if difference is None:
             return False, (
                 f"Version {champion} stays champion: it was measured on other held-out prompts, graders or sampling, "
-                f"or its completions cannot be read, so the two are not compared. To move the alias yourself: "
+                f"or its completions are gone, so the two cannot be compared. To move the alias yourself: "
                 f"MlflowClient().set_registered_model_alias({self._name!r}, {CHAMPION!r}, {version!r})"
             )
         if not difference.exceeds(self._margin):
