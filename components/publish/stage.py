@@ -1,5 +1,7 @@
 """Publish the best policy: model versions, champion alias, model card, report."""
 
+from collections.abc import Mapping
+
 from components.contract.digests import json_digest
 from components.contract.errors import InputError
 from components.contract.manifest import Facts, Manifest
@@ -30,11 +32,9 @@ def run_stage(run_uri: str) -> Manifest:
         results = read_run(run)
         published = best_policy(run, results)
         run.mark_published(published)
-        registration = _registration(run, results, published)
-    inputs |= {
-        "published": _weights(run, published),
-        "registration": json_digest(registration.model_dump() if registration else None),
-    }
+        inputs["published"] = _weights(run, published)
+        registration = _registration(run, results, published, inputs)
+    inputs["registration"] = json_digest(registration.model_dump() if registration else None)
     output = run.output("publish", run.layout.report, inputs)
     manifest = output.manifest()
     if manifest is None or output.mismatch(manifest):
@@ -60,12 +60,13 @@ def _weights(run: Run, version: int) -> str:
     return str(run.policy(version).require().facts["weights_digest"])
 
 
-def _registration(run: Run, results: RunResults, published: int) -> Registration | None:
+def _registration(run: Run, results: RunResults, published: int, digests: Mapping[str, str]) -> Registration | None:
+    """Return the registration of policies with these digests, made if there is none."""
     if not run.config.tracking.enabled:
         return None
     state = read_state(run)
-    digests = _weights(run, published), _weights(run, results.policy_version)
-    if state and (found := state.registration) and (found.weights_digest, found.newest_digest) == digests:
+    found = state.registration if state else None
+    if found and (found.weights_digest, found.newest_digest) == (digests["published"], digests["policy"]):
         return found
     wait_for_server(tracking_uri(run))
     return register(run, results, published)

@@ -19,6 +19,7 @@ from components.results.round_results import (
 from components.results.run_results import (
     IterationResult,
     RunResults,
+    best_first,
     best_policy,
     read_iteration,
     read_run,
@@ -46,6 +47,7 @@ __all__ = [
     "ScoreDifference",
     "SplitResult",
     "StageTime",
+    "best_first",
     "best_policy",
     "breakdown",
     "compare",

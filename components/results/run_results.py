@@ -1,5 +1,6 @@
 """A whole run: its iterations, evaluations and newest policy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -130,9 +131,13 @@ def best_policy(run: Run, results: RunResults) -> int:
 
     The earliest of equal ones, and only one whose weights are there. Where none was evaluated, the newest policy.
     """
-    scores = {version: result.pass_at_k[1] for version, result in results.evaluated.items() if version > 0}
-    best_first = sorted(scores, key=lambda version: (-scores[version], version))
-    return next(filter(run.keeps_policy, best_first), results.policy_version)
+    made = {version: result for version, result in results.evaluated.items() if version > 0}
+    return next(filter(run.keeps_policy, best_first(made)), results.policy_version)
+
+
+def best_first(evaluated: Mapping[int, RoundResult]) -> list[int]:
+    """Return evaluated policies by falling pass@1 on held-out prompts, the earlier of equal ones first."""
+    return sorted(evaluated, key=lambda version: (-evaluated[version].pass_at_k[1], version))
 
 
 def _trained(run: Run, iteration: int) -> Manifest:

@@ -1,11 +1,11 @@
 """The policies of a run in MLflow: each is a logged model of the run, and one version of a registered model.
 
 Policies are registered when the run is published rather than after each iteration. Until an iteration is committed as a
-whole its policy may be made again after a kill; publishing waits for the server already, and is started again until
-all is sent; and the champion then moves once for a run.
+whole its policy may be made again after a kill; publishing waits for the server already; and the champion then moves
+once for a run.
 
 MLflow cannot create anything only if it is not there, so several publishers at once may each make a logged model and a
-version of the same policy. The version with the lowest number stays; it names its logged model, and whoever looks
+version of the same policy. The version with the lowest number stays; it names its logged model, and each publisher
 deletes the others.
 """
 

@@ -1,5 +1,6 @@
 """Loss and gradient of one mini-batch; neither depends on how it is split over micro-batches and processes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,7 +106,10 @@ def accumulate_gradient(
         torch.zeros_like(rewards_N), rewards_N, batch.group_N, rewards_N > terms.cloning_threshold
     )
     if objective.uses_ratio and not all(batch.whole):
-        completions = completions.with_log_ratio(_log_ratios_of_parts(policy, batch, processes))
+        # Where groups are whole these are not used.
+        completions = completions.with_log_ratio(
+            mini_batch_log_ratios(policy, batch, processes, [not w for w in batch.whole])
+        )
     advantage_N = objective.advantage(completions)
     scales = _Scales.of(batch, completions.verified_N, terms)
     loss = torch.zeros((), device=rewards_N.device)
@@ -195,11 +199,13 @@ def _log_ratio(logprobs_T: Tensor, micro: MicroBatch, part: slice = slice(None))
 
 
 @torch.no_grad()
-def _log_ratios_of_parts(policy: LogprobModel, batch: MiniBatch, processes: Processes) -> Tensor:
-    """Return log_ratio_N of the mini-batch, 0 where groups are whole."""
+def mini_batch_log_ratios(
+    policy: LogprobModel, batch: MiniBatch, processes: Processes, wanted: Sequence[bool]
+) -> Tensor:
+    """Return log_ratio_N of a mini-batch, nats, not clamped; 0 in the micro-batches that are not wanted."""
     log_ratio_N = torch.zeros_like(batch.rewards_N)
-    for micro, is_counted, whole in zip(batch.micro_batches, batch.counted, batch.whole, strict=True):
-        if whole:
+    for micro, is_counted, is_wanted in zip(batch.micro_batches, batch.counted, wanted, strict=True):
+        if not is_wanted:
             continue
         logprobs_T, _ = policy(micro)
         if is_counted:

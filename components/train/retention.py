@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from components.contract.errors import InputError
 from components.contract.manifest import Output
-from components.results import evaluation_of
+from components.results import best_first, evaluation_of
 from components.runtime.progress import note
 from components.store import OutputDirectory, Run
 
@@ -57,9 +57,8 @@ def _best(run: Run, versions: Collection[int]) -> int | None:
     """Return the policy with the highest pass@1, the earliest of equal ones; None where none was evaluated."""
     if run.config.data.eval_prompts == 0:
         return None
-    evaluations = {version: evaluation_of(run, version) for version in versions}
-    scores = {version: found.pass_at_k[1] for version, found in evaluations.items() if found}
-    return min(scores, key=lambda version: (-scores[version], version), default=None)
+    evaluated = {version: found for version in versions if (found := evaluation_of(run, version))}
+    return next(iter(best_first(evaluated)), None)
 
 
 def _outputs(directory: OutputDirectory) -> Sequence[Output]:

@@ -9,7 +9,7 @@ from components.train.batching import MicroBatchLimits, build_mini_batch
 from components.train.diagnostics import TokenMeans, TokenSums
 from components.train.distributed import Processes
 from components.train.logprobs import LogprobModel
-from components.train.objectives import sequence_log_ratio
+from components.train.loss import mini_batch_log_ratios
 from components.train.policy import takes_groups
 from components.train.trajectories import Trajectories
 
@@ -29,7 +29,6 @@ def measure_behaviour_gap(
     return sums.means(processes)
 
 
-@torch.no_grad()
 def log_ratios(policy: LogprobModel, data: Trajectories, config: RunConfig, processes: Processes) -> Tensor:
     """Return log rho of every sequence, nats, not clamped; computed in mini-batches of the configured size."""
     limits = MicroBatchLimits(config.train.micro_batch_tokens, takes_groups(policy.model))
@@ -37,12 +36,5 @@ def log_ratios(policy: LogprobModel, data: Trajectories, config: RunConfig, proc
     for start in range(0, data.groups, config.train.mini_batch_prompts):
         groups = np.arange(start, min(start + config.train.mini_batch_prompts, data.groups))
         batch = build_mini_batch(data, groups, limits, processes)
-        log_ratio_N = torch.zeros_like(batch.rewards_N)
-        for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
-            logprobs_T, _ = policy(micro)
-            if is_counted:
-                log_ratio_N[micro.rows_N] = sequence_log_ratio(
-                    logprobs_T, micro.behaviour_logprobs_T, micro.sequence_T, len(micro.rows_N)
-                )
-        parts.append(processes.all_reduce(log_ratio_N))
+        parts.append(mini_batch_log_ratios(policy, batch, processes, [True] * len(batch.micro_batches)))
     return torch.cat(parts)

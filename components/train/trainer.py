@@ -18,7 +18,13 @@ from components.contract.metrics import ReplayMetrics, StepMetrics
 from components.contract.train_config import SHARES_IN_MEAN
 from components.runtime.progress import StageProgress, note
 from components.train.batching import MicroBatchLimits, build_mini_batch
-from components.train.diagnostics import OffPolicyMetrics, check_logprob_gap, effective_sample_share, off_policy
+from components.train.diagnostics import (
+    OffPolicyMetrics,
+    TokenMeans,
+    check_logprob_gap,
+    effective_sample_share,
+    off_policy,
+)
 from components.train.distributed import Processes, full_tensor, shard
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
@@ -203,14 +209,17 @@ def _score(
     config, processes = trainer.config, trainer.processes
     assert config.loop.replay is not None
     if progress.gap_mean is None:
-        gap = measure_behaviour_gap(trainer.policy, data, first, config, processes)
-        check_logprob_gap(gap, config.max_logprob_gap)
-        progress.gap_mean, progress.gap_max = gap.gap_mean, gap.gap_max
+        _check_gap(measure_behaviour_gap(trainer.policy, data, first, config, processes), config, progress)
     ratios = log_ratios(trainer.policy, replayed.data, config, processes)
     kept, measured = measure_replayed(replayed, ratios, config.loop.replay, trainer.terms.objective.truncation)
     progress.replayed, progress.replay = kept, tuple(measured)
     if left_out := replayed.data.groups - len(kept):
         note(f"{left_out} of {replayed.data.groups} replayed groups left out by loop.replay.min_weight")
+
+
+def _check_gap(gap: TokenMeans, config: RunConfig, progress: UpdateProgress) -> None:
+    check_logprob_gap(gap, config.max_logprob_gap)
+    progress.gap_mean, progress.gap_max = gap.gap_mean, gap.gap_max
 
 
 def _update(
@@ -241,8 +250,7 @@ def _update(
         return None
     progress.bad_in_a_row = 0
     if progress.gap_mean is None:
-        check_logprob_gap(result.tokens, config.max_logprob_gap)
-        progress.gap_mean, progress.gap_max = result.tokens.gap_mean, result.tokens.gap_max
+        _check_gap(result.tokens, config, progress)
     measured = off_policy(
         result.log_ratio_N, result.tokens, batch.lengths_N, objective.truncation, objective.bounds_tokens
     )
