@@ -1,15 +1,18 @@
 """Attention over rows of groups, registered with transformers, so that the models' own code runs on them.
 
-On the CPU PyTorch's flash kernel computes the attention of completions to themselves, and that of all completions of a
-group to their prompt at once; the two are merged by their log-sum-exp. On CUDA it is FlexAttention.
+On the CPU PyTorch's flash kernel computes the attention of prompts and completions to themselves, those of similar
+lengths at once, and that of all completions of a group to their prompt; the two are merged by their log-sum-exp. On
+CUDA it is FlexAttention.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -22,6 +25,9 @@ GROUP_ATTENTION = "rapid_groups"
 _CHANGES_ATTENTION = ("softcap", "s_aux", "head_mask", "position_bias")
 _PROBE = ((5, 4, 3, 1), (3, 2, 6))
 """Tokens of the prompt and of the completions of the groups that a model is tried with."""
+
+_STACKED = 32
+"""Tokens by which lengths in a stack differ at most: few calls for short sequences, little padding in long ones."""
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -162,17 +168,21 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: GroupLayout, scaling: float) -> Tensor:
-        output, total = torch.empty_like(query), query.new_empty(query.shape[:-1])
-        for queries, keys, causal in _rectangles(layout):
+        inputs = [_by_token(tensor) for tensor in (query, key, value)]
+        output_THD = torch.empty_like(inputs[0])
+        total_TH = output_THD.new_empty(output_THD.shape[:-1])
+        for stack in _stacks(layout):
+            part, part_total = _flash(*map(stack.take, inputs), 0.0, True, scale=scaling)
+            stack.put(output_THD, part)
+            stack.put(total_TH, part_total)
+        output, total = _by_head(output_THD), _by_head(total_TH)
+        for queries, keys in _rectangles(layout):
             part, part_total = _flash(
-                query[:, :, queries], key[:, :, keys], value[:, :, keys], 0.0, causal, scale=scaling
+                query[:, :, queries], key[:, :, keys], value[:, :, keys], 0.0, False, scale=scaling
             )
-            if not causal:  # the completions, whose attention to themselves is there already
-                before, total_before = output[:, :, queries], total[:, :, queries]
-                both = torch.logaddexp(total_before, part_total)
-                part = torch.lerp(before, part, (part_total - both).exp()[..., None])
-                part_total = both
-            output[:, :, queries], total[:, :, queries] = part, part_total
+            both = torch.logaddexp(total[:, :, queries], part_total)
+            output[:, :, queries].lerp_(part, (part_total - both).exp()[..., None])
+            total[:, :, queries] = both
         ctx.save_for_backward(query, key, value, output, total)
         ctx.layout, ctx.scaling = layout, scaling
         return output
@@ -181,8 +191,16 @@ class _Merged(torch.autograd.Function):
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = incoming
         query, key, value, output, total = ctx.saved_tensors
-        gradients = [torch.zeros_like(tensor) for tensor in (query, key, value)]
-        for queries, keys, causal in _rectangles(ctx.layout):
+        inputs = [_by_token(tensor) for tensor in (query, key, value, output, total)]
+        gradients_THD = [torch.empty_like(tensor) for tensor in inputs[:3]]
+        for stack in _stacks(ctx.layout):
+            parts = _flash_backward(
+                stack.take_real(_by_token(gradient)), *map(stack.take, inputs), 0.0, True, scale=ctx.scaling
+            )
+            for whole_THD, part in zip(gradients_THD, parts, strict=True):
+                stack.put(whole_THD, part)
+        gradients = [_by_head(tensor) for tensor in gradients_THD]
+        for queries, keys in _rectangles(ctx.layout):
             parts = _flash_backward(
                 gradient[:, :, queries],
                 query[:, :, queries],
@@ -191,7 +209,7 @@ class _Merged(torch.autograd.Function):
                 output[:, :, queries],
                 total[:, :, queries],
                 0.0,
-                causal,
+                False,
                 scale=ctx.scaling,
             )
             for whole, part, where in zip(gradients, parts, (queries, keys, keys), strict=True):
@@ -199,14 +217,67 @@ class _Merged(torch.autograd.Function):
         return (*gradients, None, None)
 
 
-def _rectangles(layout: GroupLayout) -> Iterator[tuple[slice, slice, bool]]:
-    """Yield (queries, keys, causal): prompts and completions with themselves, then completions with their prompt."""
+def _by_token(tensor: Tensor) -> Tensor:
+    """Turn [1, heads, T, ...] into [T, heads, ...]."""
+    return tensor[0].transpose(0, 1)
+
+
+def _by_head(tensor: Tensor) -> Tensor:
+    """Turn [T, heads, ...] into [1, heads, T, ...]."""
+    return tensor.transpose(0, 1)[None]
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Prompts and completions of similar lengths, padded on the right, whose attention to themselves is one call.
+
+    Attributes:
+        places_SL: int64, places in the row, where a sequence is over those of its last token. Nothing that is computed
+            for these repetitions goes back into the row, and under causal attention no other token sees them.
+        real: int64, the others' places in the flattened stack.
+        real_T: the same in the row.
+    """
+
+    places_SL: Tensor
+    real: Tensor
+    real_T: Tensor
+
+    @classmethod
+    def of(cls, begins: np.ndarray, lengths: np.ndarray) -> "_Stack":
+        place = np.arange(lengths.max())
+        places_SL = begins[:, None] + np.minimum(place, lengths[:, None] - 1)
+        real = np.flatnonzero(place < lengths[:, None])
+        return cls(*map(torch.from_numpy, (places_SL, real, places_SL.ravel()[real])))
+
+    def take(self, tensor_THD: Tensor) -> Tensor:
+        """Return [sequences, heads, L, ...]."""
+        taken: Tensor = tensor_THD[self.places_SL]
+        return taken.transpose(1, 2)
+
+    def take_real(self, tensor_THD: Tensor) -> Tensor:
+        """Return the same with zeros for repetitions."""
+        taken = tensor_THD.new_zeros((self.places_SL.numel(), *tensor_THD.shape[1:]))
+        taken[self.real] = tensor_THD[self.real_T]
+        return taken.reshape(*self.places_SL.shape, *tensor_THD.shape[1:]).transpose(1, 2)
+
+    def put(self, tensor_THD: Tensor, stacked: Tensor) -> None:
+        """Write [sequences, heads, L, ...] to its places in the row."""
+        tensor_THD[self.real_T] = stacked.transpose(1, 2).flatten(0, 1)[self.real]
+
+
+@lru_cache(maxsize=4)  # for all layers
+def _stacks(layout: GroupLayout) -> list[_Stack]:
+    begins = np.concatenate([group[:-1] for group in layout.groups])
+    lengths = np.concatenate([np.diff(group) for group in layout.groups])
+    size = -(-lengths // _STACKED)
+    return [_Stack.of(begins[size == this], lengths[size == this]) for this in np.unique(size[size > 0])]
+
+
+def _rectangles(layout: GroupLayout) -> Iterator[tuple[slice, slice]]:
+    """Yield the completions of every group, as queries, and their prompt, as keys."""
     for group in layout.groups:
-        for start, end in pairwise(group):
-            if start < end:
-                yield slice(start, end), slice(start, end), True
         if group[1] < group[-1]:
-            yield slice(group[1], group[-1]), slice(group[0], group[1]), False
+            yield slice(group[1], group[-1]), slice(group[0], group[1])
 
 
 def _windowed(query: Tensor, key: Tensor, value: Tensor, layout: GroupLayout, scaling: float, window: int) -> Tensor:

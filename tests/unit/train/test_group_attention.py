@@ -71,16 +71,20 @@ def test_the_gradient_is_that_of_finite_differences(window: int | None) -> None:
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_the_mask_for_cuda_is_what_the_cpu_computes(window: int | None) -> None:
-    layout = GroupLayout.of([(4, 1, 5, 2), (2, 3, 3)])
+@pytest.mark.parametrize("long", [[], [(40, 33, 1, 70), (33,)]], ids=["short", "long"])
+def test_the_mask_for_cuda_is_what_the_cpu_computes(window: int | None, long: list[tuple[int, ...]]) -> None:
+    layout = GroupLayout.of([(4, 1, 5, 2), (2, 3, 3), *long])
     tokens = layout.groups[-1][-1]
     mask_mod = _block_mask(layout, window, CPU).mask_mod
     place = torch.arange(tokens)
     seen = mask_mod(torch.zeros(()), torch.zeros(()), place[:, None], place[None])
-    query, key, value = torch.randn(3, 1, 2, tokens, 8, generator=torch.Generator().manual_seed(0)).unbind()
-    masked = torch.nn.functional.scaled_dot_product_attention(query, key, value, seen)
-    found, _ = group_attention(torch.nn.Module(), query, key, value, None, group_layout=layout, sliding_window=window)
+    inputs = torch.randn(3, 1, 2, tokens, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights = torch.randn(1, 2, tokens, 8, generator=torch.Generator().manual_seed(1))
+    masked = torch.nn.functional.scaled_dot_product_attention(*inputs, seen)
+    found, _ = group_attention(torch.nn.Module(), *inputs, None, group_layout=layout, sliding_window=window)
     torch.testing.assert_close(found.transpose(1, 2), masked, atol=1e-6, rtol=0)
+    gradients = [torch.autograd.grad((out * weights).sum(), inputs)[0] for out in (found.transpose(1, 2), masked)]
+    torch.testing.assert_close(*gradients, atol=3e-6, rtol=0)
 
 
 def test_a_layout_places_every_token(make_trajectories: Make) -> None:
