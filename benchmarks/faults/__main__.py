@@ -21,6 +21,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -64,12 +65,25 @@ def make_trial(workplace: Workplace, name: str, case: Case, number: int, seed: i
     shutil.rmtree(folder, ignore_errors=True)  # of a sitting that was stopped
     begin = time.monotonic()
     found = case(Trial(workplace, random.Random(f"{seed}/{name}/{number}"), folder))
-    row = {"case": name, "seed": seed, "trial": number, **found, "seconds": round(time.monotonic() - begin)}
+    row = {
+        "case": name,
+        "seed": seed,
+        "trial": number,
+        "commit": _commit(),
+        **found,
+        "seconds": round(time.monotonic() - begin),
+    }
     if is_good(row):
         shutil.rmtree(folder)
     else:
         row["kept"] = str(shutil.move(folder, tempfile.mkdtemp(prefix="rapid-trial-")))
     return row
+
+
+def _commit() -> str:
+    """Return the short name of the commit that is tried, empty outside of a clone."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parent).stdout.strip()
 
 
 def main() -> None:

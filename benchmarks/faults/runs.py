@@ -146,8 +146,8 @@ def content(run: Run) -> Content:
     for info in run.store.list(run.layout.rescored_root("").rstrip("/")):
         if info.key.endswith(manifest_key("")):
             key = info.key.removesuffix(manifest_key(""))
-            name = key.removeprefix(f"{run.layout.root}/")
-            found |= {("rescored", name, *place): value for place, value in _column(run, key, "rewards", "reward")}
+            where = key.removeprefix(f"{run.layout.root}/")
+            found |= {("rescored", where, *place): value for place, value in _column(run, key, "rewards", "reward")}
     if manifest := run.directory(run.layout.report).manifest():
         found["report",] = manifest.facts["policy_version"]
     return found
@@ -161,9 +161,13 @@ def _column(run: Run, key: str, kind: str, column: str) -> Iterator[tuple[tuple[
                 yield (row["group_id"], row["sample_index"]), row[column]
 
 
-def compare(ours: Content, theirs: Content) -> dict[str, int]:
-    """Return how many completions, rewards and policies `theirs` has, and of everything what ours lacks or differs."""
-    kinds = Counter(key[0] for key in theirs)
+def compare(ours: Content, theirs: Content, given: Content) -> dict[str, int]:
+    """Return how many completions, rewards and policies were made, and of everything what ours lacks or differs.
+
+    Args:
+        given: what was there before.
+    """
+    kinds = Counter(key[0] for key in theirs.keys() - given.keys())
     return {
         "completions": kinds["completion_token_ids"],
         "rewards": kinds["reward"],

@@ -91,8 +91,10 @@ class Trial:
     chance: random.Random
     folder: Path
 
-    def compared(self, files: RunFiles, theirs: Content, outcome: Outcome) -> dict[str, Any]:
-        """Return how the commands went, and what the run holds beside what it should."""
+    def compared(
+        self, files: RunFiles, theirs: Content, outcome: Outcome, given: Content | None = None
+    ) -> dict[str, Any]:
+        """Return how the commands went, and what the run holds beside what it should and beside what was given."""
         ours = content(files.run)
         left = [path.name for path in (files.folder / "store").rglob(f"{TEMPORARY}*")]
         return {
@@ -100,7 +102,7 @@ class Trial:
             "starts": outcome.starts,
             "problem": outcome.problem,
             "left": outcome.left + left,
-            **compare(ours, theirs),
+            **compare(ours, theirs, given or {}),
         }
 
 
@@ -141,10 +143,11 @@ def _kill_stage(stage: str, setting: str, trial: Trial) -> dict[str, Any]:
     files = RunFiles(trial.folder, trial.workplace.words, setting)
     shutil.copytree(alone.files.folder / "store", files.folder / "store")
     command = _stage_command(stage, files)
+    given = content(files.run)
     execution = Execution(files.log, files.folder / "tmp")
     interval = alone.seconds * _STAGE_SHARES[stage] * trial.chance.choice(_PACES)
     outcome = execution.run([[command]], [trial.chance.randint(2, 6)], interval, trial.chance)
-    return trial.compared(files, alone.content, outcome)
+    return trial.compared(files, alone.content, outcome, given)
 
 
 def _stage_command(stage: str, files: RunFiles) -> Command:
