@@ -34,6 +34,7 @@ SIDES = {
     "ours": Side("ours", FLOAT32),
     "ours bf16": Side("ours", BFLOAT16, "bfloat16"),
     "ours rapid": Side("ours", {**FLOAT32, "objective": "rapid"}),
+    "ours guide": Side("ours", {**FLOAT32, "guide": 0.04}),
     "ours rapid bf16": Side("ours", {**BFLOAT16, "objective": "rapid"}, "bfloat16"),
 }
 SAME_STEP = ("trl", "trl, its defaults", "trl bf16", "ours", "ours bf16")
@@ -44,7 +45,8 @@ trl: GRPOTrainer in its fastest correct settings: no gradient checkpointing, and
 log-probabilities, which TRL skips with one update per batch of rollouts. trl, its defaults: gradient checkpointing.
 trl, k = 2: two updates per batch of rollouts, for which TRL does that forward pass.
 ours: the same grpo loss with the behaviour log-probabilities that the rollout engine stored.
-ours rapid: weights and an importance-weighted baseline, from the same forward pass."""
+ours rapid: weights and an importance-weighted baseline, from the same forward pass.
+ours guide: with the KL to the base policy, whose log-probabilities are computed once for all updates on a batch."""
 
 
 def compare(
@@ -128,6 +130,10 @@ def main() -> None:
     rates = {
         dtype: spread([measured["matrix_rates"][dtype] for measured in repeated]) for dtype in ("float32", "bfloat16")
     }
+    for name, result in first.items():
+        if scoring := result.get("guide_seconds"):
+            step = statistics.median(result["seconds"])
+            print(f"{name}: scoring the batch once takes {scoring / step:.0%} of a step")
     print(
         "\nmatrix rate: " + ", ".join(f"{dtype} {rate['median'] / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items())
     )

@@ -1,5 +1,6 @@
 """Our optimizer step on stored trajectories, the only user of `components.train` among these benchmarks."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def trajectories(stored: Stored) -> Any:
         rewards=stored.rewards,
         truncated=np.zeros(len(stored.lengths), dtype=bool),
         group_size=stored.group_size,
+        group_ids=np.arange(len(stored.prompt_ids)).astype(str).astype(object),
     )
 
 
@@ -56,14 +58,15 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     """Take one warm-up step and `steps` timed ones.
 
     Returns:
-        seconds of every timed step; loss and gradient norm of the first step, the warm-up; memory in bytes before the
-        policy was loaded and at its peak.
+        seconds of every timed step; guide_seconds, of loading the guide and scoring with it, None without one; loss
+        and gradient norm of the first step, the warm-up; memory in bytes before the policy was loaded and at its peak.
     """
     import torch
 
     from components.train.distributed import Processes
     from components.train.memory import keep_freed_memory
-    from components.train.trainer import UpdateProgress, build_trainer, update_policy
+    from components.train.scoring import completion_logprobs
+    from components.train.trainer import UpdateProgress, build_trainer, load_frozen, update_policy
 
     stored = read(directory)
     config = configuration(stored, settings)
@@ -71,6 +74,14 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     keep_freed_memory()  # as the stage does
     alone = Processes(0, 1, torch.device(device))
     meter = Meter(device)
+    guide_seconds = None
+    if config.train.guide:
+        begin = time.perf_counter()
+        guide = load_frozen(directory, config, alone)
+        _, logprobs = completion_logprobs(guide, data, range(data.groups), config, alone)
+        del guide
+        guide_seconds = time.perf_counter() - begin
+        data = dataclasses.replace(data, guide_logprobs=logprobs)
     trainer = build_trainer(config, directory, alone)
     seconds, first = [], None
     for step in range(steps + 1):
@@ -82,6 +93,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
         first = first or result.steps[0]
     return {
         "seconds": seconds[1:],
+        "guide_seconds": guide_seconds,
         "warm_up_seconds": seconds[0],
         "loss": first.loss,
         "gradient_norm": first.gradient_norm,

@@ -5,29 +5,16 @@ import math
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from components.contract.credentials import has_user
 from components.contract.reward_config import RewardSection
 from components.contract.rollout_config import EvaluateSection, RolloutSection
-from components.contract.section import Count, Fraction, Section, affects
+from components.contract.section import Count, Fraction, Location, Section, affects
 from components.contract.train_config import EXACT_GAP, ROUNDED_GAP, TrainSection
-
-
-def _without_user(location: str) -> str:
-    if has_user(location):
-        raise PydanticCustomError(
-            "credentials",
-            "must not contain a user name or password; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
-            "environment",
-        )
-    return location
-
 
 _RUN_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 _MODEL_NAME = re.compile(r"[\w.+-](?:[\w .+-]*[\w.+-])?")
-_Location = Annotated[str, AfterValidator(_without_user)]
 
 
 class RunSection(Section):
@@ -44,14 +31,14 @@ class StoreSection(Section):
     """Storage of runs: a directory, `file:///path` or `s3://bucket/prefix`."""
 
     shorthand = "uri"
-    uri: _Location = Field(default="rapid-store", min_length=1)
+    uri: Location = Field(default="rapid-store", min_length=1)
 
 
 class ModelSection(Section):
     """The base policy."""
 
     shorthand = "path"
-    path: Annotated[_Location, affects("prepare")] = Field(
+    path: Annotated[Location, affects("prepare")] = Field(
         min_length=1,
         description="Hugging Face directory (local, s3://, file:///), hub name, or models:/NAME@champion of MLflow",
     )
@@ -74,10 +61,10 @@ class DataSection(Section):
     """
 
     shorthand = "train"
-    train: Annotated[_Location, affects()] = Field(
+    train: Annotated[Location, affects()] = Field(
         min_length=1, description="file, directory or pattern of training prompts, or reasoning_gym:<name>"
     )
-    eval: Annotated[_Location | None, affects()] = Field(
+    eval: Annotated[Location | None, affects()] = Field(
         default=None, description="source of held-out prompts; null: a part of train"
     )
     options: Annotated[dict[str, Any], affects()] = Field(

@@ -12,7 +12,7 @@ MANIFEST = "manifest.json"
 RUNS = "runs"
 _KINDS = ("iteration", "evaluation")
 _COMMIT = re.compile(
-    r"(?:prompts|policy|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+|/policy)?)/"
+    r"(?:prompts|policy|guide|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+|/policy)?)/"
     + re.escape(MANIFEST)
 )
 _ATTEMPT = re.compile(r"attempt-(\d{4,})")
@@ -97,6 +97,11 @@ class RunLayout:
         """Return the directory whose manifest commits a policy; `Run.policy_location` is where its files are."""
         return f"{self.root}/policy" if version == 0 else f"{self.train(version)}/policy"
 
+    @property
+    def guide(self) -> str:
+        """Return the directory of `train.guide.model`."""
+        return f"{self.root}/guide"
+
     def _round(self, round_: Round, below: str = "") -> str:
         folder = "iterations" if round_.kind == "iteration" else "evaluations"
         return f"{self.root}/{below}{folder}/{round_.number:04d}"
@@ -118,6 +123,10 @@ class RunLayout:
     def train(self, iteration: int) -> str:
         """Return the directory of an iteration's metrics and optimizer, committed after its policy."""
         return f"{self._round(Round.iteration(iteration))}/train"
+
+    def guide_logprobs(self, iteration: int) -> str:
+        """Return the directory of the guide's log-probabilities of the completions that an iteration trains on."""
+        return f"{self._round(Round.iteration(iteration))}/guide"
 
     def checkpoints(self, iteration: int) -> str:
         """Return the directory of the checkpoints inside an iteration."""

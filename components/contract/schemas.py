@@ -53,6 +53,16 @@ REWARDS = pa.schema(
 )
 """One row per completion, joined to trajectories by (group_id, sample_index)."""
 
+GUIDE = pa.schema(
+    [
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("guide_logprobs", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+"""One row per completion that an iteration trains on: log-probabilities of `train.guide`, nats, at the temperature of
+the rollout."""
+
 MEASURED = ("behaviour_logprobs", "seconds")
 """Columns that are not the same again when rows are made again: times, and what is summed in another order."""
 

@@ -5,8 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from components.contract.credentials import has_user
 from components.contract.errors import explain_validation
 
 StageName = Literal["prepare", "rollout", "reward", "train", "publish"]
@@ -15,6 +26,19 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _without_user(location: str) -> str:
+    if has_user(location):
+        raise PydanticCustomError(
+            "credentials",
+            "must not contain a user name or password; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+            "environment",
+        )
+    return location
+
+
+Location = Annotated[str, AfterValidator(_without_user)]
 
 
 @dataclass(frozen=True)

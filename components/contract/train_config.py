@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from components.contract.errors import InputError
 from components.contract.objective_config import ObjectiveSection, RapidOptions
-from components.contract.section import Count, Decay, Fraction, Positive, Section, affects
+from components.contract.section import Count, Decay, Fraction, Location, Positive, Section, affects
 
 CPU_LOGITS = 1 << 24
 """float32 logits of a chunk where `logprob_chunk` is null: 64 MiB."""
@@ -55,6 +55,18 @@ class CloningSection(Section):
     threshold: float = Field(default=0.5, description="a completion is verified when its reward exceeds this")
 
 
+class GuideSection(Section):
+    """A model that the policy is kept close to, by a KL term: the base policy as in GRPO, or a teacher."""
+
+    shorthand = "coefficient"
+    coefficient: Positive = Field(description="of KL(policy || guide), estimated per token")
+    model: Location | None = Field(
+        default=None,
+        description="a causal model with the policy's vocabulary, also a larger one: as model.path; null: the base "
+        "policy",
+    )
+
+
 class LoraSection(Section):
     """Low-rank adapters (arXiv 2106.09685) through peft; without this section all weights are trained."""
 
@@ -71,9 +83,7 @@ class TrainSection(Section):
 
     objective: Annotated[ObjectiveSection, affects("train")] = RapidOptions()
     cloning: Annotated[CloningSection, affects("train")] = CloningSection()
-    kl_coefficient: Annotated[float, affects("train")] = Field(
-        default=0.0, ge=0.0, description="KL to the base policy, as in GRPO; 0: none"
-    )
+    guide: Annotated[GuideSection | None, affects("train")] = None
     entropy_coefficient: Annotated[float, affects("train")] = Field(
         default=0.0, ge=0.0, description="entropy bonus per token; 0: none"
     )

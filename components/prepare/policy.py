@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.prepare.contents import POINTER_BYTES, pointer_reason
 from components.store.files import is_directory, reading
@@ -79,29 +78,31 @@ def is_hub_name(path: str) -> bool:
     return _HUB_NAME.fullmatch(path) is not None
 
 
-def locate_policy(model: ModelSection) -> Path:
-    """Return the model's directory on this machine, fetched from the hub where `model.path` is a name there.
+def locate_policy(path: str, key: str = "model.path", revision: str | None = None) -> Path:
+    """Return a model's directory on this machine, fetched from the hub where `path` is a name there.
+
+    Args:
+        key: the option that names the path, for messages.
 
     Raises:
         InputError: it is neither a directory nor available from the hub.
     """
-    directory = Path(model.path).expanduser()
+    directory = Path(path).expanduser()
     if is_directory(directory):
         return directory
     missing = f"missing model directory: {directory.absolute()} does not exist"
-    if not is_hub_name(model.path):
+    if not is_hub_name(path):
         raise InputError(
-            f"{missing}; model.path takes a Hugging Face directory (local or s3://), a hub name, or "
-            "models:/NAME@champion"
+            f"{missing}; {key} takes a Hugging Face directory (local or s3://), a hub name, or models:/NAME@champion"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=[*POLICY_FILES, CARD]))
+        return Path(snapshot_download(path, revision=revision, allow_patterns=[*POLICY_FILES, CARD]))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{missing}, and downloading {model.path!r} from the hub failed: {reason}") from None
+        raise InputError(f"{missing}, and downloading {path!r} from the hub failed: {reason}") from None
 
 
 def inspect_policy(directory: Path, max_length: int) -> BasePolicy:

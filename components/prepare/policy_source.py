@@ -38,23 +38,35 @@ def is_elsewhere(path: str) -> bool:
 def find_policy_source(run: Run, scratch: Path) -> PolicySource:
     """Find the policy of `model.path`, and download it into `scratch` if it is in a bucket.
 
+    Raises InputError as `find_model` does.
+    """
+    model = run.config.model
+    return find_model(run, model.path, "model.path", scratch, model.revision)
+
+
+def find_model(run: Run, path: str, key: str, scratch: Path, revision: str | None = None) -> PolicySource:
+    """Find the model at `path`, and download it into `scratch` if it is in a bucket.
+
     A reference to the registry (models:/NAME@champion) is resolved once in a run's life: when its base policy is
     committed.
+
+    Args:
+        key: the option that names the path, for messages.
+        revision: of a name on the hub.
 
     Raises:
         InputError: it does not exist, or cannot be read.
     """
-    path = run.config.model.path
     if is_model_reference(path):
         from components.tracking import find_policy, tracking_uri
 
-        found = find_policy(path, tracking_uri(run), "model.path")
+        found = find_policy(path, tracking_uri(run), key)
         note(f"{path} is version {found.version}, at {found.uri}")
         facts = {"model_version": f"{found.name}/{found.version}", "policy_uri": found.uri}
         return PolicySource(_fetch(found.uri, scratch), facts, found.weights_digest)
     if "://" in path:
         return PolicySource(_fetch(path, scratch), {})
-    return PolicySource(locate_policy(run.config.model), {})
+    return PolicySource(locate_policy(path, key, revision), {})
 
 
 def _fetch(uri: str, into: Path) -> Path:

@@ -26,6 +26,7 @@ from components.contract.manifest import Facts, Manifest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
 from components.prepare.adapters import check_adapters
+from components.prepare.guide import find_guide, guide_is_prepared
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, stated_licence
 from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
@@ -125,8 +126,13 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
         with clock.measure("compute"):
             vocab_size = base.vocab_size if base else int(policy.facts["vocab_size"] or 0) if policy else None
             tables = build_tables(config, sets, tokenizer, vocab_size)
+        with clock.measure("store"):
+            guide = find_guide(run, tokenizer, scratch / "guide")
         if base and source:
             policy = _commit_policy(output, base, source, clock)
+        if guide:
+            run.guide().discard()
+            _commit_policy(run.output("prepare", run.layout.guide, {}), *guide, clock)
     assert policy is not None
     _store_config(run)
     prompts = _prompts_output(run, data, policy)
@@ -195,7 +201,7 @@ def _withdraw_stop(run: Run) -> None:
 def is_prepared(run: Run, data: dict[str, str]) -> bool:
     """Return whether everything is committed. Raises InputError where the run was made from other data."""
     policy = run.policy(0).manifest()
-    if policy is None:
+    if policy is None or not guide_is_prepared(run):
         return False
     return _prompts_output(run, data, policy).committed() is not None
 
@@ -275,12 +281,18 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
             update={"train": _absolute(data.train), "eval": None if data.eval is None else _absolute(data.eval)}
         )
     }
-    path = config.model.path
-    if not is_elsewhere(path) and (is_directory(Path(path).expanduser()) or not is_hub_name(path)):
-        sections["model"] = config.model.model_copy(update={"path": _absolute(path)})
+    sections["model"] = config.model.model_copy(update={"path": _absolute_model(config.model.path)})
+    if (guide := config.train.guide) and guide.model is not None:
+        guide = guide.model_copy(update={"model": _absolute_model(guide.model)})
+        sections["train"] = config.train.model_copy(update={"guide": guide})
     if "://" not in config.store.uri:
         sections["store"] = config.store.model_copy(update={"uri": _absolute(config.store.uri)})
     return config.model_copy(update=sections)
+
+
+def _absolute_model(path: str) -> str:
+    on_this_machine = not is_elsewhere(path) and (is_directory(Path(path).expanduser()) or not is_hub_name(path))
+    return _absolute(path) if on_this_machine else path
 
 
 def _absolute(path: str) -> str:

@@ -74,6 +74,12 @@ class Run:
         """Return the directory whose manifest commits a policy."""
         return self.directory(self.layout.policy(version))
 
+    def guide(self) -> OutputDirectory:
+        """Return the directory whose manifest commits the guide of `train.guide`."""
+        guide = self.config.train.guide
+        assert guide is not None
+        return self.policy(0) if guide.model is None else self.directory(self.layout.guide)
+
     def policy_location(self, version: int) -> str:
         """Return the URI of a committed policy's directory in Hugging Face format."""
         return self.store.locate(self.policy_files(version))

@@ -28,6 +28,7 @@ class MicroBatch:
         predictors_T: int64, indices into the flattened input whose outputs predict the completion tokens.
         targets_T: int64, the completion tokens.
         behaviour_logprobs_T: float32.
+        guide_logprobs_T: float32; None where there is no guide.
         sequence_T: int64, the sequence of each completion token, from 0 within this micro-batch.
         group_tokens: completion tokens of each group (padded: of each sequence), in their order.
     """
@@ -37,6 +38,7 @@ class MicroBatch:
     predictors_T: Tensor
     targets_T: Tensor
     behaviour_logprobs_T: Tensor
+    guide_logprobs_T: Tensor | None
     sequence_T: Tensor
     group_tokens: tuple[int, ...]
 
@@ -171,14 +173,16 @@ def _micro_batch(
 ) -> MicroBatch:
     chosen = rows[part]
     targets = [data.tokens[data.starts[row] + data.prompt_lengths[row] : data.starts[row + 1]] for row in chosen]
-    behaviour = [data.behaviour_logprobs[data.behaviour_starts[row] : data.behaviour_starts[row + 1]] for row in chosen]
+    places = data.completion_places(chosen)
     device = inputs["input_ids"].device
+    guide = data.guide_logprobs
     return MicroBatch(
         rows_N=torch.from_numpy(part).to(device),
         inputs=inputs,
         predictors_T=torch.from_numpy(predictors).to(device),
         targets_T=torch.from_numpy(np.concatenate(targets)).to(device),
-        behaviour_logprobs_T=torch.from_numpy(np.concatenate(behaviour)).to(device),
+        behaviour_logprobs_T=torch.from_numpy(data.behaviour_logprobs[places]).to(device),
+        guide_logprobs_T=None if guide is None else torch.from_numpy(guide[places]).to(device),
         sequence_T=torch.from_numpy(np.repeat(np.arange(len(part)), [len(piece) for piece in targets])).to(device),
         group_tokens=group_tokens,
     )

@@ -9,8 +9,9 @@ from components.contract.metrics import TrainMetrics
 from components.runtime.clock import Clock
 from components.train.checkpoint import load_checkpoint, save_checkpoint, save_state, upload_all
 from components.train.diagnostics import TokenMeans, check_logprob_gap
+from components.train.guide import add_guide_logprobs
 from components.train.order import order_mini_batches, shape_rewards
-from components.train.policy import export_adapters, export_policy, full_state, vocabulary
+from components.train.policy import export_adapters, export_policy, full_state
 from components.train.replay import Replayed, read_replayed
 from components.train.resident import ADAPTER, OPTIMIZER, Resident
 from components.train.retention import delete_outdated
@@ -71,7 +72,7 @@ def _check_behaviour_policy(task: TrainTask, resident: Resident, clock: Clock) -
         behaviour = load_frozen(files, config, resident.processes)
     shutil.rmtree(scratch, ignore_errors=True)
     with clock.measure("store"):
-        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, vocabulary(behaviour.model))
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, task.vocabulary)
     data = shape_rewards(data, config.train.overlong)
     mini_batches = order_mini_batches(data, config, task.iteration).mini_batches
     if not mini_batches:
@@ -86,11 +87,13 @@ def _load(
     task: TrainTask, resident: Resident, gap: TokenMeans | None, clock: Clock
 ) -> tuple[Trainer, Trajectories, Replayed | None, UpdateProgress]:
     """Load policy, optimizer and data, and the newest checkpoint within the iteration, where there is one."""
+    with clock.measure("store"):
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, task.vocabulary)
+        replayed = read_replayed(task.run, task.iteration, task.vocabulary)
+    if task.run.config.train.guide:
+        data, replayed = add_guide_logprobs(task, resident, data, replayed, clock)
     trainer, step = resident.load(task.iteration - 1, clock)
     with clock.measure("store"):
-        tokens = vocabulary(trainer.policy.model)
-        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, tokens)
-        replayed = read_replayed(task.run, task.iteration, tokens)
         progress = load_checkpoint(task, trainer) if task.run.config.train.checkpoint_every else None
     if progress is None:
         progress = UpdateProgress(

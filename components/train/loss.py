@@ -17,7 +17,7 @@ from components.train.objectives import (
     Completions,
     Objective,
     Tokens,
-    kl_to_reference,
+    kl_to_guide,
     sequence_log_ratio,
     token_scales,
 )
@@ -31,30 +31,27 @@ class LossTerms:
         max_tokens: `rollout.max_tokens`, for normalisation by a constant.
         cloning_coefficient: of behaviour cloning on verified completions, mean over their tokens.
         cloning_threshold: a completion is verified when its reward exceeds it.
-        kl_coefficient: of the KL to `reference`, normalised as the objective is.
+        guide_coefficient: of the KL to the guide, normalised as the objective is.
         entropy_coefficient: of the entropy bonus, mean over the tokens in the loss.
-        reference: the base policy; needed for the KL only.
     """
 
     objective: Objective
     max_tokens: int
     cloning_coefficient: float = 0.0
     cloning_threshold: float = 0.5
-    kl_coefficient: float = 0.0
+    guide_coefficient: float = 0.0
     entropy_coefficient: float = 0.0
-    reference: LogprobModel | None = None
 
     @classmethod
-    def from_config(cls, config: RunConfig, reference: LogprobModel | None = None) -> "LossTerms":
+    def from_config(cls, config: RunConfig) -> "LossTerms":
         train = config.train
         return cls(
             build_objective(train),
             config.rollout.max_tokens,
             train.cloning.coefficient,
             train.cloning.threshold,
-            train.kl_coefficient,
+            train.guide.coefficient if train.guide else 0.0,
             train.entropy_coefficient,
-            reference,
         )
 
 
@@ -66,11 +63,13 @@ class MiniBatchLoss:
         loss: scalar.
         log_ratio_N: log rho, not clamped.
         tokens: means over completion tokens.
+        guide_kl: scalar, the mean of `kl_to_guide` over completion tokens; None without a guide.
     """
 
     loss: Tensor
     log_ratio_N: Tensor
     tokens: TokenMeans
+    guide_kl: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,7 @@ def accumulate_gradient(
     advantage_N = objective.advantage(completions)
     scales = _Scales.of(batch, completions.verified_N, terms)
     loss = torch.zeros((), device=rewards_N.device)
+    guide_kl = torch.zeros_like(loss)
     log_ratio_N = torch.zeros_like(rewards_N)
     sums = TokenSums(rewards_N.device)
     for micro, is_counted, whole in zip(batch.micro_batches, batch.counted, batch.whole, strict=True):
@@ -131,7 +131,15 @@ def accumulate_gradient(
             loss += total.detach()
             log_ratio_N[micro.rows_N] = _log_ratio(logprobs_T.detach(), micro)
             sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
-    return MiniBatchLoss(processes.all_reduce(loss), processes.all_reduce(log_ratio_N), sums.means(processes))
+            if micro.guide_logprobs_T is not None:
+                guide_kl += kl_to_guide(logprobs_T.detach(), micro.guide_logprobs_T).sum()
+    guide_kl = processes.all_reduce(guide_kl) / batch.completion_tokens
+    return MiniBatchLoss(
+        processes.all_reduce(loss),
+        processes.all_reduce(log_ratio_N),
+        sums.means(processes),
+        guide_kl if terms.guide_coefficient else None,
+    )
 
 
 class _MicroBatchLoss:
@@ -153,11 +161,6 @@ class _MicroBatchLoss:
         self._micro, self._advantage_N, self._completions, self._terms = micro, advantage_N, completions, terms
         self._objective_T = scales.objective_N[micro.rows_N][micro.sequence_T]
         self._cloning_T = scales.cloning_N[micro.rows_N][micro.sequence_T]
-        self._reference_T: Tensor | None = None
-        if terms.kl_coefficient:
-            assert terms.reference is not None
-            with torch.no_grad():
-                self._reference_T, _ = terms.reference(micro)
 
     def of(self, logprobs_T: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """Return the loss of some tokens, and which of them are at a bound.
@@ -172,8 +175,9 @@ class _MicroBatchLoss:
             advantage_N = terms.objective.advantage(self._completions.with_log_ratio(ratio_N))
         tokens = Tokens(logprobs_T, micro.behaviour_logprobs_T[part], micro.sequence_T[part], advantage_N)
         loss_T, at_bound_T = terms.objective.surrogate(tokens)
-        if self._reference_T is not None:
-            loss_T = loss_T + terms.kl_coefficient * kl_to_reference(logprobs_T, self._reference_T[part])
+        if terms.guide_coefficient:
+            assert micro.guide_logprobs_T is not None
+            loss_T = loss_T + terms.guide_coefficient * kl_to_guide(logprobs_T, micro.guide_logprobs_T[part])
         loss_T = self._objective_T[part] * loss_T
         if terms.cloning_coefficient:
             loss_T = loss_T - self._cloning_T[part] * logprobs_T

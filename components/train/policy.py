@@ -23,11 +23,12 @@ from components.train.group_attention import GROUP_ATTENTION, groups_unfit
 _WEIGHTS = (".safetensors", ".bin", ".index.json")
 
 
-def load_policy(directory: Path, section: TrainSection, device: torch.device) -> nn.Module:
-    """Load a causal language model with float32 master weights, without dropout and without adapters.
+def load_policy(
+    directory: Path, section: TrainSection, device: torch.device, dtype: torch.dtype = torch.float32
+) -> nn.Module:
+    """Load a causal language model with weights in `dtype`, without dropout and without adapters.
 
-    Where adapters are trained, the frozen weights are in `compute_dtype`. The model takes groups in rows
-    (`GROUP_ATTENTION`) if it computes the same on them.
+    The model takes groups in rows (`GROUP_ATTENTION`) if it computes the same on them.
 
     Raises:
         InputError: the directory holds no model that transformers can load.
@@ -37,7 +38,6 @@ def load_policy(directory: Path, section: TrainSection, device: torch.device) ->
         from transformers.modeling_layers import GradientCheckpointingLayer
         from transformers.utils import logging
     logging.disable_progress_bar()
-    dtype = getattr(torch, section.compute_dtype) if section.lora else torch.float32
     try:
         config = _without_dropout(AutoConfig.from_pretrained(directory, local_files_only=True))
         # With no attention named, transformers takes the fastest that the architecture has.

@@ -50,6 +50,7 @@ class Resident:
                 "train.processes=1, loop.staleness=1 or another layout"
             )
         self._trainer: Trainer | None = None
+        self._on_host = False
         self._held: _Held | None = None
         self._written: dict[int, tuple[str, Path]] = {}
         self._base: Path | None = None
@@ -78,17 +79,18 @@ class Resident:
         held, digest = self._held, _weights_digest(self.run.policy(version).require())
         self._held = None  # until the next `keep`: training that fails leaves neither of two policies
         if self._trainer and held and (held.version, held.digest) == (version, digest):
-            if self.shares_gpu:
+            if self._on_host:
                 with clock.measure("load"):
                     move_trainer(self._trainer, self.processes.device)
+                self._on_host = False
             return self._trainer, held.step
-        self._trainer = None  # its memory is needed
+        self._trainer, self._on_host = None, False  # its memory is needed
         self._trainer, step = self._from_store(version, clock)
         return self._trainer, step
 
     def preload(self, version: int) -> None:
         """Load a policy before its trajectories are there, unless its memory is wanted elsewhere until then."""
-        if not self.shares_gpu:
+        if not self.shares_gpu and not self.run.config.train.guide:
             digest = _weights_digest(self.run.policy(version).require())
             _, step = self.load(version, Clock())
             self.keep(version, digest, step)
@@ -99,8 +101,20 @@ class Resident:
 
     def leave_gpu(self) -> None:
         """Move the trainer to the host's memory if the GPU is shared."""
-        if self.shares_gpu and self._trainer:
+        if self.shares_gpu:
+            self._to_host()
+
+    def make_room(self) -> None:
+        """Give the trainer's memory to another model: it moves to the host, or is loaded again where it cannot."""
+        if self.processes.device.type == "cuda" and self.processes.world_size == 1:
+            self._to_host()
+        else:
+            self._trainer = self._held = None
+
+    def _to_host(self) -> None:
+        if self._trainer and not self._on_host:
             move_trainer(self._trainer, torch.device("cpu"))
+            self._on_host = True
 
     def written(self, version: int, directory: Path, digest: str) -> None:
         """Keep the files of a policy that was written here as long as it may be the behaviour policy."""
@@ -125,7 +139,7 @@ class Resident:
             policy = self.run.fetch_policy(version, incoming / "policy")
             names = [output.name for output in self.run.policy(version).require().outputs]
             self.companions = copy_companions(policy, names, self.companions_directory)
-            if config.train.lora or config.train.kl_coefficient:
+            if config.train.lora:
                 base = self.base
             if version > 0:
                 try:

@@ -54,6 +54,8 @@ class TrainTask:
                 "train"
             )
         inputs = {"policy": str(policy.facts["weights_digest"]), **objective_inputs(run.config.train.objective)}
+        if run.config.train.guide:
+            inputs["guide"] = str(run.guide().require().facts["weights_digest"])
         inputs |= scored_inputs(run, iteration)
         for earlier in replayed_iterations(run.config, iteration):
             inputs |= {f"replay/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
@@ -124,6 +126,16 @@ class TrainTask:
                 **facts,
             },
         )
+
+    @property
+    def guide_output(self) -> StageOutput:
+        """Return the directory of the guide's log-probabilities of what this iteration trains on."""
+        return replace(self.output, key=self.run.layout.guide_logprobs(self.iteration))
+
+    @property
+    def vocabulary(self) -> int:
+        """Return the number of token ids that have an embedding in this run's policies."""
+        return int(str(self.run.policy(0).require().facts["vocab_size"]))
 
     def checkpoint(self, mini_batches: int) -> StageOutput:
         """Return the directory of the checkpoint after so many mini-batches."""

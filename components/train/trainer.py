@@ -96,7 +96,7 @@ def build_trainer(
 
     Args:
         policy: in Hugging Face format.
-        base: the base policy, which adapters and the KL term need.
+        base: the base policy, which adapters need.
         adapter: adapters to go on with, in peft's format.
 
     Raises:
@@ -105,7 +105,7 @@ def build_trainer(
     train = config.train
     if train.lora:
         assert base is not None
-        model = load_policy(base, train, processes.device)
+        model = load_policy(base, train, processes.device, getattr(torch, train.compute_dtype))
         add_adapters(model, train.lora, adapter, derive_seed(config.run.seed, "adapters"))
     else:
         model = load_policy(policy, train, processes.device)
@@ -113,19 +113,14 @@ def build_trainer(
     if train.compile:
         compile_layers(model)
     shard(logprob_model, decoder_layers(model), processes)
-    reference = None
-    if train.kl_coefficient:
-        assert base is not None
-        reference = load_frozen(base, config, processes)
-    terms = LossTerms.from_config(config, reference)
+    terms = LossTerms.from_config(config)
     return Trainer(config, logprob_model, terms, build_optimizer(model, train), processes)
 
 
 def move_trainer(trainer: Trainer, device: torch.device) -> None:
-    """Move weights, reference and optimizer state to a device, in place, and give up the memory they had."""
+    """Move weights and optimizer state to a device, in place, and give up the memory they had."""
     trainer.optimizer.zero_grad()
-    for model in filter(None, (trainer.policy, trainer.terms.reference)):
-        model.to(device)
+    trainer.policy.to(device)
     for state in trainer.optimizer.state.values():
         state.update({name: value.to(device) for name, value in state.items() if isinstance(value, torch.Tensor)})
     if torch.cuda.is_available():
@@ -139,8 +134,8 @@ def build_logprob_model(model: torch.nn.Module, config: RunConfig) -> LogprobMod
 
 
 def load_frozen(policy: Path, config: RunConfig, processes: Processes) -> LogprobModel:
-    """Load a policy that is not trained."""
-    model = load_policy(policy, config.train, processes.device)
+    """Load a policy, or a guide, that is not trained, with weights in `train.compute_dtype`."""
+    model = load_policy(policy, config.train, processes.device, getattr(torch, config.train.compute_dtype))
     frozen = build_logprob_model(model, config)
     frozen.requires_grad_(False)
     shard(frozen, decoder_layers(model), processes)
@@ -274,6 +269,7 @@ def _update(
             loss=result.loss.item(),
             gradient_norm=norm.item(),
             reward=batch.rewards_N.mean().item(),
+            guide_kl=None if result.guide_kl is None else result.guide_kl.item(),
             **vars(measured),
         )
     )

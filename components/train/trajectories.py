@@ -34,6 +34,8 @@ class Trajectories:
         rewards: float32 [N].
         truncated: bool [N], completions cut off at the longest length.
         group_size: completions per group.
+        group_ids: str [groups].
+        guide_logprobs: float32, log-probabilities of the guide, in the order of `behaviour_logprobs`.
         bad_groups: groups left out because of bad rows.
         ungraded_groups: groups left out because a completion could not be graded.
     """
@@ -46,12 +48,18 @@ class Trajectories:
     rewards: np.ndarray
     truncated: np.ndarray
     group_size: int
+    group_ids: np.ndarray
+    guide_logprobs: np.ndarray | None = None
     bad_groups: int = 0
     ungraded_groups: int = 0
 
     @property
     def groups(self) -> int:
         return len(self.rewards) // self.group_size
+
+    def completion_places(self, rows: np.ndarray) -> np.ndarray:
+        """Return the places of the completion tokens of these rows in `behaviour_logprobs`, int64."""
+        return np.concatenate([np.arange(*self.behaviour_starts[row : row + 2]) for row in rows])
 
     def prompt(self, group: int) -> np.ndarray:
         """Return the token ids of a group's prompt."""
@@ -77,6 +85,7 @@ class Trajectories:
             rewards=self.rewards[rows],
             truncated=self.truncated[rows],
             group_size=self.group_size,
+            group_ids=self.group_ids[groups],
         )
 
     def followed_by(self, other: "Trajectories") -> "Trajectories":
@@ -92,6 +101,10 @@ class Trajectories:
             ),
             rewards=np.concatenate([self.rewards, other.rewards]),
             truncated=np.concatenate([self.truncated, other.truncated]),
+            group_ids=np.concatenate([self.group_ids, other.group_ids]),
+            guide_logprobs=None
+            if self.guide_logprobs is None or other.guide_logprobs is None
+            else np.concatenate([self.guide_logprobs, other.guide_logprobs]),
         )
 
 
@@ -172,6 +185,7 @@ def read_trajectories(run: Run, iteration: int, policy: Manifest, vocabulary: in
         rewards=table["reward"].to_numpy().astype(np.float32),
         truncated=pc.equal(table["finish_reason"], "length").to_numpy(),
         group_size=run.config.rollout.group_size,
+        group_ids=table["group_id"].to_numpy()[:: run.config.rollout.group_size],
         bad_groups=bad_groups,
         ungraded_groups=ungraded_groups,
     )

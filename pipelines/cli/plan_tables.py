@@ -162,7 +162,6 @@ def _training(plan: Plan) -> Table:
         ("weights", memory.weights, frozen + processes),
         ("gradients", memory.gradients, "float32" + processes),
         ("AdamW moments", memory.moments, "two, float32" + processes),
-        ("base policy", memory.reference, "for the KL term" + processes),
         ("gathered by FSDP", memory.gathered, "embeddings and two layers"),
         ("compute copy of weights", memory.copies, train.compute_dtype),
         ("activations", memory.activations, micro_batch),

@@ -63,7 +63,6 @@ class TrainingMemory:
         weights: master weights in float32, or under adapters the frozen ones in `compute_dtype`, with the adapters.
         gradients: float32 gradients of what is trained.
         moments: both float32 moments of AdamW.
-        reference: the base policy, if `train.kl_coefficient` is set.
         gathered: layers and embeddings that FSDP gathers, and their gradients; 0 in one process.
         copies: weights in `compute_dtype`, which autocast makes and backward keeps.
         activations: tensors of a micro-batch that backward needs.
@@ -73,7 +72,6 @@ class TrainingMemory:
     weights: int
     gradients: int
     moments: int
-    reference: int
     gathered: int
     copies: int
     activations: int
@@ -103,7 +101,6 @@ def training_memory(config: RunConfig, shape: ModelShape, on_gpu: bool) -> Train
         weights=kept // world,
         gradients=4 * trained // world,
         moments=8 * trained // world,
-        reference=shape.parameters * stored // world if section.kl_coefficient else 0,
         gathered=gathered if world > 1 else 0,
         copies=matrices * compute if section.compute_dtype != "float32" and not section.lora else 0,
         activations=_activations(config, shape),

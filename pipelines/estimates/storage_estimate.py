@@ -13,6 +13,9 @@ from pipelines.estimates.work_estimate import Sampled, WorkEstimate
 BYTES_PER_TOKEN = 9.0
 """A completion token in zstd Parquet: ID, log-probability and about four characters of text."""
 
+GUIDE_BYTES_PER_TOKEN = 4.0
+"""Another log-probability, where there is a guide."""
+
 BYTES_PER_ROW = 60.0
 """A completion's keys, its share of the prompt and its rewards."""
 
@@ -88,7 +91,8 @@ def estimate_storage(
     most = keep + (2 if config.data.eval_prompts else 1) if keep else work.iterations
     return StorageEstimate(
         base=policy if base is None else base,
-        training=trajectory_bytes(work.training, work.training.most_tokens),
+        training=trajectory_bytes(work.training, work.training.most_tokens)
+        + (round(GUIDE_BYTES_PER_TOKEN * work.training.most_tokens) if config.train.guide else 0),
         held_out=trajectory_bytes(work.held_out, work.held_out.most_tokens),
         policy=policy,
         policies=min(work.iterations, most),

@@ -12,7 +12,7 @@ from components.prepare.stage import with_absolute_paths
 from pipelines.preflight.data_check import DataCheck, check_data
 from pipelines.preflight.findings import Finding, errors_of
 from pipelines.preflight.machine_check import require_packages
-from pipelines.preflight.model_check import ModelCheck, check_model
+from pipelines.preflight.model_check import ModelCheck, check_guide, check_model
 from pipelines.preflight.service_checks import check_graders, check_layout, check_objective, check_tracking
 from pipelines.preflight.store_check import StoreCheck, check_store
 
@@ -46,6 +46,7 @@ def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_
     store = check_store(config, cluster, try_writing=try_writing)
     findings = [
         *model.findings,
+        *check_guide(config, cluster),
         *data.findings,
         *check_graders(config, cluster),
         *check_objective(config, cluster),

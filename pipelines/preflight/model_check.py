@@ -1,4 +1,4 @@
-"""The check of the base policy, which is neither loaded nor downloaded."""
+"""The checks of the base policy and the guide, which are neither loaded nor downloaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pipelines.preflight.machine_check import package_version
 if TYPE_CHECKING:
     from pipelines.cluster.cluster_config import ClusterConfig
 
-_KEY = "model.path"
+_KEY, _GUIDE = "model.path", "train.guide.model"
 _CONFIG = "config.json"
 _HUB_TIMEOUT = 5.0
 
@@ -55,7 +55,7 @@ def check_model(config: RunConfig, cluster: "ClusterConfig | None") -> ModelChec
     """
     path = config.model.path
     if cluster is not None:
-        return ModelCheck([_check_for_pods(path)])
+        return ModelCheck([_check_for_pods(path, _KEY)])
     if is_elsewhere(path):
         return ModelCheck(
             [Finding.ok(_KEY, f"{path}, fetched by prepare"), _no_sizes("its config.json is not on this machine")]
@@ -73,15 +73,37 @@ def check_model(config: RunConfig, cluster: "ClusterConfig | None") -> ModelChec
     return _check_hub_name(config)
 
 
-def _check_for_pods(path: str) -> Finding:
+def check_guide(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
+    """Check `train.guide.model`, whose vocabulary prepare compares with the policy's."""
+    path = config.train.guide.model if config.train.guide else None
+    if path is None:
+        return []
+    if cluster is not None:
+        return [_check_for_pods(path, _GUIDE)]
+    directory = Path(path).expanduser()
+    try:
+        if is_elsewhere(path) or (not is_directory(directory) and is_hub_name(path)):
+            return [Finding.ok(_GUIDE, f"{path}, fetched by prepare")]
+        if not is_directory(directory):
+            return [
+                Finding.error(_GUIDE, f"{directory.absolute()} is not a directory", "give a Hugging Face directory")
+            ]
+        if package_version("safetensors"):
+            inspect_policy(directory, config.model.max_length)
+    except InputError as error:
+        return [Finding.error(_GUIDE, str(error))]
+    return [Finding.ok(_GUIDE, str(directory.absolute()))]
+
+
+def _check_for_pods(path: str, key: str) -> Finding:
     if is_model_reference(path):
         try:
             ModelReference.parse(path)
         except InputError as error:
-            return Finding.error(_KEY, str(error))
+            return Finding.error(key, str(error))
     elif not path.startswith("s3://") and (not is_hub_name(path) or is_directory(Path(path))):
-        return check_pod_path(_KEY, path, "a hub name, s3://bucket/model or models:/NAME@champion")
-    return Finding.ok(_KEY, f"{path}, fetched by prepare")
+        return check_pod_path(key, path, "a hub name, s3://bucket/model or models:/NAME@champion")
+    return Finding.ok(key, f"{path}, fetched by prepare")
 
 
 def _check_directory(config: RunConfig, directory: Path) -> ModelCheck:

@@ -82,12 +82,14 @@ def test_a_run_that_could_start_is_described_and_nothing_is_written(config: Path
 
 def test_what_keeps_a_run_from_starting_is_said_at_once_with_status_2(config: Path) -> None:
     (config.parent / "store").write_text("a file where a directory must be")
-    words = ["data.train=none.jsonl", "model=/nowhere/model", "reward=no_such_module:grade"]
+    guide = "train.guide={model: /nowhere/teacher, coefficient: 0.1}"
+    words = ["data.train=none.jsonl", "model=/nowhere/model", "reward=no_such_module:grade", guide]
     done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["run", str(config), *words, "--dry-run"])
     assert done.exit_code == 2
     lines = [" ".join(line.split()) for line in done.output.splitlines() if line.startswith("error")]
     assert lines == [
         "error model.path /nowhere/model is not a directory; give a Hugging Face directory",
+        "error train.guide.model /nowhere/teacher is not a directory; give a Hugging Face directory",
         f"error data.train {config.parent}/none.jsonl does not exist; create it, or give another: data.train=PATH",
         "error reward.graders reward.graders cannot be loaded: no_such_module:grade: ModuleNotFoundError: "
         "No module named 'no_such_module'",

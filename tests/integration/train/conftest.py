@@ -17,7 +17,7 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parquet import encode
 from components.store.parts import row_digests
-from tests.support.tiny_policy import plain_logprobs, random_completions, save_tiny_policy
+from tests.support.tiny_policy import VOCABULARY, plain_logprobs, random_completions, save_tiny_policy, tiny_model
 from tests.support.trained import policy_path
 
 Rows = list[dict[str, Any]]
@@ -36,7 +36,17 @@ class TrainingRun:
         output = self.run.output("prepare", self.run.layout.policy(0), {})
         save_tiny_policy(self.scratch, dtype=self.run.config.model.dtype)
         output.upload(self.scratch)
-        output.commit(Clock().timings(), dict(policy_digests(output.files)))
+        output.commit(Clock().timings(), {**policy_digests(output.files), "vocab_size": VOCABULARY})
+
+    def guide(self, seed: int, **settings: Any) -> Any:
+        """Commit a model of its own as the guide, and return it."""
+        output = self.run.output("prepare", self.run.layout.guide, {})
+        directory = self.scratch.with_name("guide")
+        model = tiny_model(seed, **settings)
+        model.save_pretrained(directory)
+        output.upload(directory)
+        output.commit(Clock().timings(), {**policy_digests(output.files), "model": "guide"})
+        return model
 
     def sample(
         self,

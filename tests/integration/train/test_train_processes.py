@@ -60,7 +60,7 @@ def with_processes(made: Any, count: int) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        ("train.objective=rapid", "train.kl_coefficient=0.1"),
+        ("train.objective=rapid", "train.guide=0.1"),
         ("train.objective=rapid", "loop.replay=0.34"),
         ("train.objective=dapo", "model.dtype=bfloat16"),
         ("train.objective=rapid", "train.lora=4"),

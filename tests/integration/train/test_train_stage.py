@@ -212,7 +212,7 @@ def test_bf16_compute_and_checkpointing_train(training_run: Make) -> None:
 
 
 def test_adapters_train_and_what_is_published_is_what_the_next_iteration_meets(training_run: Make) -> None:
-    made = training_run("train.lora=4", "train.learning_rate=0.01", "train.kl_coefficient=0.01")
+    made = training_run("train.lora=4", "train.learning_rate=0.01", "train.guide=0.01")
     for iteration in (1, 2):
         made.sample(iteration)
         manifest = train(made.run.uri, iteration)

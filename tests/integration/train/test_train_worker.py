@@ -45,13 +45,14 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     [
         ("model.dtype=float32", "loop.replay={share: 0.5, iterations: 2}"),
         ("model.dtype=bfloat16", "train.checkpoint_every=1", "train.max_logprob_gap=10"),
-        ("train.lora=4", "train.kl_coefficient=0.1", "train.learning_rate=0.01"),
+        ("train.lora=4", "train.learning_rate=0.01"),
+        ("train.guide=0.1", "loop.replay={share: 0.5, iterations: 2}"),
         ("loop.staleness=1", "model.dtype=bfloat16", "train.max_logprob_gap=10"),
     ],
-    ids=["float32", "bfloat16", "adapters", "stale"],
+    ids=["float32", "bfloat16", "adapters", "guide", "stale"],
 )
 def test_a_worker_trains_as_new_starts_do(training_run: Make, more: tuple[str, ...], loads: list[Path]) -> None:
-    """Bit for bit, and it loads the policy once."""
+    """Bit for bit, and it loads the policy once unless its memory is a guide's in between."""
     new, kept = (training_run(*SETTINGS, *more, f"run.name={name}") for name in ("new", "kept"))
     for iteration in (1, 2, 3):
         new.sample(iteration)
@@ -59,7 +60,7 @@ def test_a_worker_trains_as_new_starts_do(training_run: Make, more: tuple[str, .
     assert len(loads) == 3
     with sampled_beside(kept, 3):
         follow(kept.run.uri)
-    assert len(loads) == 4
+    assert len(loads) == (6 if kept.run.config.train.guide else 4)
     for iteration in (1, 2, 3):
         assert kept.policy(iteration).digest == new.policy(iteration).digest
         assert metrics_of(kept.run, iteration).logprob_gap_mean == metrics_of(new.run, iteration).logprob_gap_mean

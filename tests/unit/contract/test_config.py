@@ -63,6 +63,7 @@ def test_a_section_left_empty_has_its_defaults() -> None:
         ("train.lora=8", "train.lora.rank", 8),
         ("train.lora.rank=8", "train.lora.targets", "all-linear"),
         ("train.lora=null", "train.lora", None),
+        ("train.guide=0.1", "train.guide.coefficient", 0.1),
         ("train.overlong=mask", "train.overlong.handling", "mask"),
         ("train.cloning=0.1", "train.cloning.coefficient", 0.1),
         ("tracking.enabled=false", "tracking.enabled", False),
@@ -201,6 +202,8 @@ def test_later_words_win() -> None:
         ),
         ("train.objective.truncation=on", r"train.objective.truncation must be a number or 'off' \(got 'on'\)$"),
         ("train.lora.alpha=8", "train.lora.rank is required$"),
+        ("train.guide.model=/teacher", "train.guide.coefficient is required$"),
+        ("train.guide=0", "train.guide.coefficient must be"),
         (
             "rollout.top_p=0.9",
             "rollout: top_p is not an option: truncated sampling renormalises the behaviour distribution",
@@ -376,7 +379,7 @@ def test_known_keys_name_every_leaf() -> None:
     assert len(keys) == len(set(keys))
     tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
     for key in keys:
-        if not key.startswith(("reward.graders.", "train.lora.", "loop.replay.", "train.objective.")):
+        if not key.startswith(("reward.graders.", "train.lora.", "train.guide.", "loop.replay.", "train.objective.")):
             node = tree
             for name in key.split("."):
                 node = node[name]

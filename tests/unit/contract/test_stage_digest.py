@@ -16,7 +16,7 @@ BASE = """
 run: demo
 model: m
 data: {train: d, eval: e}
-train: {schedule: linear, objective: rapid_clip, lora: 4, zero_signal_groups: drop}
+train: {schedule: linear, objective: rapid_clip, lora: 4, guide: 0.2, zero_signal_groups: drop}
 loop: {replay: 0.25}
 """
 
@@ -66,7 +66,9 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.objective.normalisation": ("token", "train"),
     "train.cloning.coefficient": ("0", ""),  # only without dropped groups may it be another
     "train.cloning.threshold": ("0.7", "train"),
-    "train.kl_coefficient": ("0.1", "train"),
+    "train.guide.coefficient": ("0.1", "train"),
+    "train.guide": ("0.1", "train"),
+    "train.guide.model": ("/teacher", "train"),
     "train.entropy_coefficient": ("0.1", "train"),
     "train.overlong.handling": ("mask", "train"),
     "train.overlong.penalty": ("0.5", "train"),
@@ -141,7 +143,7 @@ AFFECTING: dict[StageName, str] = {
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
     "reward": "reward.graders reward.time_limit reward.sandbox.seconds reward.sandbox.cpu_seconds "
     "reward.sandbox.memory_mib reward.sandbox.processes reward.sandbox.file_mib reward.sandbox.output_kib",
-    "train": "run.seed model.dtype rollout.temperature train.objective train.cloning train.kl_coefficient "
+    "train": "run.seed model.dtype rollout.temperature train.objective train.cloning train.guide "
     "train.entropy_coefficient train.overlong train.zero_signal_groups train.updates.most train.updates.until_share "
     "train.mini_batch_prompts "
     "train.learning_rate train.schedule train.schedule_steps train.warmup_steps train.min_learning_rate train.betas "

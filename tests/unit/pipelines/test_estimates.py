@@ -246,7 +246,7 @@ def test_what_changes_memory(example_config: Configure) -> None:
     plain = training_memory(example_config(*words), shape, on_gpu=True)
     two = training_memory(example_config(*words, "train.processes=2"), shape, on_gpu=True)
     lora = training_memory(example_config(*words, "train.lora=16"), shape, on_gpu=True)
-    kl = training_memory(example_config(*words, "train.kl_coefficient=0.1"), shape, on_gpu=True)
+    guided = training_memory(example_config(*words, "train.guide=0.1"), shape, on_gpu=True)
     checkpointing = training_memory(example_config(*words, "train.gradient_checkpointing=true"), shape, on_gpu=True)
     assert plain.weights + plain.gradients + plain.moments == 16 * shape.parameters
     assert two.weights == plain.weights // 2
@@ -254,7 +254,7 @@ def test_what_changes_memory(example_config: Configure) -> None:
     assert 0 < two.gathered < plain.weights * 2
     assert lora.weights < 0.6 * plain.weights
     assert lora.gradients + lora.moments < 0.05 * (plain.gradients + plain.moments)
-    assert kl.total - plain.total == 4 * shape.parameters
+    assert guided == plain
     assert checkpointing.activations < 0.15 * plain.activations
 
 

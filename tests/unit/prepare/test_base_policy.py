@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.prepare.policy import inspect_policy, load_tokenizer, locate_policy, stated_licence
 from tests.support.rights import without_rights
@@ -156,12 +155,12 @@ def test_missing_directories(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for path in ("/no/such/model", "./no", "no/such/model"):
         with pytest.raises(InputError, match=r"missing model directory: .* does not exist; model.path takes"):
-            locate_policy(ModelSection(path=path))
+            locate_policy(path)
     with pytest.raises(
         InputError,
         match=r"missing model directory: .* and downloading 'owner/no-such-model' from the hub failed",
     ) as e:
-        locate_policy(ModelSection(path="owner/no-such-model"))
+        locate_policy("owner/no-such-model")
     assert "\n" not in str(e.value)
 
 

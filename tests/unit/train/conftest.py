@@ -37,6 +37,7 @@ def make_trajectories() -> Callable[..., Trajectories]:
             rewards=np.random.default_rng(seed).random(len(pairs)).astype(np.float32),
             truncated=np.arange(len(pairs)) % 5 == 1,
             group_size=group_size,
+            group_ids=np.array([f"group-{group}" for group in range(groups)], dtype=object),
         )
 
     return make

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.contract.config import RunConfig
 from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.train_config import TrainSection
 from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch, build_padded
@@ -15,6 +16,7 @@ from components.train.distributed import Processes
 from components.train.group_attention import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, MiniBatchLoss, accumulate_gradient
+from components.train.scoring import completion_logprobs
 from components.train.trajectories import Trajectories
 from tests.support.objective_loss import objective_loss
 from tests.support.tiny_policy import tiny_model
@@ -23,6 +25,7 @@ CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
 NAMES = tuple(OBJECTIVE_OPTIONS)
 Make = Callable[..., Trajectories]
+Configure = Callable[..., RunConfig]
 Result = tuple[MiniBatchLoss, torch.Tensor]
 
 
@@ -171,27 +174,29 @@ def test_masked_completions_have_no_gradient_and_keep_their_reward(make_trajecto
     assert_same(masked, evaluate(data, terms, budget=40, mask=True))
 
 
-def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make) -> None:
-    """Cloning, KL and entropy against the same terms written out over one micro-batch."""
+def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make, example_config: Configure) -> None:
+    """Cloning, guide and entropy against the same terms written out over one micro-batch."""
     data = make_trajectories()
-    reference = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32).requires_grad_(False)
+    guide = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32)
     plain = evaluate(data, terms_of("pg"), mask=True)
     added = terms_of(
         "pg",
         cloning_coefficient=0.3,
         cloning_threshold=0.6,
-        kl_coefficient=0.2,
+        guide_coefficient=0.2,
         entropy_coefficient=0.1,
-        reference=reference,
     )
-    full = evaluate(data, added, budget=50, chunk=6, mask=True)
+    places, guide_logprobs = completion_logprobs(guide, data, range(data.groups), example_config(), ALONE)
+    assert places == slice(0, len(data.behaviour_logprobs))
+    guided = dataclasses.replace(data, guide_logprobs=guide_logprobs)
+    full = evaluate(guided, added, budget=50, chunk=6, mask=True)
 
     model = moved_model()
     rows = np.arange(len(data.rewards))
     micro = build_padded(data, rows, rows[:, None], CPU)
     logprobs, entropy = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro, entropy_gradient=True)
     with torch.no_grad():
-        other, _ = reference(micro)
+        other, _ = guide(micro)
     trained = torch.from_numpy(~data.truncated)[micro.sequence_T]
     verified = trained & (torch.from_numpy(data.rewards) > 0.6)[micro.sequence_T]
     gap = other - logprobs
@@ -204,6 +209,45 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert full[0].loss.item() - plain[0].loss.item() == pytest.approx(expected.item(), abs=1e-5)
     torch.testing.assert_close(full[1] - plain[1], gradient, atol=2e-5, rtol=1e-4)
+    assert full[0].guide_kl.item() == pytest.approx((gap.exp() - 1 - gap).mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_guide_scored_once_has_the_gradient_of_one_that_is_evaluated_every_time(
+    make_trajectories: Make, example_config: Configure, grouped: bool
+) -> None:
+    data, model = make_trajectories(), moved_model(grouped=grouped)
+    config = example_config("train.micro_batch_tokens=40")
+    guide = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32)
+    pieces = [completion_logprobs(guide, data, part, config, ALONE)[1] for part in (range(3), range(3, 4))]
+    guided = dataclasses.replace(data, guide_logprobs=np.concatenate(pieces))
+    terms = terms_of("pg", guide_coefficient=0.7)
+    for _ in range(2):  # the policy moves, the guide does not
+        _, gradient = evaluate(guided, terms, budget=30, grouped=grouped, model=model)
+        rows = np.arange(len(data.rewards))
+        micro = build_padded(data, rows, rows[:, None], CPU)
+        own = moved_model()
+        own.load_state_dict(model.state_dict())
+        logprobs, _ = LogprobModel(own, 1.0, 10_000, torch.float32, "chunked")(micro)
+        with torch.no_grad():
+            guide_logprobs, _ = guide(micro)
+        gap = guide_logprobs - logprobs
+        loss, _ = objective_loss(
+            terms.objective,
+            logprobs,
+            micro.behaviour_logprobs_T,
+            micro.sequence_T,
+            torch.from_numpy(data.rewards),
+            torch.arange(4).repeat_interleave(data.group_size),
+        )
+        (loss + 0.7 * (gap.exp() - 1 - gap).sum() / len(rows)).backward()
+        expected = torch.cat([p.grad.flatten() for p in own.parameters()])
+        scale = max(1.0, expected.abs().max().item())
+        torch.testing.assert_close(gradient / scale, expected / scale, atol=1e-6, rtol=0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.05 * parameter.grad
+                parameter.grad = None
 
 
 def test_bf16_compute_stays_near_float32(make_trajectories: Make) -> None:

@@ -11,7 +11,7 @@ import torch
 from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.train_config import TrainSection
 from components.train.build_objective import build_objective
-from components.train.objectives import Objective, Tokens, importance_weights, kl_to_reference, token_scales
+from components.train.objectives import Objective, Tokens, importance_weights, kl_to_guide, token_scales
 from tests.support.objective_loss import objective_loss
 
 NAMES = tuple(OBJECTIVE_OPTIONS)
@@ -303,9 +303,9 @@ def test_importance_weights_remove_the_bias_of_stale_samples(seed: int) -> None:
     assert error("pg") > 0.2
 
 
-def test_kl_to_reference_is_never_negative_and_zero_where_equal() -> None:
+def test_kl_to_guide_is_never_negative_and_zero_where_equal() -> None:
     logprobs = torch.tensor([-1.0, -2.0, -0.5])
-    distance = kl_to_reference(logprobs, torch.tensor([-1.0, -1.0, -3.0]))
+    distance = kl_to_guide(logprobs, torch.tensor([-1.0, -1.0, -3.0]))
     np.testing.assert_allclose(distance.numpy(), [0.0, np.e - 2.0, np.exp(-2.5) + 1.5], rtol=1e-5)
 
 

@@ -127,6 +127,7 @@ def every_completion(doubled: tuple[int, int], named: tuple[int, int] | None = N
         rewards=np.array([(7 * a + 3 * b) % 11 / 10 for a, b in drawn], dtype=np.float32),
         truncated=np.zeros(len(drawn), dtype=bool),
         group_size=len(drawn),
+        group_ids=np.array(["every"], dtype=object),
     )
 
 

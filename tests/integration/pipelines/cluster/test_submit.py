@@ -177,6 +177,7 @@ def test_a_race_for_the_same_names_is_won_by_nobody(
         (["data=s3://ID:SECRET@bucket/x"], "data.train must not contain a user name or password"),
         (["model=s3://ID:SECRET@bucket/x"], "model.path must not contain a user name or password"),
         (["model=./model"], "model.path: ./model is on this machine"),
+        (["train.guide={model: ./teacher, coefficient: 1}"], "train.guide.model: ./teacher is on this machine"),
         (["data=prompts.jsonl"], "data.train: prompts.jsonl is on this machine"),
         (["data.eval=*.jsonl"], "data.eval: *.jsonl is on this machine"),
         (["loop.iterations=3"], "loop.iterations = 3, but the pipeline is compiled for 2"),
