@@ -95,7 +95,7 @@ def test_what_keeps_a_run_from_starting_is_said_at_once_with_status_2(config: Pa
         "No module named 'no_such_module'",
         f"error store cannot write {config.parent}/store/runs/small: {config.parent}/store is not a directory",
     ]
-    assert "4 errors: the run could not start; nothing was started or written" in done.output
+    assert "5 errors: the run could not start; nothing was started or written" in done.output
 
 
 def rows(config: Path, *lines: dict[str, Any] | str) -> str:
