@@ -236,8 +236,6 @@ def _clipped(ratio: Tensor, advantage: Tensor, clip: float, clip_high: float) ->
 def kl_to_guide(logprobs_T: Tensor, guide_logprobs_T: Tensor) -> Tensor:
     """Return exp(d) - 1 - d with d = log guide - log pi, per token: GRPO's KL term (arXiv 2402.03300, eq. 4).
 
-    The guide is GRPO's reference, the base policy, or another model, as in LINVIT (arXiv 2402.16181).
-
     Unbiased under samples from pi; after many updates on samples from mu it is an approximation.
     """
     gap_T = (guide_logprobs_T - logprobs_T).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)

@@ -18,7 +18,8 @@ from components.contract.config import ModelSection
 from components.contract.errors import InputError
 from components.contract.train_config import LoraSection, TrainSection
 from components.runtime.progress import note
-from components.train.group_attention import GROUP_ATTENTION, groups_unfit
+from components.train.group_attention import GROUP_ATTENTION
+from components.train.group_probe import groups_unfit
 
 _WEIGHTS = (".safetensors", ".bin", ".index.json")
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from components.train.batching import build_grouped, build_padded
-from components.train.group_attention import _block_mask, group_attention, groups_unfit
+from components.train.group_attention import _block_mask, group_attention
 from components.train.group_layout import GroupLayout
+from components.train.group_probe import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.trajectories import Trajectories
 from tests.support.tiny_policy import tiny_model

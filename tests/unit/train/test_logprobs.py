@@ -14,7 +14,7 @@ from components.train.batching import MicroBatch, MicroBatchLimits, build_mini_b
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
 from components.train.fused_head import KnownGradient
-from components.train.group_attention import groups_unfit
+from components.train.group_probe import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
 from components.train.trajectories import Trajectories

@@ -13,7 +13,7 @@ from components.contract.train_config import TrainSection
 from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch, build_padded
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
-from components.train.group_attention import groups_unfit
+from components.train.group_probe import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, MiniBatchLoss, accumulate_gradient
 from components.train.scoring import completion_logprobs
