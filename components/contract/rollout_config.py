@@ -22,6 +22,20 @@ class EngineSection(Section):
     tensor_parallel_size: Count = 1
 
 
+class GuidedStartsSection(Section):
+    """Groups whose prompts end with the first part of a good completion (Jump-Start RL, arXiv 2204.02372)."""
+
+    shorthand = "share"
+    share: float = Field(gt=0.0, lt=1.0, description="share of an iteration's groups")
+    part: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.75, description="how much of the completion the first iteration is given; it falls linearly"
+    )
+    iterations: Count = Field(default=5, description="iterations after which nothing is given any more")
+    column: str | None = Field(
+        default=None, description="column of the prompts with a solution, for prompts that no completion has passed yet"
+    )
+
+
 class RolloutSection(Section):
     """Sampling of training completions."""
 
@@ -46,6 +60,7 @@ class RolloutSection(Section):
         ge=1.0,
         description="prompts sampled per prompt trained on, to replace dropped zero-signal groups",
     )
+    guide: Annotated[GuidedStartsSection | None, affects("rollout")] = None
     shards: Annotated[int, Field(ge=1, le=256), affects("rollout")] = Field(
         default=1, description="parallel rollout tasks"
     )

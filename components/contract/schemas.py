@@ -53,6 +53,10 @@ REWARDS = pa.schema(
 )
 """One row per completion, joined to trajectories by (group_id, sample_index)."""
 
+GUIDED = "guided-"
+"""Beginning of the `group_id` of groups whose `prompt_token_ids` end with a part of a good completion; their `text`
+begins with it."""
+
 GUIDE = pa.schema(
     [
         pa.field("group_id", pa.string(), nullable=False),

@@ -32,6 +32,7 @@ from components.results.tables import (
     read_shard,
     require_rewards,
     round_manifests,
+    scored_inputs,
 )
 from components.results.values import evaluation_values, iteration_numbers, iteration_values, newest_iteration_numbers
 from components.results.wallclock import IterationTime, StageTime, compute_after
@@ -76,5 +77,6 @@ __all__ = [
     "run_started",
     "run_warnings",
     "score_difference",
+    "scored_inputs",
     "subject_column",
 ]

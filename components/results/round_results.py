@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from components.contract.digests import json_digest
 from components.contract.layout import Round
 from components.contract.manifest import Timings
-from components.contract.schemas import STATUSES, UNGRADED
+from components.contract.schemas import GUIDED, STATUSES, UNGRADED
 from components.contract.stage_digest import stage_digest
 from components.results.pass_at_k import round_pass_at_k
 from components.results.tables import graded_groups, read_prompts, read_round_rows, round_manifests
@@ -53,7 +53,9 @@ class RoundResult:
     finished: datetime
     """When the last shard's rewards were committed."""
     train: SplitResult | None
-    """None in evaluations."""
+    """Without guided groups, which say little about the policy; None in evaluations."""
+    guided: SplitResult | None
+    """Groups that started with a part of a good completion."""
     eval: SplitResult | None
     """None in runs without held-out prompts."""
     pass_at_k: dict[int, float]
@@ -80,12 +82,16 @@ class RoundResult:
 
     @property
     def completions(self) -> int:
-        return sum(split.completions for split in (self.train, self.eval) if split)
+        return sum(split.completions for split in self._splits)
 
     @property
     def status(self) -> dict[str, int]:
-        """Completions of both splits by grading status."""
-        return {s: sum(split.status[s] for split in (self.train, self.eval) if split) for s in STATUSES}
+        """Completions by grading status."""
+        return {s: sum(split.status[s] for split in self._splits) for s in STATUSES}
+
+    @property
+    def _splits(self) -> list[SplitResult]:
+        return [split for split in (self.train, self.guided, self.eval) if split]
 
 
 def read_round(run: Run, round_: Round) -> RoundResult | None:
@@ -100,11 +106,13 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
     rows = read_round_rows(run, round_)
     graded = graded_groups(rows.filter(pc.equal(rows["split"], "eval")))
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
+    is_guided = pc.starts_with(of_split["train"]["group_id"], GUIDED)
     return RoundResult(
         round_=round_,
         policy_version=run.sampled_policy(round_),
         finished=max(reward.timings.finished for _, reward in manifests),
-        train=_summary(of_split["train"]),
+        train=_summary(of_split["train"].filter(pc.invert(is_guided))),
+        guided=_summary(of_split["train"].filter(is_guided)),
         eval=_summary(of_split["eval"]),
         pass_at_k=round_pass_at_k(graded if graded.num_rows else of_split["eval"], run.config.evaluate),
         tokens=int(_lengths(rows).sum()),

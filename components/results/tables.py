@@ -60,6 +60,19 @@ def require_rewards(run: Run, round_: Round, rescored: str | None = None) -> Non
         )
 
 
+def scored_inputs(run: Run, iteration: int) -> dict[str, str]:
+    """Return what manifests name of an iteration's trajectories and rewards: their digests, by kind and shard.
+
+    Raises:
+        InputError: some are not committed.
+    """
+    inputs, round_ = {}, Round.iteration(iteration)
+    for shard in range(run.config.rollout.shards):
+        inputs[f"trajectories/{shard:03d}"] = run.directory(run.layout.rollout(round_, shard)).require().digest
+        inputs[f"rewards/{shard:03d}"] = run.directory(run.layout.reward(round_, shard)).require().digest
+    return inputs
+
+
 def read_shard(
     run: Run, round_: Round, shard: int, rescored: str | None = None, bad_rows: bool = False
 ) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
     split, train, time = iteration.sampled.train, iteration.train, iteration.time
     values: dict[str, float | None] = {
         "train_reward": split.reward,
+        "guided_reward": iteration.sampled.guided.reward if iteration.sampled.guided else None,
         "completion_tokens_mean": split.length,
         "truncated_share": split.truncated_share,
         "grading_failed_share": split.failed_share,

@@ -6,6 +6,7 @@ import typer
 
 from components.contract.errors import InputError
 from components.runtime.guard import exit_on_bad_input
+from components.runtime.scratch import own_temporary_files
 from components.store import open_run
 
 
@@ -26,7 +27,8 @@ def rollout_command(
 
     Starting it again after a kill continues after the last whole part; a finished shard is left alone.
     """
-    with exit_on_bad_input():
+    # vLLM leaves files of its own where it is killed.
+    with exit_on_bad_input(), own_temporary_files("rapid-rollout-"):
         from components.rollout import stage
 
         if follow:

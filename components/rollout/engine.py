@@ -41,12 +41,21 @@ class SamplingSpec:
 
 @dataclass(frozen=True)
 class GroupRequest:
-    """One prompt to sample: token ids, how, and the seed of its first completion."""
+    """One prompt to sample: token ids, how, and the seed of its first completion.
+
+    `start` are token ids after the prompt that every completion continues, and that their texts begin with.
+    """
 
     group_id: str
     prompt_token_ids: Sequence[int]
     spec: SamplingSpec
     seed: int
+    start: tuple[int, ...] = ()
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Prompt and start."""
+        return [*self.prompt_token_ids, *self.start]
 
 
 @dataclass(frozen=True)
@@ -198,21 +207,19 @@ class Engine:
         was_reset = self._engine.reset_prefix_cache()
         assert was_reset
         params = {spec: self._params(spec) for spec in {request.spec for request in requests}}
-        specs = {request.group_id: request.spec for request in requests}
+        by_id = {request.group_id: request for request in requests}
         for request in requests:
             sampling = params[request.spec].clone()
             sampling.seed = request.seed
             try:
-                self._engine.add_request(
-                    request.group_id, {"prompt_token_ids": list(request.prompt_token_ids)}, sampling
-                )
+                self._engine.add_request(request.group_id, {"prompt_token_ids": request.token_ids}, sampling)
             except ValueError as error:
                 raise InputError(f"vLLM refuses the prompt of group {request.group_id}: {error}") from None
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 if output.finished:
                     completions = cast("list[CompletionOutput]", output.outputs)
-                    yield output.request_id, self._completions(completions, specs[output.request_id])
+                    yield output.request_id, self._completions(completions, by_id[output.request_id])
 
     def _params(self, spec: SamplingSpec) -> "SamplingParams":
         from vllm import SamplingParams
@@ -232,7 +239,12 @@ class Engine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _completions(self, outputs: "list[CompletionOutput]", spec: SamplingSpec) -> list[Completion]:
+    def tokenize(self, text: str) -> list[int]:
+        """Return the token ids of a text in the middle of a sequence."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _completions(self, outputs: "list[CompletionOutput]", request: GroupRequest) -> list[Completion]:
         from vllm.logprobs import FlatLogprobs
 
         outputs = sorted(outputs, key=lambda output: output.index)
@@ -240,10 +252,10 @@ class Engine:
         endings = [Ending(output.finish_reason or "abort", output.stop_reason) for output in outputs]
         texts = decode(
             self._tokenizer,
-            token_ids,
+            [[*request.start, *ids] for ids in token_ids],
             endings,
-            include_stop=spec.include_stop,
-            skip_special_tokens=spec.skip_special_tokens,
+            include_stop=request.spec.include_stop,
+            skip_special_tokens=request.spec.skip_special_tokens,
         )
         completions = []
         for output, ids, text in zip(outputs, token_ids, texts, strict=True):

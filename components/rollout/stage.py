@@ -18,6 +18,7 @@ from components.contract.manifest import Manifest
 from components.contract.schemas import SPLITS
 from components.results import read_prompts
 from components.rollout.engine import CannotReload, Engine, uses_gpu
+from components.rollout.guided_starts import guide_inputs
 from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
 from components.runtime.ending import EndsWithRun
@@ -97,17 +98,17 @@ class Rollout:
         if not 0 <= shard < run.config.rollout.shards:
             raise InputError(f"shard {shard} is not below rollout.shards = {run.config.rollout.shards}")
         version = run.sampled_policy(round_)
-        output = run.output("rollout", run.layout.rollout(round_, shard), self._inputs(version), round_, shard)
+        output = run.output("rollout", run.layout.rollout(round_, shard), self._inputs(version, round_), round_, shard)
         if manifest := output.committed():
             return manifest
         output = replace(output, attempt=attempt or run.claim("rollout", shard))
-        with discarded_if_replaced(output, lambda: self._inputs(version)):
+        with discarded_if_replaced(output, lambda: self._inputs(version, round_)):
             with clock.measure("store"):
                 prompts = self._prompts
             facts = sample_shard(run, round_, shard, output, prompts, lambda: self.load(version, clock), clock)
             if self._shares_gpu and self._engine and not self._engine.is_sleeping:
                 self._engine.sleep()  # before the commit, after which the trainer may need the memory
-            require_unchanged(output, lambda: self._inputs(version))
+            require_unchanged(output, lambda: self._inputs(version, round_))
             return output.commit(clock.timings(), facts)
 
     def load(self, version: int, clock: Clock | None = None) -> Engine:
@@ -156,8 +157,9 @@ class Rollout:
     def _prompts_digest(self) -> str:
         return self._run.directory(self._run.layout.prompts).require().digest
 
-    def _inputs(self, version: int) -> dict[str, str]:
-        return {"prompts": self._prompts_digest, **_digests(self._run, version)}
+    def _inputs(self, version: int, round_: Round) -> dict[str, str]:
+        guide = guide_inputs(self._run, round_)
+        return {"prompts": self._prompts_digest, **_digests(self._run, version), **guide}
 
 
 def _digests(run: Run, version: int) -> dict[str, str]:

@@ -28,6 +28,27 @@ def scratch_directory(kind: str) -> Iterator[Path]:
         os.close(held)
 
 
+@contextmanager
+def own_temporary_files(kind: str) -> Iterator[None]:
+    """Let this process and its children make their temporary files in a scratch directory, within the block.
+
+    So what libraries leave behind where the process is killed is removed as well.
+    """
+    with scratch_directory(kind) as folder:
+        variables = temporary_files_in(folder)
+        before = {name: os.environ.pop(name, None) for name in variables}, tempfile.tempdir
+        os.environ.update(variables)
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            values, tempfile.tempdir = before
+            for name, value in values.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
 def make_scratch(kind: str) -> tuple[Path, int]:
     """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock.
 

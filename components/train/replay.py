@@ -18,12 +18,13 @@ from components.contract.digests import derive_seed
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.metrics import ReplayMetrics
-from components.results import read_prompts
+from components.contract.schemas import GUIDED
+from components.results import read_prompts, scored_inputs
 from components.store import Run
 from components.store.earlier_runs import earlier_runs
 from components.train.diagnostics import effective_sample_share
 from components.train.order import shape_rewards
-from components.train.trajectories import Trajectories, read_trajectories, replayed_iterations, scored_inputs
+from components.train.trajectories import Trajectories, read_trajectories, replayed_iterations
 
 
 class Source(NamedTuple):
@@ -51,7 +52,7 @@ class Replayed:
 def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     """Read earlier iterations and runs and choose groups of them; None where there are none to choose from.
 
-    Groups of other runs whose prompt is held out in this one are left aside.
+    Groups of other runs whose prompt is held out in this one, and their guided groups, are left aside.
 
     Args:
         vocabulary: number of token ids that have an embedding.
@@ -67,8 +68,13 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     held_out = {tuple(ids) for ids in _held_out_prompts(run)} if others else set()
     for other in others:
         whole = reduce(Trajectories.followed_by, (_read(other, n, vocabulary) for n in range(1, other.trained() + 1)))
-        prompts = (tuple(whole.prompt(group).tolist()) for group in range(whole.groups))
-        kept = np.flatnonzero([prompt not in held_out for prompt in prompts])
+        kept = np.flatnonzero(
+            [
+                # Their prompts end with a part of a completion.
+                not group_id.startswith(GUIDED) and tuple(whole.prompt(group).tolist()) not in held_out
+                for group, group_id in enumerate(whole.group_ids)
+            ]
+        )
         parts[Source(run=other.layout.run)] = whole.take(kept)
     return choose(parts, run.config, iteration) if parts else None
 

@@ -6,12 +6,13 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest, outputs_digest
 from components.contract.metrics import TrainMetrics
+from components.results import scored_inputs
 from components.runtime.clock import Clock
 from components.runtime.progress import note
 from components.store import Attempt, OutputDirectory, Run, StageOutput
 from components.store.earlier_runs import earlier_runs
 from components.train.build_objective import objective_inputs
-from components.train.trajectories import replayed_iterations, scored_inputs
+from components.train.trajectories import replayed_iterations
 
 METRICS = "metrics.json"
 

@@ -15,7 +15,7 @@ from components.contract.manifest import Manifest
 from components.contract.schemas import TRAJECTORIES, UNGRADED, read_facts, trajectory_problems
 from components.results import graded_groups, read_shard
 from components.runtime.progress import note
-from components.store import OutputDirectory, Run
+from components.store import Run
 
 _Problem = tuple[int, str]
 """Index into the table, and why that row is bad."""
@@ -106,32 +106,6 @@ class Trajectories:
             if self.guide_logprobs is None or other.guide_logprobs is None
             else np.concatenate([self.guide_logprobs, other.guide_logprobs]),
         )
-
-
-def shard_directories(run: Run, iteration: int) -> list[tuple[str, OutputDirectory, OutputDirectory]]:
-    """Return (shard number as in manifests, trajectories, rewards) of every shard of an iteration."""
-    round_ = Round.iteration(iteration)
-    return [
-        (
-            f"{shard:03d}",
-            run.directory(run.layout.rollout(round_, shard)),
-            run.directory(run.layout.reward(round_, shard)),
-        )
-        for shard in range(run.config.rollout.shards)
-    ]
-
-
-def scored_inputs(run: Run, iteration: int) -> dict[str, str]:
-    """Return what manifests name of an iteration's trajectories and rewards: their digests, by kind and shard.
-
-    Raises:
-        InputError: some are not committed.
-    """
-    inputs = {}
-    for shard, rollout, reward in shard_directories(run, iteration):
-        inputs[f"trajectories/{shard}"] = rollout.require().digest
-        inputs[f"rewards/{shard}"] = reward.require().digest
-    return inputs
 
 
 def replayed_iterations(config: RunConfig, iteration: int) -> range:

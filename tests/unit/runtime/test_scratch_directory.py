@@ -1,13 +1,15 @@
 """Temporary directories: removed at the end, or by the next of their kind where a kill left one."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from components.runtime.scratch import scratch_directory
+from components.runtime.scratch import own_temporary_files, scratch_directory
 
 HOLD = """
 import sys, time
@@ -46,6 +48,31 @@ def test_what_a_kill_left_is_removed_by_the_next_of_its_kind_and_what_is_in_use_
     with scratch_directory("kind-a-"):
         assert not held.exists()
     assert not list(temporary.iterdir())
+
+
+OWN = """
+import os, tempfile, time
+from components.runtime.scratch import own_temporary_files
+with own_temporary_files("kind-a-"):
+    tempfile.mkstemp(prefix="library-")
+    print(os.environ["TMPDIR"], flush=True)
+    time.sleep(60)
+"""
+
+
+def test_temporary_files_of_libraries_are_removed_with_the_process_or_after_it(temporary: Path) -> None:
+    with own_temporary_files("kind-a-"):
+        _, name = tempfile.mkstemp()
+        assert Path(name).parent.parent == temporary
+    assert not list(temporary.iterdir())
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(temporary)
+    with subprocess.Popen([sys.executable, "-c", OWN], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        held = Path(process.stdout.readline().strip())
+        process.send_signal(signal.SIGKILL)
+    assert [path.name[:8] for path in held.iterdir()] == ["library-"]
+    with own_temporary_files("kind-a-"):
+        assert not held.exists()
 
 
 MANY = """
