@@ -35,7 +35,7 @@ class StepMetrics(BaseModel):
     kl_k1: float = Field(description="the same as the mean of log mu - log pi: no bias, more noise")
     entropy: float = Field(description="of pi per completion token, nats")
     guide_kl: float | None = Field(
-        default=None, description="KL(pi || guide) per token, nats, as train.guide estimates it: exp(d) - 1 - d"
+        default=None, description="estimate of KL(pi || guide) per token, nats: mean of log pi - log guide"
     )
 
 

@@ -59,12 +59,13 @@ class GuideSection(Section):
     """A model that the policy is kept close to, by a KL term: the base policy as in GRPO, or a teacher."""
 
     shorthand = "coefficient"
-    coefficient: Positive = Field(description="of KL(policy || guide), estimated per token")
+    coefficient: Positive = Field(description="of KL(policy || guide)")
     model: Location | None = Field(
         default=None,
-        description="a causal model with the policy's vocabulary, also a larger one: as model.path; null: the base "
+        description="a causal model with the policy's vocabulary, which may be larger: as model.path; null: the base "
         "policy",
     )
+    revision: str | None = Field(default=None, description="branch, tag or commit of a hub name")
 
 
 class LoraSection(Section):

@@ -36,7 +36,8 @@ def find_guide(run: Run, tokenizer: "PreTrainedTokenizerBase", scratch: Path) ->
     path = _path(run)
     if path is None or guide_is_prepared(run):
         return None
-    source = find_model(run, path, _KEY, scratch)
+    assert run.config.train.guide is not None
+    source = find_model(run, path, _KEY, scratch, run.config.train.guide.revision)
     try:
         guide = inspect_policy(source.directory, run.config.model.max_length)
         its = load_tokenizer(guide.directory).get_vocab()
@@ -49,8 +50,6 @@ def find_guide(run: Run, tokenizer: "PreTrainedTokenizerBase", scratch: Path) ->
             f"{_KEY}: {path} has another vocabulary than the policy: token {token!r} is {its.get(token, 'not in it')}, "
             f"in the policy's {mine.get(token, 'not in it')}; use a model with the same tokenizer"
         )
-    if max(mine.values()) >= guide.vocab_size:
-        raise InputError(f"{_KEY}: {path} has {guide.vocab_size} embeddings, fewer than the policy's tokenizer needs")
     return guide, replace(source, facts={**source.facts, "model": path})
 
 

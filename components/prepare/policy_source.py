@@ -47,8 +47,7 @@ def find_policy_source(run: Run, scratch: Path) -> PolicySource:
 def find_model(run: Run, path: str, key: str, scratch: Path, revision: str | None = None) -> PolicySource:
     """Find the model at `path`, and download it into `scratch` if it is in a bucket.
 
-    A reference to the registry (models:/NAME@champion) is resolved once in a run's life: when its base policy is
-    committed.
+    A reference to the registry (models:/NAME@champion) is resolved once in a run's life: when the model is committed.
 
     Args:
         key: the option that names the path, for messages.

@@ -74,7 +74,7 @@ def run_stage(config: RunConfig, job: Job = NO_JOB) -> PrepareResult:
         note(what_a_job_does(run, job))
     sources = data_sources(config)
     data = data_digests(run, sources)
-    if not is_prepared(run, data):
+    if not is_prepared(run, data) or not guide_is_prepared(run):
         _prepare(run, sources, data, clock)
     earlier_runs(run)
     _store_config(run)
@@ -201,7 +201,7 @@ def _withdraw_stop(run: Run) -> None:
 def is_prepared(run: Run, data: dict[str, str]) -> bool:
     """Return whether everything is committed. Raises InputError where the run was made from other data."""
     policy = run.policy(0).manifest()
-    if policy is None or not guide_is_prepared(run):
+    if policy is None:
         return False
     return _prompts_output(run, data, policy).committed() is not None
 

@@ -91,9 +91,11 @@ def _training(config: RunConfig, results: RunResults, version: int) -> str:
     completions = sum(i.sampled.train.completions for i in iterations if i.sampled.train)
     graders = ", ".join(_code(grader.component) for grader in config.reward.graders)
     adapters = f"LoRA of rank {train.lora.rank}, merged" if train.lora else "all weights"
+    guide = _code(_short(train.guide.model)) if train.guide and train.guide.model else "the base model"
     rows = {
         "objective": _code(train.objective.name),
         "trained": f"{adapters}, {config.model.dtype}",
+        **({"kept close to": f"{guide}, coefficient {train.guide.coefficient:g}"} if train.guide else {}),
         "optimizer steps": f"{steps:,}, each on {train.mini_batch_prompts} prompts x {config.rollout.group_size} "
         f"completions, learning rate {train.learning_rate:g} ({train.schedule})",
         "completions sampled": f"{completions:,}, at most {config.rollout.max_tokens} tokens, "

@@ -185,6 +185,16 @@ def _optimisation(run: Run, results: RunResults) -> list[tuple[str, Markup]]:
             "Divergence of the policy from the one that sampled, nats per token.",
             chart("KL divergence over optimizer steps", [("KL(μ || π)", "kl", "violet")]),
         ),
+        *(
+            [
+                (
+                    "Distance of the policy from its guide, nats per token.",
+                    chart("KL to the guide over optimizer steps", [("KL(π || guide)", "guide_kl", "violet")]),
+                )
+            ]
+            if run.config.train.guide
+            else []
+        ),
         (
             "Entropy of the policy, nats per token: how undecided it is. Near zero it no longer explores.",
             chart("Entropy over optimizer steps", [("entropy", "entropy", "green")]),

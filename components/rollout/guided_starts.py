@@ -1,7 +1,7 @@
 """Groups that begin where a good completion has got to (Jump-Start RL, arXiv 2204.02372).
 
 The prompt is followed by the first part of a completion that passed, or of a solution; the policy adds the rest, and
-only that is trained. The part shrinks from iteration to iteration, so that what is learnt moves back to the prompt.
+only that is trained. The part shrinks from iteration to iteration, so that what is learned moves back to the prompt.
 """
 
 import json

@@ -41,9 +41,10 @@ def iteration_points(iteration: IterationResult, started: datetime) -> list[Poin
     points = [Point(f"iteration/{k}", v, stamp, number) for k, v in values.items()]
     points.append(_clock("train_reward", values["train_reward"], iteration.sampled.finished, started))
     points += [
-        Point(f"step/{key}", float(getattr(step, key)), milliseconds(step.finished), step.step)
+        Point(f"step/{key}", float(value), milliseconds(step.finished), step.step)
         for step in iteration.train.steps
         for key in _STEP_KEYS
+        if (value := getattr(step, key)) is not None
     ]
     return points
 

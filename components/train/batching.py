@@ -97,7 +97,7 @@ def build_mini_batch(
         groups: int64, group numbers.
         mask_truncated: leave the tokens of truncated completions out of the loss.
     """
-    rows = (groups[:, None] * data.group_size + np.arange(data.group_size)).ravel()
+    rows = data.rows_of(groups)
     lengths, prompts = np.diff(data.starts)[rows], data.prompt_lengths[rows]
     completion_lengths = lengths - prompts
     world, device = processes.world_size, processes.device

@@ -1,4 +1,4 @@
-"""Whether a model takes groups in a row, found by running its own code on some."""
+"""The test whether a model takes groups in a row, by running its own code on some."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,6 +4,7 @@ They are computed once, before the updates and while no trainer is in the device
 trajectories: the updates then cost no more than without a guide, whatever its size.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,10 @@ from components.contract.errors import InputError
 from components.contract.schemas import GUIDE, with_metadata
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
-from components.runtime.scratch import scratch_directory
-from components.store import StageOutput
+from components.store import OutputDirectory, Run, StageOutput
 from components.store.parquet import decode, encode
+from components.train.memory import release_models
+from components.train.order import order_mini_batches, shape_rewards
 from components.train.policy import vocabulary
 from components.train.replay import Replayed
 from components.train.resident import Resident
@@ -31,78 +33,123 @@ _FILE = "logprobs.parquet"
 def add_guide_logprobs(
     task: TrainTask, resident: Resident, data: Trajectories, replayed: Replayed | None, clock: Clock
 ) -> tuple[Trajectories, Replayed | None]:
-    """Return the iteration's own and replayed completions with the guide's log-probabilities, stored or computed now.
+    """Return the iteration's own and replayed completions with the guide's log-probabilities.
 
-    All processes that train together have to call it.
+    What is stored is read: by a killed attempt, or by the iterations that replayed groups come from. The rest is
+    computed now, and that of the iteration's own groups is stored. Groups that no mini-batch uses have none (NaN). All
+    processes that train together have to call it.
 
     Raises:
-        InputError: the guide cannot be loaded, or a completion has tokens that it does not know.
+        InputError: the guide cannot be loaded, or a sequence has tokens that it does not know.
     """
-    whole = data.followed_by(replayed.data) if replayed else data
+    run, is_main = task.run, resident.processes.is_main
     with clock.measure("store"):
-        logprobs = _stored(task.guide_output, whole, resident)
-    if logprobs is None:
-        logprobs = _compute(task, whole, resident, clock)
-        with clock.measure("store"):
-            if resident.processes.is_main:
-                _store(task.guide_output, whole, logprobs, clock)
-    own = len(data.behaviour_logprobs)
+        fits = _fits(task.guide_output) if is_main else None
+        stored = task.guide_output if resident.processes.broadcast(fits) else None
+        data = _with_stored(data, [stored] if stored else [])
+        if replayed:
+            replayed = replace(replayed, data=_replayed_with_stored(run, task.iteration, replayed))
+    used = order_mini_batches(shape_rewards(data, run.config.train.overlong), run.config, task.iteration).mini_batches
+    parts = [(data, _missing(data, np.sort(np.concatenate(used)) if used else []))]
     if replayed:
-        replayed = replace(replayed, data=replace(replayed.data, guide_logprobs=logprobs[own:]))
-    return replace(data, guide_logprobs=logprobs[:own]), replayed
+        parts.append((replayed.data, _missing(replayed.data, range(replayed.data.groups))))
+    if any(missing for _, missing in parts):
+        _compute(task, parts, resident, clock)
+    if is_main and parts[0][1]:
+        with clock.measure("store"):
+            _store(task.guide_output, data, clock)
+    return data, replayed
 
 
-def _stored(output: StageOutput, data: Trajectories, resident: Resident) -> np.ndarray | None:
-    """Return what a killed attempt has computed of the same completions."""
+def _fits(output: StageOutput) -> bool:
     manifest = output.manifest()
-    # The first process decides for all.
-    fits = resident.processes.broadcast(manifest is not None and output.mismatch(manifest) is None)
-    if not fits:
-        return None
-    table = decode(output.read(_FILE), f"{output.uri}/{_FILE}")
-    logprobs: np.ndarray = table["guide_logprobs"].combine_chunks().flatten().to_numpy()
-    assert len(logprobs) == len(data.behaviour_logprobs)
-    return logprobs
+    return manifest is not None and output.mismatch(manifest) is None
+
+
+def _with_stored(data: Trajectories, directories: Iterable[OutputDirectory]) -> Trajectories:
+    """Return trajectories with the log-probabilities that these directories hold of them."""
+    data = replace(data, guide_logprobs=np.full_like(data.behaviour_logprobs, np.nan))
+    assert data.guide_logprobs is not None
+    places = {group_id: place for place, group_id in enumerate(data.group_ids)}
+    for directory in directories:
+        table = decode(directory.read(_FILE), f"{directory.uri}/{_FILE}")
+        columns = (table[name].to_pylist() for name in ("group_id", "sample_index", "guide_logprobs"))
+        for group_id, sample, logprobs in zip(*columns, strict=True):
+            if group_id in places:
+                row = places[group_id] * data.group_size + sample
+                data.guide_logprobs[slice(*data.behaviour_starts[row : row + 2])] = logprobs
+    return data
+
+
+def _replayed_with_stored(run: Run, iteration: int, replayed: Replayed) -> Trajectories:
+    """Return replayed groups with the log-probabilities that the iterations of this run that they come from stored."""
+    parts, places = [], []
+    for place, source in enumerate(replayed.sources):
+        groups = np.flatnonzero(replayed.source == place)
+        if len(groups):
+            earlier = [] if source.age is None else [run.directory(run.layout.guide_logprobs(iteration - source.age))]
+            parts.append(_with_stored(replayed.data.take(groups), [d for d in earlier if d.manifest()]))
+            places.append(groups)
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.followed_by(part)
+    return whole.take(np.argsort(np.concatenate(places)))
+
+
+def _missing(data: Trajectories, groups: Sequence[int] | range | np.ndarray) -> list[int]:
+    """Return those of the groups that have no log-probabilities."""
+    assert data.guide_logprobs is not None
+    first = data.behaviour_starts[:: data.group_size]
+    return [int(group) for group in groups if np.isnan(data.guide_logprobs[first[group]])]
 
 
 @torch.no_grad()
-def _compute(task: TrainTask, data: Trajectories, resident: Resident, clock: Clock) -> np.ndarray:
+def _compute(
+    task: TrainTask, parts: Sequence[tuple[Trajectories, list[int]]], resident: Resident, clock: Clock
+) -> None:
+    """Compute the log-probabilities of the named groups of each part, in place."""
     run, processes = task.run, resident.processes
-    size = run.config.train.mini_batch_prompts
-    with scratch_directory("rapid-guide-") as scratch:
-        with clock.measure("store"):
-            files = run.guide().fetch(scratch)
-        with clock.measure("load"):
-            resident.make_room()
-            guide = load_frozen(files, run.config, processes)
-    known, largest = vocabulary(guide.model), int(data.tokens.max())
-    if largest >= known:
-        raise InputError(
-            f"train.guide: a completion has the token {largest}, but the guide's vocabulary has {known}; use a guide "
-            "with the policy's vocabulary"
-        )
-    logprobs = np.empty_like(data.behaviour_logprobs)
-    label = f"iteration {task.iteration:04d} guide"
-    with clock.measure("compute"), StageProgress(label, data.groups, "groups") as bar:
-        for start in range(0, data.groups, size):
-            groups = range(start, min(start + size, data.groups))
-            places, found = completion_logprobs(guide, data, groups, run.config, processes)
-            logprobs[places] = found
-            bar.update(groups.stop)
+    train = run.config.train
+    assert train.guide is not None
+    with clock.measure("store"):
+        files = resident.guide
+    with clock.measure("load"):
+        resident.make_room()
+        # The base policy as the trainer computes it: before the first update nothing then pulls at the policy.
+        dtype = getattr(torch, train.compute_dtype) if train.guide.model else None
+        guide = load_frozen(files, run.config, processes, dtype)
+    known, total, done = vocabulary(guide.model), sum(len(groups) for _, groups in parts), 0
+    with clock.measure("compute"), StageProgress(f"iteration {task.iteration:04d} guide", total, "groups") as bar:
+        for data, groups in parts:
+            assert data.guide_logprobs is not None
+            for start in range(0, len(groups), train.mini_batch_prompts):
+                these = np.array(groups[start : start + train.mini_batch_prompts])
+                some = data.take(these)
+                if (largest := int(some.tokens.max())) >= known:
+                    raise InputError(
+                        f"train.guide: a sequence has the token {largest}, but the guide's vocabulary has {known}; "
+                        "use a guide with the policy's vocabulary"
+                    )
+                places = data.completion_places(data.rows_of(these))
+                data.guide_logprobs[places] = completion_logprobs(guide, some, run.config, processes)
+                done += some.groups
+                bar.update(done)
     del guide
-    if processes.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return logprobs
+    release_models()
 
 
-def _store(output: StageOutput, data: Trajectories, logprobs: np.ndarray, clock: Clock) -> None:
-    output.discard()  # computed of other completions, or by another guide
-    rows = len(data.rewards)
+def _store(output: StageOutput, data: Trajectories, clock: Clock) -> None:
+    assert output.attempt is not None
+    assert data.guide_logprobs is not None
+    output.attempt.require_newest()
+    output.retract()  # computed of other completions, by another guide, or not of all groups
+    first = data.behaviour_starts[:: data.group_size]
+    some = data.take(np.flatnonzero(~np.isnan(data.guide_logprobs[first[:-1]])))
     columns = [
-        np.repeat(data.group_ids, data.group_size),
-        np.tile(np.arange(data.group_size, dtype=np.int32), rows // data.group_size),
-        pa.ListArray.from_arrays(pa.array(data.behaviour_starts.astype(np.int32)), pa.array(logprobs)),
+        np.repeat(some.group_ids, some.group_size),
+        np.tile(np.arange(some.group_size, dtype=np.int32), some.groups),
+        pa.ListArray.from_arrays(pa.array(some.behaviour_starts.astype(np.int32)), pa.array(some.guide_logprobs)),
     ]
     table = pa.table(columns, schema=with_metadata(GUIDE, {}))
-    output.write(_FILE, encode(table), rows=rows)
+    output.write(_FILE, encode(table), rows=table.num_rows)
     output.commit(clock.timings())

@@ -88,8 +88,9 @@ def _load(
 ) -> tuple[Trainer, Trajectories, Replayed | None, UpdateProgress]:
     """Load policy, optimizer and data, and the newest checkpoint within the iteration, where there is one."""
     with clock.measure("store"):
-        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, task.vocabulary)
-        replayed = read_replayed(task.run, task.iteration, task.vocabulary)
+        tokens = task.vocabulary
+        data = read_trajectories(task.run, task.iteration, task.behaviour_manifest, tokens)
+        replayed = read_replayed(task.run, task.iteration, tokens)
     if task.run.config.train.guide:
         data, replayed = add_guide_logprobs(task, resident, data, replayed, clock)
     trainer, step = resident.load(task.iteration - 1, clock)

@@ -63,7 +63,7 @@ class MiniBatchLoss:
         loss: scalar.
         log_ratio_N: log rho, not clamped.
         tokens: means over completion tokens.
-        guide_kl: scalar, the mean of `kl_to_guide` over completion tokens; None without a guide.
+        guide_kl: scalar, the mean of log pi - log guide over completion tokens; None without a guide.
     """
 
     loss: Tensor
@@ -132,13 +132,12 @@ def accumulate_gradient(
             log_ratio_N[micro.rows_N] = _log_ratio(logprobs_T.detach(), micro)
             sums.add(logprobs_T.detach() - micro.behaviour_logprobs_T, entropy_T.detach(), at_bound_T)
             if micro.guide_logprobs_T is not None:
-                guide_kl += kl_to_guide(logprobs_T.detach(), micro.guide_logprobs_T).sum()
-    guide_kl = processes.all_reduce(guide_kl) / batch.completion_tokens
+                guide_kl += (logprobs_T.detach() - micro.guide_logprobs_T).sum()
     return MiniBatchLoss(
         processes.all_reduce(loss),
         processes.all_reduce(log_ratio_N),
         sums.means(processes),
-        guide_kl if terms.guide_coefficient else None,
+        processes.all_reduce(guide_kl) / batch.completion_tokens if terms.guide_coefficient else None,
     )
 
 

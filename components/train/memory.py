@@ -1,6 +1,16 @@
 """The memory of a training process."""
 
 import ctypes
+import gc
+
+import torch
+
+
+def release_models() -> None:
+    """Give up the memory of models that nothing refers to any more; sharded ones refer to themselves."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def keep_freed_memory() -> None:

@@ -234,12 +234,12 @@ def _clipped(ratio: Tensor, advantage: Tensor, clip: float, clip_high: float) ->
 
 
 def kl_to_guide(logprobs_T: Tensor, guide_logprobs_T: Tensor) -> Tensor:
-    """Return exp(d) - 1 - d with d = log guide - log pi, per token: GRPO's KL term (arXiv 2402.03300, eq. 4).
+    """Return d^2 / 2 with d = log pi - log guide, per token.
 
-    Unbiased under samples from pi; after many updates on samples from mu it is an approximation.
+    Under samples from pi its gradient is that of KL(pi || guide) (arXiv 2506.09477). GRPO's exp(-d) - 1 + d has that of
+    KL(guide || pi), and weights a token by guide / pi; near the guide both are the same.
     """
-    gap_T = (guide_logprobs_T - logprobs_T).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return gap_T.expm1() - gap_T
+    return (logprobs_T - guide_logprobs_T).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).square() / 2
 
 
 # Normalisation

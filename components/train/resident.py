@@ -12,7 +12,7 @@ from components.runtime.clock import Clock
 from components.store import ObjectMissing, Run
 from components.train.checkpoint import load_state
 from components.train.distributed import Processes
-from components.train.memory import keep_freed_memory
+from components.train.memory import keep_freed_memory, release_models
 from components.train.policy import copy_companions
 from components.train.trainer import Trainer, build_trainer, move_trainer
 
@@ -54,6 +54,7 @@ class Resident:
         self._held: _Held | None = None
         self._written: dict[int, tuple[str, Path]] = {}
         self._base: Path | None = None
+        self._guide: Path | None = None
         self.companions: list[str] = []
         """The files beside the weights, the same for every policy of the run: in the directory of that name."""
 
@@ -67,6 +68,17 @@ class Resident:
         if self._base is None:
             self._base = self.run.fetch_policy(0, self.scratch / "base")
         return self._base
+
+    @property
+    def guide(self) -> Path:
+        """The guide of `train.guide`, in Hugging Face format."""
+        guide = self.run.config.train.guide
+        assert guide is not None
+        if guide.model is None:
+            return self.base
+        if self._guide is None:
+            self._guide = self.run.guide().fetch(self.scratch / "guide")
+        return self._guide
 
     def load(self, version: int, clock: Clock) -> tuple[Trainer, int]:
         """Return a trainer that holds a committed policy with its optimizer, and the steps since the base policy.
@@ -110,6 +122,7 @@ class Resident:
             self._to_host()
         else:
             self._trainer = self._held = None
+            release_models()
 
     def _to_host(self) -> None:
         if self._trainer and not self._on_host:

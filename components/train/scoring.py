@@ -30,24 +30,20 @@ def measure_behaviour_gap(
 
 
 @torch.no_grad()
-def completion_logprobs(
-    model: LogprobModel, data: Trajectories, groups: range, config: RunConfig, processes: Processes
-) -> tuple[slice, np.ndarray]:
-    """Compute the log-probabilities of all completion tokens of consecutive groups.
+def completion_logprobs(model: LogprobModel, data: Trajectories, config: RunConfig, processes: Processes) -> np.ndarray:
+    """Return the log-probabilities of all completion tokens, float32 nats in the order of `data.behaviour_logprobs`.
 
-    Returns:
-        Their places in `data.behaviour_logprobs`, and the log-probabilities, float32 nats.
+    Args:
+        data: no more than a mini-batch.
     """
     limits = MicroBatchLimits(config.train.micro_batch_tokens, takes_groups(model.model))
-    batch = build_mini_batch(data, np.array(groups), limits, processes)
-    first = groups.start * data.group_size
-    begin, end = data.behaviour_starts[[first, groups.stop * data.group_size]]
-    found_T = torch.zeros(int(end - begin), device=processes.device)
+    batch = build_mini_batch(data, np.arange(data.groups), limits, processes)
+    found_T = torch.zeros(len(data.behaviour_logprobs), device=processes.device)
     for micro, is_counted in zip(batch.micro_batches, batch.counted, strict=True):
         logprobs_T, _ = model(micro)
         if is_counted:
-            found_T[data.completion_places(first + micro.rows_N.cpu().numpy()) - begin] = logprobs_T
-    return slice(begin, end), processes.all_reduce(found_T).cpu().numpy()
+            found_T[data.completion_places(micro.rows_N.cpu().numpy())] = logprobs_T
+    return processes.all_reduce(found_T).cpu().numpy()
 
 
 def log_ratios(policy: LogprobModel, data: Trajectories, config: RunConfig, processes: Processes) -> Tensor:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from components.contract.digests import json_digest
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Facts, Manifest, outputs_digest
@@ -130,8 +131,17 @@ class TrainTask:
 
     @property
     def guide_output(self) -> StageOutput:
-        """Return the directory of the guide's log-probabilities of what this iteration trains on."""
-        return replace(self.output, key=self.run.layout.guide_logprobs(self.iteration))
+        """Return the directory of the guide's log-probabilities of what this iteration trains on.
+
+        They depend on trajectories and guide alone, and on the way in which these are computed.
+        """
+        config, inputs = self.run.config, self.output.inputs
+        return replace(
+            self.output,
+            key=self.run.layout.guide_logprobs(self.iteration),
+            inputs={key: inputs[key] for key in inputs if key == "guide" or key.startswith("trajectories/")},
+            config_digest=json_digest([config.rollout.temperature, config.train.compute_dtype]),
+        )
 
     @property
     def vocabulary(self) -> int:

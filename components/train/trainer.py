@@ -28,6 +28,7 @@ from components.train.diagnostics import (
 from components.train.distributed import Processes, full_tensor, shard
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, accumulate_gradient
+from components.train.memory import release_models
 from components.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from components.train.order import order_mini_batches, shape_rewards
 from components.train.policy import (
@@ -105,10 +106,10 @@ def build_trainer(
     train = config.train
     if train.lora:
         assert base is not None
-        model = load_policy(base, train, processes.device, getattr(torch, train.compute_dtype))
+        model = load_policy(base, train, processes.device, weights_dtype(config))
         add_adapters(model, train.lora, adapter, derive_seed(config.run.seed, "adapters"))
     else:
-        model = load_policy(policy, train, processes.device)
+        model = load_policy(policy, train, processes.device, weights_dtype(config))
     logprob_model = build_logprob_model(model, config)
     if train.compile:
         compile_layers(model)
@@ -123,8 +124,12 @@ def move_trainer(trainer: Trainer, device: torch.device) -> None:
     trainer.policy.to(device)
     for state in trainer.optimizer.state.values():
         state.update({name: value.to(device) for name, value in state.items() if isinstance(value, torch.Tensor)})
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_models()
+
+
+def weights_dtype(config: RunConfig) -> torch.dtype:
+    """Return the dtype of the trainer's weights but for adapters: frozen ones need no float32 copy."""
+    return getattr(torch, config.train.compute_dtype) if config.train.lora else torch.float32
 
 
 def build_logprob_model(model: torch.nn.Module, config: RunConfig) -> LogprobModel:
@@ -133,9 +138,11 @@ def build_logprob_model(model: torch.nn.Module, config: RunConfig) -> LogprobMod
     return LogprobModel(model, config.rollout.temperature, train.logprob_chunk, dtype, train.logprobs)
 
 
-def load_frozen(policy: Path, config: RunConfig, processes: Processes) -> LogprobModel:
-    """Load a policy, or a guide, that is not trained, with weights in `train.compute_dtype`."""
-    model = load_policy(policy, config.train, processes.device, getattr(torch, config.train.compute_dtype))
+def load_frozen(
+    directory: Path, config: RunConfig, processes: Processes, dtype: torch.dtype | None = None
+) -> LogprobModel:
+    """Load a model that is not trained, with weights in `dtype`, or in that of the trainer's weights."""
+    model = load_policy(directory, config.train, processes.device, dtype or weights_dtype(config))
     frozen = build_logprob_model(model, config)
     frozen.requires_grad_(False)
     shard(frozen, decoder_layers(model), processes)

@@ -35,7 +35,8 @@ class Trajectories:
         truncated: bool [N], completions cut off at the longest length.
         group_size: completions per group.
         group_ids: str [groups].
-        guide_logprobs: float32, log-probabilities of the guide, in the order of `behaviour_logprobs`.
+        guide_logprobs: float32, log-probabilities of the guide, in the order of `behaviour_logprobs`; NaN where not
+            computed.
         bad_groups: groups left out because of bad rows.
         ungraded_groups: groups left out because a completion could not be graded.
     """
@@ -57,6 +58,11 @@ class Trajectories:
     def groups(self) -> int:
         return len(self.rewards) // self.group_size
 
+    def rows_of(self, groups: np.ndarray) -> np.ndarray:
+        """Return the rows of some groups, int64."""
+        rows: np.ndarray = groups[:, None] * self.group_size + np.arange(self.group_size)
+        return rows.ravel()
+
     def completion_places(self, rows: np.ndarray) -> np.ndarray:
         """Return the places of the completion tokens of these rows in `behaviour_logprobs`, int64."""
         return np.concatenate([np.arange(*self.behaviour_starts[row : row + 2]) for row in rows])
@@ -73,7 +79,7 @@ class Trajectories:
 
     def take(self, groups: np.ndarray) -> "Trajectories":
         """Return the groups of these numbers, in this order."""
-        rows = (groups[:, None] * self.group_size + np.arange(self.group_size)).ravel()
+        rows = self.rows_of(groups)
         tokens, starts = _take(self.tokens, self.starts, rows)
         behaviour, behaviour_starts = _take(self.behaviour_logprobs, self.behaviour_starts, rows)
         return Trajectories(
@@ -86,6 +92,9 @@ class Trajectories:
             truncated=self.truncated[rows],
             group_size=self.group_size,
             group_ids=self.group_ids[groups],
+            guide_logprobs=None
+            if self.guide_logprobs is None
+            else _take(self.guide_logprobs, self.behaviour_starts, rows)[0],
         )
 
     def followed_by(self, other: "Trajectories") -> "Trajectories":

@@ -64,6 +64,7 @@ def test_a_section_left_empty_has_its_defaults() -> None:
         ("train.lora.rank=8", "train.lora.targets", "all-linear"),
         ("train.lora=null", "train.lora", None),
         ("train.guide=0.1", "train.guide.coefficient", 0.1),
+        ("rollout.guide=0.25", "rollout.guide.share", 0.25),
         ("train.overlong=mask", "train.overlong.handling", "mask"),
         ("train.cloning=0.1", "train.cloning.coefficient", 0.1),
         ("tracking.enabled=false", "tracking.enabled", False),
@@ -204,6 +205,7 @@ def test_later_words_win() -> None:
         ("train.lora.alpha=8", "train.lora.rank is required$"),
         ("train.guide.model=/teacher", "train.guide.coefficient is required$"),
         ("train.guide=0", "train.guide.coefficient must be"),
+        ("rollout.guide=1", "rollout.guide.share must be"),
         (
             "rollout.top_p=0.9",
             "rollout: top_p is not an option: truncated sampling renormalises the behaviour distribution",
@@ -379,7 +381,9 @@ def test_known_keys_name_every_leaf() -> None:
     assert len(keys) == len(set(keys))
     tree = yaml.safe_load(config_json(parse_config(MINIMAL)))
     for key in keys:
-        if not key.startswith(("reward.graders.", "train.lora.", "train.guide.", "loop.replay.", "train.objective.")):
+        if not key.startswith(
+            ("reward.graders.", "train.lora.", "train.guide.", "rollout.guide.", "loop.replay.", "train.objective.")
+        ):
             node = tree
             for name in key.split("."):
                 node = node[name]

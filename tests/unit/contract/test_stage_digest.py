@@ -18,6 +18,7 @@ model: m
 data: {train: d, eval: e}
 train: {schedule: linear, objective: rapid_clip, lora: 4, guide: 0.2, zero_signal_groups: drop}
 loop: {replay: 0.25}
+rollout: {guide: 0.5}
 """
 
 # Every key once: another value for it, and the stages whose outputs it changes.
@@ -67,8 +68,14 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.cloning.coefficient": ("0", ""),  # only without dropped groups may it be another
     "train.cloning.threshold": ("0.7", "train"),
     "train.guide.coefficient": ("0.1", "train"),
+    "rollout.guide": ("0.25", "rollout"),
+    "rollout.guide.share": ("0.25", "rollout"),
+    "rollout.guide.part": ("0.5", "rollout"),
+    "rollout.guide.iterations": ("3", "rollout"),
+    "rollout.guide.column": ("solution", "rollout"),
     "train.guide": ("0.1", "train"),
     "train.guide.model": ("/teacher", "train"),
+    "train.guide.revision": ("v1", "train"),
     "train.entropy_coefficient": ("0.1", "train"),
     "train.overlong.handling": ("mask", "train"),
     "train.overlong.penalty": ("0.5", "train"),
@@ -137,7 +144,7 @@ AFFECTING: dict[StageName, str] = {
     "prepare": "run.seed model.path model.revision model.max_length data.eval_prompts data.chat data.system_prompt "
     "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
-    "rollout.stop rollout.include_stop rollout.skip_special_tokens "
+    "rollout.stop rollout.include_stop rollout.skip_special_tokens rollout.guide "
     "rollout.shards rollout.oversampling loop.staleness loop.replay.share train.updates.most "
     "train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",

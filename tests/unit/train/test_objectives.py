@@ -303,10 +303,23 @@ def test_importance_weights_remove_the_bias_of_stale_samples(seed: int) -> None:
     assert error("pg") > 0.2
 
 
-def test_kl_to_guide_is_never_negative_and_zero_where_equal() -> None:
+def test_kl_to_guide_is_half_the_square_of_the_distance() -> None:
     logprobs = torch.tensor([-1.0, -2.0, -0.5])
     distance = kl_to_guide(logprobs, torch.tensor([-1.0, -1.0, -3.0]))
-    np.testing.assert_allclose(distance.numpy(), [0.0, np.e - 2.0, np.exp(-2.5) + 1.5], rtol=1e-5)
+    np.testing.assert_allclose(distance.numpy(), [0.0, 0.5, 3.125], rtol=1e-6)
+
+
+def test_the_gradient_of_kl_to_guide_is_that_of_the_kl() -> None:
+    """Over every token, each weighted by its probability: KL(pi || guide), not KL(guide || pi)."""
+    draw = torch.Generator().manual_seed(0)
+    logits, guide = torch.randn(2, 7, generator=draw, dtype=torch.float64)
+    logits.requires_grad_()
+    guide_logprobs = guide.log_softmax(0)
+    logprobs = logits.log_softmax(0)
+    sampled = (logprobs.detach().exp() * kl_to_guide(logprobs, guide_logprobs)).sum()
+    exact = (logprobs.exp() * (logprobs - guide_logprobs)).sum()
+    found, expected = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (sampled, exact))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("shift", [lambda r: r, lambda r: r * 1e3], ids=["plain", "large"])
