@@ -79,7 +79,7 @@ def _points(results: RunResults, starts: Sequence[datetime]) -> list[Point]:
         Point(
             step=sum(len(i.train.steps) for i in results.iterations[:version] if i.train),
             iteration=version,
-            completions=sum(i.sampled.train.completions for i in results.iterations[:version] if i.sampled.train),
+            completions=sum(i.sampled.training_completions for i in results.iterations[:version]),
             pass_at_1=evaluated.pass_at_k[1],
             pass_at_8=evaluated.pass_at_k[8],
             seconds={
@@ -105,9 +105,8 @@ def _training_share(iteration: IterationResult) -> float:
 
     Held-out prompts are sampled in between, in the same calls of the engine; their seconds belong to no algorithm.
     """
-    train = iteration.sampled.train
-    assert train is not None
-    return train.length * train.completions / iteration.sampled.tokens
+    held_out = iteration.sampled.eval
+    return 1.0 - (held_out.length * held_out.completions / iteration.sampled.tokens if held_out else 0.0)
 
 
 def seconds_worked(moment: datetime, starts: Sequence[datetime], commits: Sequence[datetime]) -> float:

@@ -127,7 +127,22 @@ def build_tables(
     date = renderer.date if renderer.writes_date else None
     undated = _undated_digest(renderer, held_out) if date else None
     train_table, held_out_table = _table(kept, "train", config), _table(held_out, "eval", config)
+    _check_solutions(config, train_table)
     return PromptTables(train_table, held_out_table, bad, overlapping, renderer.remarks, date, undated)
+
+
+def _check_solutions(config: RunConfig, train: pa.Table) -> None:
+    """Refuse a column of solutions that no training prompt has. Raises InputError."""
+    column = config.rollout.guide.column if config.rollout.guide else None
+    if column is None or (column == "answer" and train["answer"].null_count < train.num_rows):
+        return
+    others = [json.loads(text) for text in train["metadata"].to_pylist()]
+    if not any(isinstance(row.get(column), str) for row in others):
+        texts = sorted({name for row in others for name, value in row.items() if isinstance(value, str)})
+        known = ", ".join(["answer", *texts])
+        raise InputError(
+            f"rollout.guide.column: no training prompt has text in a column {column!r}; use one of {known}"
+        )
 
 
 def _undated_digest(renderer: Renderer, prompts: Prompts) -> str:

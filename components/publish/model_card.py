@@ -88,7 +88,7 @@ def _training(config: RunConfig, results: RunResults, version: int) -> str:
     train = config.train
     iterations = [i for i in results.iterations if i.number <= version]
     steps = sum(len(i.train.steps) for i in iterations if i.train)
-    completions = sum(i.sampled.train.completions for i in iterations if i.sampled.train)
+    completions = sum(i.sampled.training_completions for i in iterations)
     graders = ", ".join(_code(grader.component) for grader in config.reward.graders)
     adapters = f"LoRA of rank {train.lora.rank}, merged" if train.lora else "all weights"
     guide = _code(_short(train.guide.model)) if train.guide and train.guide.model else "the base model"

@@ -21,6 +21,7 @@ from components.results import (
     evaluation_warnings,
     read_completions,
     run_warnings,
+    without_guided,
 )
 from components.results.wallclock import duration
 from components.store import Run
@@ -101,7 +102,7 @@ def _first_and_last(results: RunResults) -> list[RoundResult]:
 
 def _shown_split(completions: pa.Table) -> pa.Table:
     held_out = completions.filter(pc.equal(completions["split"], "eval"))
-    return held_out if held_out.num_rows else completions
+    return held_out if held_out.num_rows else without_guided(completions)
 
 
 def _learning(results: RunResults) -> list[Markup]:

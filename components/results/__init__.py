@@ -33,6 +33,7 @@ from components.results.tables import (
     require_rewards,
     round_manifests,
     scored_inputs,
+    without_guided,
 )
 from components.results.values import evaluation_values, iteration_numbers, iteration_values, newest_iteration_numbers
 from components.results.wallclock import IterationTime, StageTime, compute_after
@@ -79,4 +80,5 @@ __all__ = [
     "score_difference",
     "scored_inputs",
     "subject_column",
+    "without_guided",
 ]

@@ -14,7 +14,7 @@ from components.contract.manifest import Timings
 from components.contract.schemas import GUIDED, STATUSES, UNGRADED
 from components.contract.stage_digest import stage_digest
 from components.results.pass_at_k import round_pass_at_k
-from components.results.tables import graded_groups, read_prompts, read_round_rows, round_manifests
+from components.results.tables import graded_groups, read_prompts, read_round_rows, round_manifests, without_guided
 from components.store import Run
 
 LENGTH_PERCENTILES = (5, 25, 50, 75, 95)
@@ -55,7 +55,7 @@ class RoundResult:
     train: SplitResult | None
     """Without guided groups, which say little about the policy; None in evaluations."""
     guided: SplitResult | None
-    """Groups that started with a part of a good completion."""
+    """Training groups that started with a part of a good completion; None where there are none."""
     eval: SplitResult | None
     """None in runs without held-out prompts."""
     pass_at_k: dict[int, float]
@@ -79,6 +79,11 @@ class RoundResult:
     @property
     def eval_reward(self) -> float | None:
         return self.eval.reward if self.eval else None
+
+    @property
+    def training_completions(self) -> int:
+        """Completions of training prompts, guided or not."""
+        return sum(split.completions for split in (self.train, self.guided) if split)
 
     @property
     def completions(self) -> int:
@@ -106,13 +111,12 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
     rows = read_round_rows(run, round_)
     graded = graded_groups(rows.filter(pc.equal(rows["split"], "eval")))
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
-    is_guided = pc.starts_with(of_split["train"]["group_id"], GUIDED)
     return RoundResult(
         round_=round_,
         policy_version=run.sampled_policy(round_),
         finished=max(reward.timings.finished for _, reward in manifests),
-        train=_summary(of_split["train"].filter(pc.invert(is_guided))),
-        guided=_summary(of_split["train"].filter(is_guided)),
+        train=_summary(without_guided(of_split["train"])),
+        guided=_summary(of_split["train"].filter(pc.starts_with(of_split["train"]["group_id"], GUIDED))),
         eval=_summary(of_split["eval"]),
         pass_at_k=round_pass_at_k(graded if graded.num_rows else of_split["eval"], run.config.evaluate),
         tokens=int(_lengths(rows).sum()),

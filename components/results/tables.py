@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.manifest import Manifest
-from components.contract.schemas import PROMPTS, REWARDS, TRAJECTORIES, UNGRADED
+from components.contract.schemas import GUIDED, PROMPTS, REWARDS, TRAJECTORIES, UNGRADED
 from components.store import OutputDirectory, Run
 from components.store.parts import read_part, read_parts
 
@@ -144,6 +144,11 @@ def read_completions(run: Run, round_: Round, rescored: str | None = None) -> pa
     for column in ("prompt", "answer", "metadata"):
         rows = rows.append_column(column, prompts[column].take(place))
     return rows
+
+
+def without_guided(rows: pa.Table) -> pa.Table:
+    """Return the rows of groups that began at their prompt, with nothing of a good completion."""
+    return rows.filter(pc.invert(pc.starts_with(rows["group_id"], GUIDED)))
 
 
 def graded_groups(rows: pa.Table) -> pa.Table:

@@ -32,7 +32,7 @@ def run_warnings(results: RunResults) -> list[str]:
 def round_warnings(result: RoundResult) -> list[str]:
     """Return warnings about the completions of a round and their rewards."""
     warnings = []
-    for name, split in (("training", result.train), ("held-out", result.eval)):
+    for name, split in (("training", result.train), ("guided", result.guided), ("held-out", result.eval)):
         if split:
             warnings += _split_warnings(f"of the {name} prompts in {result.round_.kind} {result.round_.number}", split)
     return warnings

@@ -12,11 +12,13 @@ from components.contract.layout import Round
 class Group:
     """All completions of one prompt in one round.
 
-    `index` is the prompt's row in its split's table; completion i is drawn with seed `seed + i`.
+    `place` counts the groups of the round and split over all shards; `index` is the prompt's row in its split's table;
+    completion i is drawn with seed `seed + i`.
     """
 
     group_id: str
     split: str
+    place: int
     index: int
     seed: int
 
@@ -45,4 +47,4 @@ def held_out_groups(prompts: int, round_: Round, shard: int, shards: int, run_se
 
 def _group(split: str, index: int, place: int, round_: Round, shard: int, run_seed: int) -> Group:
     group_id = f"{split}-{place:05d}"
-    return Group(group_id, split, index, derive_seed(run_seed, str(round_), shard, group_id))
+    return Group(group_id, split, place, index, derive_seed(run_seed, str(round_), shard, group_id))

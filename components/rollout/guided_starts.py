@@ -1,4 +1,4 @@
-"""Groups that begin where a good completion has got to (Jump-Start RL, arXiv 2204.02372).
+"""Guided groups, which continue the first part of a good completion (Jump-Start RL, arXiv 2204.02372).
 
 The prompt is followed by the first part of a completion that passed, or of a solution; the policy adds the rest, and
 only that is trained. The part shrinks from iteration to iteration, so that what is learned moves back to the prompt.
@@ -7,17 +7,20 @@ only that is trained. The part shrinks from iteration to iteration, so that what
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.contract.digests import derive_seed
+from components.contract.digests import derive_seed, json_digest
+from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.rollout_config import GuidedStartsSection
 from components.contract.schemas import GUIDED
-from components.results import passes, read_shard, scored_inputs
+from components.results import passes, read_shard, scored_inputs, without_guided
 from components.rollout.groups import Group
+from components.runtime.replaced import InputsReplaced
 from components.store import Run
 from components.store.earlier_runs import earlier_runs
 
@@ -31,21 +34,26 @@ def given_part(guide: GuidedStartsSection | None, round_: Round) -> float:
     return guide.part * max(0.0, 1.0 - (round_.number - 1) / guide.iterations)
 
 
-def guide_inputs(run: Run, round_: Round) -> dict[str, str]:
+def start_inputs(run: Run, round_: Round) -> dict[str, str]:
     """Return what manifests name of the completions that a round's guided groups may start with.
 
     Raises:
-        InputError: some are not committed.
+        InputsReplaced: some are not committed.
     """
     if not given_part(run.config.rollout.guide, round_):
         return {}
     inputs: dict[str, str] = {}
-    for earlier in _earlier_iterations(run, round_):
-        inputs |= {f"guide/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
+    try:
+        for earlier in _earlier_iterations(run, round_):
+            inputs |= {f"starts/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
+    except InputError as error:
+        raise InputsReplaced(str(error)) from None
     # The last policy of a run stands for all that it was trained on.
     for other in earlier_runs(run):
         last = other.policy(other.policy_version()).require()
-        inputs[f"guide/{other.layout.run}"] = str(last.facts["weights_digest"])
+        inputs[f"starts/{other.layout.run}"] = str(last.facts["weights_digest"])
+    # What these depend on beside the settings of this stage.
+    inputs["starts"] = json_digest([run.config.evaluate.pass_threshold, *run.config.data.replay])
     return inputs
 
 
@@ -62,26 +70,24 @@ def guided_starts(
     Returns:
         Starts by `group_id`. Groups whose prompt has neither a completion that passed nor a solution are left out.
     """
-    guide = run.config.rollout.guide
+    guide, rollout = run.config.rollout.guide, run.config.rollout
     part = given_part(guide, round_)
-    if guide is None or not part or not groups:
+    if guide is None or not part:
         return {}
-    seed = run.config.run.seed
-    draw = np.random.default_rng(derive_seed(seed, "guide", str(round_), groups[0].group_id))
-    chosen = sorted(draw.permutation(len(groups))[: int(guide.share * len(groups))])
-    passed = _passed(run, round_)
+    # Over all shards, each of which keeps its own.
+    count = run.config.prompts_per_iteration
+    draw = np.random.default_rng(derive_seed(run.config.run.seed, "starts", str(round_)))
+    places = set(draw.permutation(count)[: min(round(guide.share * count), count - 1)].tolist())
+    chosen = {group: prompts.slice(group.index, 1).to_pylist()[0] for group in groups if group.place in places}
+    passed = _passed(run, round_, {tuple(row["prompt_token_ids"]) for row in chosen.values()})
     starts = {}
-    for place in chosen:
-        group = groups[place]
-        candidates = passed[tuple(prompts["prompt_token_ids"][group.index].as_py())]
-        if not candidates and guide.column:
-            solution = json.loads(prompts["metadata"][group.index].as_py()).get(guide.column)
-            candidates = [tokenize(solution)] if isinstance(solution, str) else []
-        if candidates:
-            whole = candidates[derive_seed(group.seed, "guide") % len(candidates)]
-            length = min(int(part * len(whole)), run.config.rollout.max_tokens - 1)
-            if length:
-                starts[group.group_id] = tuple(whole[:length])
+    for group, row in chosen.items():
+        candidates = passed[tuple(row["prompt_token_ids"])] or _solution(row, guide, rollout.stop, tokenize)
+        # A solution may be longer than a completion.
+        lengths = [int(part * min(len(whole), rollout.max_tokens)) for whole in candidates]
+        long_enough = [whole[:length] for whole, length in zip(candidates, lengths, strict=True) if length]
+        if long_enough:
+            starts[group.group_id] = tuple(long_enough[derive_seed(group.seed, "start") % len(long_enough)])
     return starts
 
 
@@ -90,28 +96,41 @@ def as_guided(group_id: str) -> str:
     return GUIDED + group_id.rpartition("-")[2]
 
 
+def _solution(
+    row: dict[str, Any], guide: GuidedStartsSection, stops: Sequence[str], tokenize: Callable[[str], list[int]]
+) -> list[list[int]]:
+    """Return the token ids of a prompt's solution, up to where the policy would have stopped; nothing without one."""
+    text = {**json.loads(row["metadata"]), "answer": row["answer"]}.get(guide.column)
+    if not isinstance(text, str):
+        return []
+    return [tokenize(text[: min((found for stop in stops if (found := text.find(stop)) >= 0), default=None)])]
+
+
 def _earlier_iterations(run: Run, round_: Round) -> range:
     """Return the iterations that the sampled policy was trained on, whose rewards are there in every layout."""
     return range(1, run.sampled_policy(round_) + 1)
 
 
-def _passed(run: Run, round_: Round) -> dict[_Prompt, list[list[int]]]:
-    """Return the completions that passed by the token ids of their prompt, those of earlier runs first."""
+def _passed(run: Run, round_: Round, prompts: set[_Prompt]) -> dict[_Prompt, list[list[int]]]:
+    """Return the completions of some prompts that passed, by the prompt's token ids; those of earlier runs first."""
     found: dict[_Prompt, list[list[int]]] = defaultdict(list)
-    for other in earlier_runs(run):
-        for iteration in range(1, other.trained() + 1):
-            _add_passed(other, iteration, found)
-    for iteration in _earlier_iterations(run, round_):
-        _add_passed(run, iteration, found)
+    if prompts:
+        for other in earlier_runs(run):
+            for iteration in range(1, other.trained() + 1):
+                _add_passed(other, iteration, run.config.evaluate.pass_threshold, prompts, found)
+        for iteration in _earlier_iterations(run, round_):
+            _add_passed(run, iteration, run.config.evaluate.pass_threshold, prompts, found)
     return found
 
 
-def _add_passed(run: Run, iteration: int, found: dict[_Prompt, list[list[int]]]) -> None:
-    threshold = run.config.evaluate.pass_threshold
+def _add_passed(
+    run: Run, iteration: int, threshold: float, prompts: set[_Prompt], found: dict[_Prompt, list[list[int]]]
+) -> None:
     for shard in range(run.config.rollout.shards):
         for part in read_shard(run, Round.iteration(iteration), shard):
-            own = pc.and_(pc.equal(part["split"], "train"), pc.invert(pc.starts_with(part["group_id"], GUIDED)))
-            rows = part.filter(pc.and_(own, pa.array(passes(part["reward"], threshold))))
+            graded = pc.and_(pc.equal(part["split"], "train"), pc.equal(part["status"], "ok"))
+            rows = without_guided(part.filter(pc.and_(graded, pa.array(passes(part["reward"], threshold)))))
             columns = (rows[name].to_pylist() for name in ("prompt_token_ids", "completion_token_ids"))
-            for prompt, completion in zip(*columns, strict=True):
-                found[tuple(prompt)].append(completion)
+            for ids, completion in zip(*columns, strict=True):
+                if (prompt := tuple(ids)) in prompts:
+                    found[prompt].append(completion)

@@ -40,9 +40,8 @@ def sample_shard(
     finished = {group_id for table in resumed for group_id in table["group_id"].to_pylist()}
     sizes = {split: table.num_rows for split, table in prompts.items()}
     groups = _groups(config, round_, shard, sizes, run.evaluates(round_))
-    with clock.measure("store"):
-        training = [group for group in groups if group.split == "train"]
-        starts = guided_starts(run, round_, training, prompts["train"], lambda text: engine().tokenize(text))
+    training = [group for group in groups if group.split == "train"]
+    starts = guided_starts(run, round_, training, prompts["train"], lambda text: engine().tokenize(text))
     groups = [replace(g, group_id=as_guided(g.group_id)) if g.group_id in starts else g for g in groups]
     starts = {as_guided(group_id): start for group_id, start in starts.items()}
     todo = [group for group in groups if group.group_id not in finished]
@@ -193,4 +192,6 @@ def _metadata(run: Run, round_: Round, output: StageOutput) -> dict[str, object]
         "seed": config.run.seed,
         "logprob_mode": LOGPROBS_MODE,
         "config_digest": output.config_digest,
+        # Parts with other starts are not continued.
+        **{name: digest for name, digest in inputs.items() if name.startswith("starts")},
     }

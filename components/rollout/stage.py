@@ -18,7 +18,7 @@ from components.contract.manifest import Manifest
 from components.contract.schemas import SPLITS
 from components.results import read_prompts
 from components.rollout.engine import CannotReload, Engine, uses_gpu
-from components.rollout.guided_starts import guide_inputs
+from components.rollout.guided_starts import start_inputs
 from components.rollout.shard_sampling import sample_shard
 from components.runtime.clock import Clock
 from components.runtime.ending import EndsWithRun
@@ -158,8 +158,8 @@ class Rollout:
         return self._run.directory(self._run.layout.prompts).require().digest
 
     def _inputs(self, version: int, round_: Round) -> dict[str, str]:
-        guide = guide_inputs(self._run, round_)
-        return {"prompts": self._prompts_digest, **_digests(self._run, version), **guide}
+        digests = _digests(self._run, version)
+        return {"prompts": self._prompts_digest, **digests, **start_inputs(self._run, round_)}
 
 
 def _digests(run: Run, version: int) -> dict[str, str]:

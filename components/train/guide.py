@@ -4,8 +4,9 @@ They are computed once, before the updates and while no trainer is in the device
 trajectories: the updates then cost no more than without a guide, whatever its size.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from components.contract.errors import InputError
 from components.contract.schemas import GUIDE, with_metadata
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
-from components.store import OutputDirectory, Run, StageOutput
+from components.store import OutputDirectory, StageOutput
 from components.store.parquet import decode, encode
 from components.train.memory import release_models
 from components.train.order import order_mini_batches, shape_rewards
@@ -44,11 +45,17 @@ def add_guide_logprobs(
     """
     run, is_main = task.run, resident.processes.is_main
     with clock.measure("store"):
-        fits = _fits(task.guide_output) if is_main else None
-        stored = task.guide_output if resident.processes.broadcast(fits) else None
-        data = _with_stored(data, [stored] if stored else [])
+        # The first process decides for all.
+        ages = {source.age for source in replayed.sources if source.age} if replayed else set()
+        fits = {age: _fits(task, age) for age in (0, *ages)} if is_main else None
+        stored = {
+            age: run.directory(run.layout.guide_logprobs(task.iteration - age))
+            for age, fit in (resident.processes.broadcast(fits) or {}).items()
+            if fit
+        }
+        data = _with_stored(data, stored.get(0))
         if replayed:
-            replayed = replace(replayed, data=_replayed_with_stored(run, task.iteration, replayed))
+            replayed = replace(replayed, data=_replayed_with_stored(replayed, stored))
     used = order_mini_batches(shape_rewards(data, run.config.train.overlong), run.config, task.iteration).mini_batches
     parts = [(data, _missing(data, np.sort(np.concatenate(used)) if used else []))]
     if replayed:
@@ -61,39 +68,38 @@ def add_guide_logprobs(
     return data, replayed
 
 
-def _fits(output: StageOutput) -> bool:
-    manifest = output.manifest()
-    return manifest is not None and output.mismatch(manifest) is None
+def _fits(task: TrainTask, age: int) -> bool:
+    """Return whether log-probabilities of this guide are stored for an iteration so long ago."""
+    if age == 0:
+        manifest = task.guide_output.manifest()
+        return manifest is not None and task.guide_output.mismatch(manifest) is None
+    manifest = task.run.directory(task.run.layout.guide_logprobs(task.iteration - age)).manifest()
+    return manifest is not None and manifest.inputs["guide"] == task.output.inputs["guide"]
 
 
-def _with_stored(data: Trajectories, directories: Iterable[OutputDirectory]) -> Trajectories:
-    """Return trajectories with the log-probabilities that these directories hold of them."""
-    data = replace(data, guide_logprobs=np.full_like(data.behaviour_logprobs, np.nan))
-    assert data.guide_logprobs is not None
+def _with_stored(data: Trajectories, directory: OutputDirectory | None) -> Trajectories:
+    """Return trajectories with the log-probabilities that a directory holds of them."""
+    logprobs = np.full_like(data.behaviour_logprobs, np.nan)
     places = {group_id: place for place, group_id in enumerate(data.group_ids)}
-    for directory in directories:
+    if directory:
         table = decode(directory.read(_FILE), f"{directory.uri}/{_FILE}")
         columns = (table[name].to_pylist() for name in ("group_id", "sample_index", "guide_logprobs"))
-        for group_id, sample, logprobs in zip(*columns, strict=True):
+        for group_id, sample, values in zip(*columns, strict=True):
             if group_id in places:
                 row = places[group_id] * data.group_size + sample
-                data.guide_logprobs[slice(*data.behaviour_starts[row : row + 2])] = logprobs
-    return data
+                logprobs[slice(*data.behaviour_starts[row : row + 2])] = values
+    return replace(data, guide_logprobs=logprobs)
 
 
-def _replayed_with_stored(run: Run, iteration: int, replayed: Replayed) -> Trajectories:
-    """Return replayed groups with the log-probabilities that the iterations of this run that they come from stored."""
+def _replayed_with_stored(replayed: Replayed, stored: Mapping[int, OutputDirectory]) -> Trajectories:
+    """Return replayed groups with the log-probabilities that the iterations they come from have stored."""
     parts, places = [], []
     for place, source in enumerate(replayed.sources):
         groups = np.flatnonzero(replayed.source == place)
         if len(groups):
-            earlier = [] if source.age is None else [run.directory(run.layout.guide_logprobs(iteration - source.age))]
-            parts.append(_with_stored(replayed.data.take(groups), [d for d in earlier if d.manifest()]))
+            parts.append(_with_stored(replayed.data.take(groups), stored.get(source.age) if source.age else None))
             places.append(groups)
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.followed_by(part)
-    return whole.take(np.argsort(np.concatenate(places)))
+    return reduce(Trajectories.followed_by, parts).take(np.argsort(np.concatenate(places)))
 
 
 def _missing(data: Trajectories, groups: Sequence[int] | range | np.ndarray) -> list[int]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.printable import printable
-from components.results import breakdown, read_completions, read_run, subject_column
+from components.results import breakdown, read_completions, read_run, subject_column, without_guided
 from components.store import ObjectMissing
 from pipelines.cli.arguments import (
     DEFAULT_STORE,
@@ -207,7 +207,7 @@ def rewards_command(
     round_ = Round.iteration(iteration) if iteration else results.rounds[-1].round_
     rows = read_completions(run, round_)
     held_out = rows.filter(pc.equal(rows["split"], "eval"))
-    split, rows = ("Held-out", held_out) if held_out.num_rows else ("Training", rows)
+    split, rows = ("Held-out", held_out) if held_out.num_rows else ("Training", without_guided(rows))
     column = by or subject_column(rows)
     entries = breakdown(rows, run.config.evaluate, column)
     if entries:

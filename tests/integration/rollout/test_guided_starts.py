@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 
+from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.resolve import load_config
 from components.contract.rollout_config import GuidedStartsSection
@@ -16,7 +19,8 @@ from components.contract.schemas import GUIDED
 from components.prepare.stage import run_stage as prepare
 from components.results import read_iteration, read_prompts, read_round, read_shard
 from components.reward.stage import run_stage as reward
-from components.rollout.guided_starts import given_part
+from components.rollout.groups import training_groups
+from components.rollout.guided_starts import given_part, guided_starts
 from components.rollout.stage import Rollout
 from components.store import Run, open_run
 from components.train.stage import run_stage as train
@@ -87,7 +91,7 @@ def test_later_iterations_start_with_less_of_completions_that_passed(tmp_path: P
     run = guided_run(tmp_path)
     first = with_engine(run).sample(FIRST, 0)
     assert first.facts["guided_groups"] == 0, "nothing has passed yet"
-    assert not [key for key in first.inputs if key.startswith("guide/")]
+    assert [key for key in first.inputs if key.startswith("starts")] == ["starts"]
     reward(run.uri, FIRST, 0)
     train(run.uri, 1)
     second = with_engine(run).sample(SECOND, 0)
@@ -100,7 +104,7 @@ def test_later_iterations_start_with_less_of_completions_that_passed(tmp_path: P
         wholes = [r["completion_token_ids"] for r in passed if r["prompt_id"] == row["prompt_id"]]
         assert any(start == whole[: int(0.375 * len(whole))] for whole in wholes)
     rewards = run.directory(run.layout.reward(FIRST, 0)).require().digest
-    assert second.inputs["guide/0001/rewards/000"] == rewards
+    assert second.inputs["starts/0001/rewards/000"] == rewards
 
     run.directory(run.layout.rollout(SECOND, 0)).discard()
     before = {(row["group_id"], row["sample_index"]): row for row in [*guided, *others]}
@@ -120,7 +124,45 @@ def test_later_iterations_start_with_less_of_completions_that_passed(tmp_path: P
     assert trained.train.logprob_gap_max < 1e-3, "what was added is all that was weighted"
     third = with_engine(run).sample(Round.iteration(3), 0)
     assert third.facts["guided_groups"] == 0
-    assert not [key for key in third.inputs if key.startswith("guide/")]
+    assert not [key for key in third.inputs if key.startswith("starts")]
+
+
+def test_several_shards_and_stop_strings(tmp_path: Path) -> None:
+    """Shards guide as many groups together as one would; a solution ends at a stop string."""
+    run = guided_run(tmp_path, column="answer", share=0.2, part=0.9)
+    split_run = replace(
+        run,
+        config=run.config.model_copy(
+            update={"rollout": run.config.rollout.model_copy(update={"shards": 5, "stop": ("1",)})}
+        ),
+    )
+    draws = []
+    for some in (run, split_run):
+        found: dict[str, tuple[int, ...]] = {}
+        for shard in range(some.config.rollout.shards):
+            groups = training_groups(16, 16, FIRST, shard, some.config.rollout.shards, some.config.run.seed)
+            prompts = read_prompts(some)
+            train_prompts = prompts.filter(pc.equal(prompts["split"], "train"))
+            found |= guided_starts(some, FIRST, groups, train_prompts, lambda text: [ord(letter) for letter in text])
+        draws.append(found)
+    whole, parts = draws
+    assert len(whole) == round(0.2 * 16)
+    assert parts.keys() <= whole.keys()
+    assert all(ord("1") not in start for start in parts.values()), "a solution ends at a stop string"
+
+
+def test_a_column_that_no_prompt_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"rollout.guide.column: no training .* 'stepz'; use one of answer, steps$"):
+        guided_run(tmp_path, column="stepz")
+
+
+def test_another_threshold_does_not_continue_parts_with_other_starts(tmp_path: Path, with_engine: Give) -> None:
+    run = guided_run(tmp_path, column="steps")
+    with_engine(run).sample(FIRST, 0)
+    run.directory(run.layout.rollout(FIRST, 0)).retract()  # as a kill before the commit leaves it
+    evaluate = run.config.evaluate.model_copy(update={"pass_threshold": -0.5})
+    other = replace(run, config=run.config.model_copy(update={"evaluate": evaluate}))
+    assert with_engine(other).sample(FIRST, 0).facts["groups_resumed"] == 0
 
 
 def test_the_part_falls_to_nothing() -> None:
