@@ -15,9 +15,10 @@ from typing import cast
 from components.contract.section import StageName
 from components.runtime.failure import report_failure
 from components.runtime.guard import exit_on_bad_input
-from components.runtime.parent import Limits, run_children
+from components.runtime.parent import SCRATCH, Limits, run_children
 from components.runtime.processes import Started
 from components.runtime.progress import note
+from components.runtime.scratch import remove_abandoned
 from components.runtime.stage_process import stage_child
 from components.runtime.warm import hand_over, start_warm
 from components.store import Run, open_run
@@ -76,6 +77,7 @@ def supervise(run_uri: str, limits: Limits, warm: Mapping[StageName, Started]) -
     """
     run = open_run(run_uri)
     if is_finished(run):
+        remove_abandoned(SCRATCH)  # of a parent that was killed in its last moments
         return
     # With staleness 0 sampling and training take turns; otherwise both need their memory all the time.
     share = ["--share-gpu"] if run.config.loop.staleness == 0 else []

@@ -27,6 +27,9 @@ from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory, temporary_files_in
 from components.store.attempt_logs import Outcome
 
+SCRATCH = "rapid-processes-"
+"""Kind of the directory for the temporary files of a parent's children."""
+
 _GRACE_SECONDS = 5.0
 _LOG_SECONDS = 5.0
 """The longest wait, once all children have ended, for their logs to be in the run."""
@@ -74,7 +77,7 @@ def run_children(
         SystemExit: 2 if a child refused its input, 1 if one crashed for good, 128 + its number after a signal.
     """
     adopt_orphans()
-    with arriving_signals() as arrived, scratch_directory("rapid-processes-") as scratch:
+    with arriving_signals() as arrived, scratch_directory(SCRATCH) as scratch:
         # What a killed process leaves behind goes with this directory.
         children = [replace(c, environment={**temporary_files_in(scratch), **c.environment}) for c in children]
         members = [_Member(child, limits, (started or {}).get(child.name)) for child in children]

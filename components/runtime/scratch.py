@@ -55,11 +55,10 @@ def make_scratch(kind: str) -> tuple[Path, int]:
     Raises InputError where no directory for temporary files can be written.
     """
     try:
-        root = Path(tempfile.gettempdir())
+        tempfile.gettempdir()
     except FileNotFoundError as error:
         raise InputError(f"{error.strerror}; set TMPDIR to a directory with free space") from None
-    for abandoned in root.glob(f"{kind}*"):
-        remove_if_abandoned(abandoned)
+    remove_abandoned(kind)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=kind))
         with suppress(OSError):  # another process has seen it without a lock and removes it
@@ -69,6 +68,12 @@ def make_scratch(kind: str) -> tuple[Path, int]:
                 folder.chmod(0o711)
                 return folder, held
             os.close(held)
+
+
+def remove_abandoned(kind: str) -> None:
+    """Remove the directories of a kind that killed processes have left."""
+    for abandoned in Path(tempfile.gettempdir()).glob(f"{kind}*"):
+        remove_if_abandoned(abandoned)
 
 
 def temporary_files_in(folder: Path) -> dict[str, str]:
