@@ -227,8 +227,8 @@ class RunConfig(Section):
                 f"loop.replay.share ({self.loop.replay.share:g}) of train.mini_batch_prompts "
                 f"({self.train.mini_batch_prompts}) must round to at least one group and leave one; change one of them"
             )
-        if self.data.replay and not self.loop.replay:
-            raise ValueError("data.replay names runs to train on again, and loop.replay how much of them; set both")
+        if self.data.replay and not (self.loop.replay or self.rollout.guide):
+            raise ValueError("data.replay names runs that loop.replay or rollout.guide draws from; set one of the two")
         if self.run.name in self.data.replay:
             raise ValueError(f"data.replay names this run itself ({self.run.name}); give this one another run.name")
         if self.rollout.shards > self.prompts_per_iteration:

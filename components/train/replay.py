@@ -60,6 +60,8 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     Raises:
         InputError: as in `read_trajectories`, or an iteration was trained on other trajectories than are there now.
     """
+    if run.config.loop.replay is None:
+        return None
     parts = {
         Source(age=iteration - number): _read(run, number, vocabulary)
         for number in reversed(replayed_iterations(run.config, iteration))

@@ -62,7 +62,7 @@ class TrainTask:
         for earlier in replayed_iterations(run.config, iteration):
             inputs |= {f"replay/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
         # The last policy of a run stands for all that it was trained on.
-        for other in earlier_runs(run):
+        for other in earlier_runs(run) if run.config.loop.replay else []:
             last = other.policy(other.policy_version()).require()
             inputs[f"replay/{other.layout.run}"] = str(last.facts["weights_digest"])
         version = run.sampled_policy(Round.iteration(iteration))

@@ -87,7 +87,9 @@ def test_groups_start_with_a_part_of_a_solution(tmp_path: Path, with_engine: Giv
         np.testing.assert_allclose(row["behaviour_logprobs"], expected, atol=2e-4)
 
 
-def test_later_iterations_start_with_less_of_completions_that_passed(tmp_path: Path, with_engine: Give) -> None:
+def test_later_iterations_and_runs_start_with_completions_that_passed(
+    tmp_path: Path, with_engine: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = guided_run(tmp_path)
     first = with_engine(run).sample(FIRST, 0)
     assert first.facts["guided_groups"] == 0, "nothing has passed yet"
@@ -125,6 +127,14 @@ def test_later_iterations_start_with_less_of_completions_that_passed(tmp_path: P
     third = with_engine(run).sample(Round.iteration(3), 0)
     assert third.facts["guided_groups"] == 0
     assert not [key for key in third.inputs if key.startswith("starts")]
+
+    # A later run of the same prompts goes on where this one has got to.
+    monkeypatch.setattr("components.rollout.guided_starts.earlier_runs", lambda _: [run])
+    (tmp_path / "later").mkdir()
+    later = with_engine(guided_run(tmp_path / "later")).sample(FIRST, 0)
+    assert later.facts["guided_groups"] > 0
+    newest = run.policy(2).require()
+    assert later.inputs["starts/small"] == newest.facts["weights_digest"]
 
 
 def test_several_shards_and_stop_strings(tmp_path: Path) -> None:

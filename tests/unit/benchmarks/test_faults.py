@@ -23,8 +23,10 @@ def execute(folder: Path, program: str, kills: int) -> Outcome:
 def test_what_is_missing_is_lost_and_what_is_other_or_more_differs() -> None:
     theirs = {("reward", 1): 0.5, ("reward", 2): 1.0, ("policies", 1): "a", ("completion_token_ids", 1): [1]}
     ours = {("reward", 1): 0.5, ("policies", 1): "b", ("completion_token_ids", 1): [1], ("reward", 3): 0.0}
-    assert compare(ours, theirs) == {"completions": 1, "rewards": 2, "policies": 1, "lost": 1, "differing": 2}
-    assert not any(compare(theirs, theirs)[name] for name in ("lost", "differing"))
+    assert compare(ours, theirs, {}) == {"completions": 1, "rewards": 2, "policies": 1, "lost": 1, "differing": 2}
+    assert not any(compare(theirs, theirs, {})[name] for name in ("lost", "differing"))
+    given = {("reward", 1): 0.5, ("policies", 1): "a"}
+    assert compare(ours, theirs, given) == {"completions": 1, "rewards": 1, "policies": 0, "lost": 1, "differing": 2}
 
 
 def test_a_killed_command_is_started_again_until_it_ends(tmp_path: Path) -> None:

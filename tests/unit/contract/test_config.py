@@ -249,7 +249,7 @@ def test_later_words_win() -> None:
         ("data.today=2026-02-30", "data.today must be a day such as 2026-11-29"),
         ("train=5", r"train must be a mapping \(got 5\)$"),
         ("store=", "store= has no value: is a variable not set"),
-        ("data.replay=[a]", "data.replay names runs to train on again, and loop.replay how much of them; set both"),
+        ("data.replay=[a]", "data.replay names runs that loop.replay or rollout.guide draws from; set one of the two"),
         ("loop.replay=1", r"loop.replay.share must be less than 1 \(got 1\)$"),
         (
             "loop.replay=0.05",
