@@ -93,7 +93,7 @@ class Execution:
     outcome: Outcome = field(default_factory=Outcome)
     _copies: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    def start(self, command: Command) -> "subprocess.Popen[bytes]":
+    def start(self, command: Command, temporary: Path | None = None) -> "subprocess.Popen[bytes]":
         self.outcome.starts += 1
         with self.log.open("ab") as log:
             log.write(f"--- {' '.join(command[2:])}\n".encode())
@@ -103,7 +103,7 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment, "TMPDIR": str(self.temporary)},
+                env={**os.environ, **self.environment, "TMPDIR": str(temporary or self.temporary)},
             )
 
     def repair(self) -> None:
@@ -145,7 +145,10 @@ class Execution:
 
     def _disturb(self, commands: _Commands, chance: random.Random) -> None:
         if self.copies and chance.random() < 0.1:
-            self._copies.append(self.start(chance.choice(self.copies)))
+            # As in another pod: nobody starts it again, so that what a kill leaves of it stays.
+            elsewhere = self.temporary.with_name("tmp-of-copies")
+            elsewhere.mkdir(exist_ok=True)
+            self._copies.append(self.start(chance.choice(self.copies), elsewhere))
             self.outcome.faults["second copy"] += 1
         elif victim := _kill_one(commands.roots(), self._copies, chance):
             self.outcome.faults[victim] += 1
