@@ -24,7 +24,9 @@ from components.train.group_probe import groups_unfit
 _WEIGHTS = (".safetensors", ".bin", ".index.json")
 
 
-def load_policy(directory: Path, section: TrainSection, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_policy(
+    directory: Path, section: TrainSection, device: torch.device, dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """Load a causal language model with weights in `dtype`, without dropout and without adapters.
 
     The model takes groups in rows (`GROUP_ATTENTION`) if it computes the same on them.
