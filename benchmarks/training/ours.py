@@ -78,7 +78,7 @@ def measure(directory: Path, steps: int, device: str, settings: dict[str, Any]) 
     if config.train.guide:
         begin = time.perf_counter()
         guide = load_frozen(directory, config, alone)
-        _, logprobs = completion_logprobs(guide, data, range(data.groups), config, alone)
+        logprobs = completion_logprobs(guide, data, config, alone)
         del guide
         guide_seconds = time.perf_counter() - begin
         data = dataclasses.replace(data, guide_logprobs=logprobs)

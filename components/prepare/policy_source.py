@@ -35,15 +35,6 @@ def is_elsewhere(path: str) -> bool:
     return "://" in path or is_model_reference(path)
 
 
-def find_policy_source(run: Run, scratch: Path) -> PolicySource:
-    """Find the policy of `model.path`, and download it into `scratch` if it is in a bucket.
-
-    Raises InputError as `find_model` does.
-    """
-    model = run.config.model
-    return find_model(run, model.path, "model.path", scratch, model.revision)
-
-
 def find_model(run: Run, path: str, key: str, scratch: Path, revision: str | None = None) -> PolicySource:
     """Find the model at `path`, and download it into `scratch` if it is in a bucket.
 

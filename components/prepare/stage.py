@@ -28,7 +28,7 @@ from components.contract.stage_digest import changed_options
 from components.prepare.adapters import check_adapters
 from components.prepare.guide import find_guide, guide_is_prepared
 from components.prepare.policy import BasePolicy, inspect_policy, is_hub_name, load_tokenizer, stated_licence
-from components.prepare.policy_source import PolicySource, find_policy_source, is_elsewhere
+from components.prepare.policy_source import PolicySource, find_model, is_elsewhere
 from components.prepare.sources import DataSource, data_sources, is_generated
 from components.runtime.clock import Clock
 from components.runtime.progress import note
@@ -111,7 +111,8 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
     policy = output.committed()
     with scratch_directory("rapid-prepare-") as scratch:
         with clock.measure("store"):
-            source = find_policy_source(run, scratch) if policy is None else None
+            model = config.model
+            source = None if policy else find_model(run, model.path, "model.path", scratch, model.revision)
         base = inspect_policy(source.directory, config.model.max_length) if source else None
         with clock.measure("compute"):
             sets = read_data(config, sources)
@@ -279,9 +280,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     sections: dict[str, object] = {
         "data": data.model_copy(
             update={"train": _absolute(data.train), "eval": None if data.eval is None else _absolute(data.eval)}
-        )
+        ),
+        "model": config.model.model_copy(update={"path": _absolute_model(config.model.path)}),
     }
-    sections["model"] = config.model.model_copy(update={"path": _absolute_model(config.model.path)})
     if (guide := config.train.guide) and guide.model is not None:
         guide = guide.model_copy(update={"model": _absolute_model(guide.model)})
         sections["train"] = config.train.model_copy(update={"guide": guide})

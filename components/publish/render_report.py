@@ -21,7 +21,7 @@ from components.results import (
     evaluation_warnings,
     read_completions,
     run_warnings,
-    without_guided,
+    shown_rows,
 )
 from components.results.wallclock import duration
 from components.store import Run
@@ -46,7 +46,7 @@ def render_report(run: Run, results: RunResults) -> str:
     )
     environment.filters |= {"duration": duration, "number": number, "percent": percent}
     rounds = _first_and_last(results)
-    completions = [_shown_split(read_completions(run, r.round_)) for r in rounds]
+    completions = [shown_rows(read_completions(run, r.round_)) for r in rounds]
     picked = pick(completions, run.config.evaluate.pass_threshold, run.config.run.seed) if rounds else []
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
@@ -98,11 +98,6 @@ def _first_and_last(results: RunResults) -> list[RoundResult]:
     """
     rounds = list(results.evaluated.values()) or [r for r in results.rounds if r.completions]
     return rounds[:1] + rounds[1:][-1:]
-
-
-def _shown_split(completions: pa.Table) -> pa.Table:
-    held_out = completions.filter(pc.equal(completions["split"], "eval"))
-    return held_out if held_out.num_rows else without_guided(completions)
 
 
 def _learning(results: RunResults) -> list[Markup]:

@@ -33,6 +33,7 @@ from components.results.tables import (
     require_rewards,
     round_manifests,
     scored_inputs,
+    shown_rows,
     without_guided,
 )
 from components.results.values import evaluation_values, iteration_numbers, iteration_values, newest_iteration_numbers
@@ -79,6 +80,7 @@ __all__ = [
     "run_warnings",
     "score_difference",
     "scored_inputs",
+    "shown_rows",
     "subject_column",
     "without_guided",
 ]

@@ -151,6 +151,12 @@ def without_guided(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.invert(pc.starts_with(rows["group_id"], GUIDED)))
 
 
+def shown_rows(rows: pa.Table) -> pa.Table:
+    """Return held-out rows or, where there are none, those of training groups that are not guided."""
+    held_out = rows.filter(pc.equal(rows["split"], "eval"))
+    return held_out if held_out.num_rows else without_guided(rows)
+
+
 def graded_groups(rows: pa.Table) -> pa.Table:
     """Return the rows of groups without a completion that could not be graded; one without a status counts as graded.
 

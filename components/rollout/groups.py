@@ -13,7 +13,7 @@ class Group:
     """All completions of one prompt in one round.
 
     `place` counts the groups of the round and split over all shards; `index` is the prompt's row in its split's table;
-    completion i is drawn with seed `seed + i`.
+    completion i is drawn with seed `seed + i`. `start` are token ids after the prompt, which a guided group continues.
     """
 
     group_id: str
@@ -21,6 +21,7 @@ class Group:
     place: int
     index: int
     seed: int
+    start: tuple[int, ...] = ()
 
 
 def training_groups(prompts: int, count: int, round_: Round, shard: int, shards: int, run_seed: int) -> list[Group]:

@@ -7,6 +7,7 @@ only that is trained. The part shrinks from iteration to iteration, so that what
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,43 +58,41 @@ def start_inputs(run: Run, round_: Round) -> dict[str, str]:
     return inputs
 
 
-def guided_starts(
+def guide_groups(
     run: Run, round_: Round, groups: Sequence[Group], prompts: pa.Table, tokenize: Callable[[str], list[int]]
-) -> dict[str, tuple[int, ...]]:
-    """Choose guided groups and the token ids that they start with; equal arguments give equal starts.
+) -> list[Group]:
+    """Return the shard's groups, some of the training groups with a start; equal arguments give equal starts.
+
+    A group whose prompt has neither a completion that passed nor a solution stays as it is.
 
     Args:
-        groups: the shard's training groups.
         prompts: the training prompts.
         tokenize: returns the token ids of a solution.
-
-    Returns:
-        Starts by `group_id`. Groups whose prompt has neither a completion that passed nor a solution are left out.
     """
     guide, rollout = run.config.rollout.guide, run.config.rollout
     part = given_part(guide, round_)
     if guide is None or not part:
-        return {}
+        return list(groups)
     # Over all shards, each of which keeps its own.
     count = run.config.prompts_per_iteration
     draw = np.random.default_rng(derive_seed(run.config.run.seed, "starts", str(round_)))
     places = set(draw.permutation(count)[: min(round(guide.share * count), count - 1)].tolist())
-    chosen = {group: prompts.slice(group.index, 1).to_pylist()[0] for group in groups if group.place in places}
+    chosen = {
+        group: prompts.slice(group.index, 1).to_pylist()[0]
+        for group in groups
+        if group.split == "train" and group.place in places
+    }
     passed = _passed(run, round_, {tuple(row["prompt_token_ids"]) for row in chosen.values()})
-    starts = {}
+    guided = {}
     for group, row in chosen.items():
         candidates = passed[tuple(row["prompt_token_ids"])] or _solution(row, guide, rollout.stop, tokenize)
         # A solution may be longer than a completion.
         lengths = [int(part * min(len(whole), rollout.max_tokens)) for whole in candidates]
         long_enough = [whole[:length] for whole, length in zip(candidates, lengths, strict=True) if length]
         if long_enough:
-            starts[group.group_id] = tuple(long_enough[derive_seed(group.seed, "start") % len(long_enough)])
-    return starts
-
-
-def as_guided(group_id: str) -> str:
-    """Return the name of a guided group."""
-    return GUIDED + group_id.rpartition("-")[2]
+            start = tuple(long_enough[derive_seed(group.seed, "start") % len(long_enough)])
+            guided[group] = replace(group, group_id=f"{GUIDED}{group.place:05d}", start=start)
+    return [guided.get(group, group) for group in groups]
 
 
 def _solution(

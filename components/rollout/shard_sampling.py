@@ -11,7 +11,7 @@ from components.contract.manifest import Facts
 from components.contract.schemas import TRAJECTORIES, with_metadata
 from components.rollout.engine import LOGPROBS_MODE, Completion, Engine, GroupRequest, SamplingSpec, engine_version
 from components.rollout.groups import Group, held_out_groups, training_groups
-from components.rollout.guided_starts import as_guided, guided_starts
+from components.rollout.guided_starts import guide_groups
 from components.runtime.clock import Clock
 from components.runtime.progress import StageProgress
 from components.store import Run, StageOutput
@@ -40,16 +40,12 @@ def sample_shard(
     finished = {group_id for table in resumed for group_id in table["group_id"].to_pylist()}
     sizes = {split: table.num_rows for split, table in prompts.items()}
     groups = _groups(config, round_, shard, sizes, run.evaluates(round_))
-    training = [group for group in groups if group.split == "train"]
-    starts = guided_starts(run, round_, training, prompts["train"], lambda text: engine().tokenize(text))
-    groups = [replace(g, group_id=as_guided(g.group_id)) if g.group_id in starts else g for g in groups]
-    starts = {as_guided(group_id): start for group_id, start in starts.items()}
+    groups = guide_groups(run, round_, groups, prompts["train"], lambda text: engine().tokenize(text))
     todo = [group for group in groups if group.group_id not in finished]
     tokens = sum(len(row) for table in resumed for row in table["completion_token_ids"].to_pylist())
     if todo:
         label = run.label("rollout", round_, shard)
-        requests = _prompts(config, prompts, todo, starts)
-        tokens += _sample(label, requests, engine, writer, config.rollout.part_groups, clock)
+        tokens += _sample(label, _prompts(config, prompts, todo), engine, writer, config.rollout.part_groups, clock)
     compute = clock.seconds("compute")
     return {
         "round": str(round_),
@@ -58,7 +54,7 @@ def sample_shard(
         "completion_tokens": tokens,
         "tokens_per_second": tokens / compute if compute and not finished else None,
         "groups_resumed": len(finished),
-        **({"guided_groups": len(starts)} if config.rollout.guide else {}),
+        **({"guided_groups": sum(bool(group.start) for group in groups)} if config.rollout.guide else {}),
     }
 
 
@@ -89,12 +85,7 @@ class _Prompt:
     request: GroupRequest
 
 
-def _prompts(
-    config: RunConfig,
-    tables: Mapping[str, pa.Table],
-    groups: Sequence[Group],
-    starts: Mapping[str, tuple[int, ...]],
-) -> list[_Prompt]:
+def _prompts(config: RunConfig, tables: Mapping[str, pa.Table], groups: Sequence[Group]) -> list[_Prompt]:
     specs = _specs(config)
     prompts = []
     for split, table in tables.items():
@@ -102,9 +93,8 @@ def _prompts(
         places = pa.array([group.index for group in ours], pa.int64())
         rows = table.select(["prompt_id", "prompt_token_ids"]).take(places).to_pylist()
         for group, row in zip(ours, rows, strict=True):
-            start = starts.get(group.group_id, ())
-            spec = replace(specs[split], max_tokens=specs[split].max_tokens - len(start))
-            request = GroupRequest(group.group_id, row["prompt_token_ids"], spec, group.seed, start)
+            spec = replace(specs[split], max_tokens=specs[split].max_tokens - len(group.start))
+            request = GroupRequest(group.group_id, row["prompt_token_ids"], spec, group.seed, group.start)
             prompts.append(_Prompt(group, row["prompt_id"], request))
     # The engine takes them in this order, on which log-probabilities depend in their last bits.
     order = {group.group_id: place for place, group in enumerate(groups)}

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from components.contract.digests import derive_seed
 from components.contract.layout import Round
-from components.results import read_completions, without_guided
+from components.results import read_completions, shown_rows
 from components.tracking.session import Session
 
 PROMPTS = 16
@@ -24,8 +24,7 @@ def send_completions(session: Session, round_: Round) -> None:
     """Send one completion each of the same prompts of a round, of held-out ones where the round has them."""
     run = session.run
     rows = read_completions(run, round_)
-    held_out = rows.filter(pc.equal(rows["split"], "eval"))
-    shown = _first_completions(held_out if held_out.num_rows else without_guided(rows), run.config.run.seed)
+    shown = _first_completions(shown_rows(rows), run.config.run.seed)
     path = f"{_FOLDER}/policy-{run.sampled_policy(round_):04d}.json"
     # The form in which MLflow itself writes a table, which takes pandas.
     table = {"columns": list(_COLUMNS), "data": [[row[name] for name in _COLUMNS] for row in shown.to_pylist()]}

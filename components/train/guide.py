@@ -104,9 +104,15 @@ def _replayed_with_stored(replayed: Replayed, stored: Mapping[int, OutputDirecto
 
 def _missing(data: Trajectories, groups: Sequence[int] | range | np.ndarray) -> list[int]:
     """Return those of the groups that have no log-probabilities."""
+    scored = _scored(data)
+    return [int(group) for group in groups if not scored[group]]
+
+
+def _scored(data: Trajectories) -> np.ndarray:
+    """Return which groups have log-probabilities, bool [groups]."""
     assert data.guide_logprobs is not None
-    first = data.behaviour_starts[:: data.group_size]
-    return [int(group) for group in groups if np.isnan(data.guide_logprobs[first[group]])]
+    scored: np.ndarray = ~np.isnan(data.guide_logprobs[data.behaviour_starts[: -1 : data.group_size]])
+    return scored
 
 
 @torch.no_grad()
@@ -146,11 +152,9 @@ def _compute(
 
 def _store(output: StageOutput, data: Trajectories, clock: Clock) -> None:
     assert output.attempt is not None
-    assert data.guide_logprobs is not None
     output.attempt.require_newest()
     output.retract()  # computed of other completions, by another guide, or not of all groups
-    first = data.behaviour_starts[:: data.group_size]
-    some = data.take(np.flatnonzero(~np.isnan(data.guide_logprobs[first[:-1]])))
+    some = data.take(np.flatnonzero(_scored(data)))
     columns = [
         np.repeat(some.group_ids, some.group_size),
         np.tile(np.arange(some.group_size, dtype=np.int32), some.groups),

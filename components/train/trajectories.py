@@ -65,7 +65,7 @@ class Trajectories:
 
     def completion_places(self, rows: np.ndarray) -> np.ndarray:
         """Return the places of the completion tokens of these rows in `behaviour_logprobs`, int64."""
-        return np.concatenate([np.arange(*self.behaviour_starts[row : row + 2]) for row in rows])
+        return _places(self.behaviour_starts, rows)[0]
 
     def prompt(self, group: int) -> np.ndarray:
         """Return the token ids of a group's prompt."""
@@ -197,9 +197,15 @@ def _training_rows(run: Run, part: pa.Table, policy: Manifest) -> pa.Table:
 
 def _take(values: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of these rows one after the other, and where each begins."""
+    places, begins = _places(starts, rows)
+    return values[places], begins
+
+
+def _places(starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all values of these rows, and where in that list each row begins."""
     lengths = np.diff(starts)[rows]
-    places = _starts(lengths)
-    return values[np.arange(places[-1]) + np.repeat(starts[rows] - places[:-1], lengths)], places
+    begins = _starts(lengths)
+    return np.arange(begins[-1]) + np.repeat(starts[rows] - begins[:-1], lengths), begins
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

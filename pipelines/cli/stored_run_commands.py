@@ -15,7 +15,7 @@ from rich.text import Text
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.printable import printable
-from components.results import breakdown, read_completions, read_run, subject_column, without_guided
+from components.results import breakdown, read_completions, read_run, shown_rows, subject_column
 from components.store import ObjectMissing
 from pipelines.cli.arguments import (
     DEFAULT_STORE,
@@ -205,9 +205,8 @@ def rewards_command(
     console.print(grading_table(results))
     print_warnings(results, console)
     round_ = Round.iteration(iteration) if iteration else results.rounds[-1].round_
-    rows = read_completions(run, round_)
-    held_out = rows.filter(pc.equal(rows["split"], "eval"))
-    split, rows = ("Held-out", held_out) if held_out.num_rows else ("Training", without_guided(rows))
+    rows = shown_rows(read_completions(run, round_))
+    split = "Held-out" if pc.any(pc.equal(rows["split"], "eval")).as_py() else "Training"
     column = by or subject_column(rows)
     entries = breakdown(rows, run.config.evaluate, column)
     if entries:

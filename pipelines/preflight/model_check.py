@@ -67,9 +67,7 @@ def check_model(config: RunConfig, cluster: "ClusterConfig | None") -> ModelChec
     except InputError as error:
         return ModelCheck([Finding.error(_KEY, str(error))])
     if not is_hub_name(path):
-        return ModelCheck(
-            [Finding.error(_KEY, f"{directory.absolute()} is not a directory", "give a Hugging Face directory")]
-        )
+        return ModelCheck([_no_directory(_KEY, directory)])
     return _check_hub_name(config)
 
 
@@ -85,14 +83,16 @@ def check_guide(config: RunConfig, cluster: "ClusterConfig | None") -> list[Find
         if is_elsewhere(path) or (not is_directory(directory) and is_hub_name(path)):
             return [Finding.ok(_GUIDE, f"{path}, fetched by prepare")]
         if not is_directory(directory):
-            return [
-                Finding.error(_GUIDE, f"{directory.absolute()} is not a directory", "give a Hugging Face directory")
-            ]
+            return [_no_directory(_GUIDE, directory)]
         if package_version("safetensors"):
             inspect_policy(directory, config.model.max_length)
     except InputError as error:
         return [Finding.error(_GUIDE, str(error))]
     return [Finding.ok(_GUIDE, str(directory.absolute()))]
+
+
+def _no_directory(key: str, path: Path) -> Finding:
+    return Finding.error(key, f"{path.absolute()} is not a directory", "give a Hugging Face directory")
 
 
 def _check_for_pods(path: str, key: str) -> Finding:

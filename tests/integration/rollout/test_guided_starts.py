@@ -20,7 +20,7 @@ from components.prepare.stage import run_stage as prepare
 from components.results import read_iteration, read_prompts, read_round, read_shard
 from components.reward.stage import run_stage as reward
 from components.rollout.groups import training_groups
-from components.rollout.guided_starts import given_part, guided_starts
+from components.rollout.guided_starts import given_part, guide_groups
 from components.rollout.stage import Rollout
 from components.store import Run, open_run
 from components.train.stage import run_stage as train
@@ -153,7 +153,8 @@ def test_several_shards_and_stop_strings(tmp_path: Path) -> None:
             groups = training_groups(16, 16, FIRST, shard, some.config.rollout.shards, some.config.run.seed)
             prompts = read_prompts(some)
             train_prompts = prompts.filter(pc.equal(prompts["split"], "train"))
-            found |= guided_starts(some, FIRST, groups, train_prompts, lambda text: [ord(letter) for letter in text])
+            guided = guide_groups(some, FIRST, groups, train_prompts, lambda text: [ord(letter) for letter in text])
+            found |= {group.group_id: group.start for group in guided if group.start}
         draws.append(found)
     whole, parts = draws
     assert len(whole) == round(0.2 * 16)

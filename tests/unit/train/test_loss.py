@@ -10,7 +10,7 @@ import torch
 from components.contract.config import RunConfig
 from components.contract.objective_config import OBJECTIVE_OPTIONS
 from components.contract.train_config import TrainSection
-from components.train.batching import MicroBatchLimits, MiniBatch, build_mini_batch, build_padded
+from components.train.batching import MicroBatch, MicroBatchLimits, MiniBatch, build_mini_batch, build_padded
 from components.train.build_objective import build_objective
 from components.train.distributed import Processes
 from components.train.group_probe import groups_unfit
@@ -72,6 +72,25 @@ def evaluate(
     return evaluated, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+def written_out(
+    data: Trajectories, terms: LossTerms, model: torch.nn.Module, kept: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, MicroBatch]:
+    """The objective over one micro-batch of single sequences, their log-probabilities with gradient, and it."""
+    rows = np.arange(len(data.rewards))
+    micro = build_padded(data, rows, rows[:, None], CPU)
+    logprobs, _ = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro)
+    loss, _ = objective_loss(
+        terms.objective,
+        logprobs,
+        micro.behaviour_logprobs_T,
+        micro.sequence_T,
+        torch.from_numpy(data.rewards),
+        torch.arange(4).repeat_interleave(data.group_size),
+        kept,
+    )
+    return loss, logprobs, micro
+
+
 def assert_same(one: tuple[MiniBatchLoss, torch.Tensor], other: tuple[MiniBatchLoss, torch.Tensor]) -> None:
     scale = max(1.0, one[1].abs().max().item())
     # A weighted loss adds up the rounding of the log-probabilities of whole groups.
@@ -103,19 +122,8 @@ def test_what_trains_is_what_is_proven(make_trajectories: Make, name: str, mask:
     data, terms = make_trajectories(), terms_of(name)
     trained = evaluate(data, terms, budget=50, chunk=6, mask=mask)
     model = moved_model()
-    rows = np.arange(len(data.rewards))
-    micro = build_padded(data, rows, rows[:, None], CPU)
-    logprobs, _ = LogprobModel(model, 1.0, 10_000, torch.float32, "chunked")(micro)
-    kept = torch.from_numpy(~data.truncated) if mask else torch.ones(len(rows), dtype=torch.bool)
-    loss, _ = objective_loss(
-        terms.objective,
-        logprobs,
-        micro.behaviour_logprobs_T,
-        micro.sequence_T,
-        torch.from_numpy(data.rewards),
-        torch.arange(4).repeat_interleave(data.group_size),
-        kept,
-    )
+    kept = torch.from_numpy(~data.truncated) if mask else torch.ones(len(data.rewards), dtype=torch.bool)
+    loss, _, _ = written_out(data, terms, model, kept)
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     scale = max(1.0, gradient.abs().max().item())
@@ -223,23 +231,13 @@ def test_a_guide_scored_once_has_the_gradient_of_one_that_is_evaluated_every_tim
     terms = terms_of("pg", guide_coefficient=0.7)
     for _ in range(2):  # the policy moves, the guide does not
         _, gradient = evaluate(guided, terms, budget=30, grouped=grouped, model=model)
-        rows = np.arange(len(data.rewards))
-        micro = build_padded(data, rows, rows[:, None], CPU)
         own = moved_model()
         own.load_state_dict(model.state_dict())
-        logprobs, _ = LogprobModel(own, 1.0, 10_000, torch.float32, "chunked")(micro)
+        loss, logprobs, micro = written_out(data, terms, own)
         with torch.no_grad():
             guide_logprobs, _ = guide(micro)
         gap = guide_logprobs - logprobs
-        loss, _ = objective_loss(
-            terms.objective,
-            logprobs,
-            micro.behaviour_logprobs_T,
-            micro.sequence_T,
-            torch.from_numpy(data.rewards),
-            torch.arange(4).repeat_interleave(data.group_size),
-        )
-        (loss + 0.7 * (gap.square() / 2).sum() / len(rows)).backward()
+        (loss + 0.7 * (gap.square() / 2).sum() / len(data.rewards)).backward()
         expected = torch.cat([p.grad.flatten() for p in own.parameters()])
         scale = max(1.0, expected.abs().max().item())
         torch.testing.assert_close(gradient / scale, expected / scale, atol=1e-6, rtol=0)
