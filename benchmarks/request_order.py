@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.request_order [--repeats 3]
 
-Prompts have 40 to 400 tokens, the first 32 of which they share by fours; each gets 8 completions of 1 to 64 tokens, 64 at
-a time. The orders take turns in one process, and every round begins with an empty prefix cache. Prints a table and
+Prompts have 40 to 400 tokens, the first 32 of which they share by fours; each gets 8 completions of 1 to 64 tokens, 64
+at a time. The orders take turns in one process, and every round begins with an empty prefix cache. Prints a table and
 writes `benchmarks/results/request_order.json`.
 """
 
