@@ -5,7 +5,13 @@ from pathlib import Path
 
 from components.contract.config import RunConfig
 from components.prepare.stage import with_absolute_paths
-from pipelines.estimates.memory_estimate import EngineMemory, TrainingMemory, engine_memory, training_memory
+from pipelines.estimates.memory_estimate import (
+    EngineMemory,
+    TrainingMemory,
+    engine_memory,
+    guide_memory,
+    training_memory,
+)
 from pipelines.estimates.model_shape import ModelShape
 from pipelines.estimates.storage_estimate import StorageEstimate, estimate_storage
 from pipelines.estimates.work_estimate import WorkEstimate, estimate_work
@@ -21,6 +27,7 @@ class Plan:
 
     Attributes:
         shape, engine, training, storage: None if the model's sizes are unknown.
+        guide: weights of `train.guide.model` while it scores, bytes; None if there is none or its sizes are unknown.
         on_gpu: whether memory was estimated for a GPU.
     """
 
@@ -31,6 +38,7 @@ class Plan:
     shape: ModelShape | None = None
     engine: EngineMemory | None = None
     training: TrainingMemory | None = None
+    guide: int | None = None
     storage: StorageEstimate | None = None
 
     @property
@@ -57,7 +65,9 @@ def make_plan(config: RunConfig, source: Path) -> Plan:
     on_gpu = has_gpu() or config.train.compute_dtype == "bfloat16"
     if shape is None:
         return Plan(config, findings, work, on_gpu)
-    storage = estimate_storage(config, shape, work, checked.model.bytes)
+    guide = checked.guide
+    guide_weights = guide_memory(config, guide.shape) if guide and guide.shape else None
+    storage = estimate_storage(config, shape, work, checked.model.bytes, guide.size if guide else 0)
     if store.free is not None and storage.total > store.free:
         result = f"the run may add {size(storage.total)}, but only {size(store.free)} are free"
         findings.append(Finding.warning("disk", result, "free some space, or lower loop.iterations"))
@@ -69,5 +79,6 @@ def make_plan(config: RunConfig, source: Path) -> Plan:
         shape,
         engine_memory(config, shape),
         training_memory(config, shape, on_gpu),
+        guide_weights,
         storage,
     )

@@ -171,6 +171,8 @@ def _training(plan: Plan) -> Table:
     for name, count, note in rows:
         if count:
             table.add_row(name, size(count), "", note)
+    if plan.guide:
+        table.add_row("guide, before the updates", size(plan.guide), "", "while none of the above is in memory")
     return table
 
 
@@ -193,6 +195,8 @@ def _storage(plan: Plan) -> Table:
     if storage.adapters:
         table.add_row("adapters", size(storage.adapters), size(storage.iterations * storage.adapters), "float32")
     table.add_row("base policy", "", size(storage.base), "once")
+    if storage.guide:
+        table.add_row("guide", "", size(storage.guide), "once")
     if storage.checkpoint:
         table.add_row("checkpoint", "", size(storage.checkpoint), "while an iteration trains")
     table.add_row("total", size(storage.iteration), size(storage.total), "at most, at a time")

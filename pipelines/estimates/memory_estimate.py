@@ -108,6 +108,11 @@ def training_memory(config: RunConfig, shape: ModelShape, on_gpu: bool) -> Train
     )
 
 
+def guide_memory(config: RunConfig, guide: ModelShape) -> int:
+    """Return the weights of `train.guide.model` in a training process, which holds no trainer while it scores."""
+    return guide.parameters * BYTES[config.train.compute_dtype] // (config.train.processes * config.train.nodes)
+
+
 def micro_batch_tokens(config: RunConfig) -> int:
     """Return the most tokens of a forward pass: a mini-batch may be below the limit, and one sequence above it."""
     section, longest = config.train, config.model.max_length

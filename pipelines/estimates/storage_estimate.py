@@ -30,6 +30,7 @@ class StorageEstimate:
 
     Attributes:
         base: the base policy.
+        guide: the model of `train.guide.model`.
         training: trajectories and rewards of an iteration's training prompts, at the maximum length.
         held_out: those of the held-out prompts, of an iteration that evaluates and after the last one.
         policy: policy of one iteration, in `model.dtype`.
@@ -43,6 +44,7 @@ class StorageEstimate:
     """
 
     base: int
+    guide: int
     training: int
     held_out: int
     policy: int
@@ -68,11 +70,11 @@ class StorageEstimate:
     def total(self) -> int:
         """The most that is stored at a time of what is still to be written, the base policy included."""
         kept = self.policies * self.policy + self.optimizers * self.optimizer + self.iterations * self.adapters
-        return self.base + self.trajectories + kept + self.checkpoint
+        return self.base + self.guide + self.trajectories + kept + self.checkpoint
 
 
 def estimate_storage(
-    config: RunConfig, shape: ModelShape, work: WorkEstimate, base: int | None = None
+    config: RunConfig, shape: ModelShape, work: WorkEstimate, base: int | None = None, guide: int = 0
 ) -> StorageEstimate:
     """Estimate the bytes in the store.
 
@@ -81,6 +83,7 @@ def estimate_storage(
 
     Args:
         base: bytes of the base policy; None: its parameters in `model.dtype`.
+        guide: bytes of the model of `train.guide.model`.
     """
     lora = config.train.lora
     policy = shape.parameters * BYTES[config.model.dtype]
@@ -91,6 +94,7 @@ def estimate_storage(
     most = keep + (2 if config.data.eval_prompts else 1) if keep else work.iterations
     return StorageEstimate(
         base=policy if base is None else base,
+        guide=guide,
         training=trajectory_bytes(work.training, work.training.most_tokens)
         + (round(GUIDE_BYTES_PER_TOKEN * work.training.most_tokens) if config.train.guide else 0),
         held_out=trajectory_bytes(work.held_out, work.held_out.most_tokens),

@@ -25,10 +25,11 @@ class Preflight:
     """The results of the checks of a run."""
 
     model: ModelCheck
+    guide: ModelCheck | None
     data: DataCheck
     store: StoreCheck
     findings: list[Finding]
-    """All findings, those of the model, the data and the store included."""
+    """All findings, those of the models, the data and the store included."""
 
 
 def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_writing: bool = False) -> Preflight:
@@ -42,11 +43,12 @@ def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_
     if cluster is None:
         config = with_absolute_paths(config)
     model = check_model(config, cluster)
+    guide = check_guide(config, cluster)
     data = check_data(config, cluster, model)
     store = check_store(config, cluster, try_writing=try_writing)
     findings = [
         *model.findings,
-        *check_guide(config, cluster),
+        *(guide.findings if guide else []),
         *data.findings,
         *check_graders(config, cluster),
         *check_objective(config, cluster),
@@ -55,7 +57,7 @@ def preflight(config: RunConfig, cluster: "ClusterConfig | None" = None, *, try_
         # Without `tracking.uri` MLflow's database is in the store.
         *([] if cluster is None and errors_of(store.findings) else [check_tracking(config, cluster)]),
     ]
-    return Preflight(model, data, store, findings)
+    return Preflight(model, guide, data, store, findings)
 
 
 def check_before_run(config: RunConfig) -> list[Finding]:

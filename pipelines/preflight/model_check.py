@@ -1,11 +1,11 @@
 """The checks of the base policy and the guide, which are neither loaded nor downloaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.contract.config import ModelSection, RunConfig
+from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference, is_model_reference
 from components.prepare.adapters import check_adapters
@@ -26,11 +26,11 @@ _HUB_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """Findings on the base policy's files and sizes, and what was read of them.
+    """Findings on a model's files and sizes, and what was read of them.
 
     Attributes:
         shape: None if config.json is not available or its architecture has no formulas.
-        policy: the files that prepare would copy into the run; None if they are not on this machine.
+        policy: the model's files, which prepare would copy into the run; None if they are not on this machine.
         tokenizer: directory of the tokenizer; None if it is not on this machine.
     """
 
@@ -41,10 +41,15 @@ class ModelCheck:
 
     @property
     def bytes(self) -> int | None:
-        """Size of the policy's files; None if they are not on this machine."""
+        """Size of the model's files; None if they are not on this machine."""
         if self.policy is None:
             return None
         return sum((self.policy.directory / name).stat().st_size for name in self.policy.files)
+
+    @property
+    def size(self) -> int:
+        """The size of its files, or of its parameters in 16 bits if they are not here; 0 if nothing is known."""
+        return self.bytes or (2 * self.shape.parameters if self.shape else 0)
 
 
 def check_model(config: RunConfig, cluster: "ClusterConfig | None") -> ModelCheck:
@@ -53,42 +58,52 @@ def check_model(config: RunConfig, cluster: "ClusterConfig | None") -> ModelChec
     A directory on this machine is checked as prepare checks it. For a name on the hub, config.json is read from the
     hub's cache or from the hub. For a cluster, only whether pods can reach the path is checked.
     """
-    path = config.model.path
+    check = _check(_Named(_KEY, config.model.path, config.model.revision), config, cluster)
+    if check.policy is None:
+        return check
+    try:
+        check_adapters(check.policy, config.train.lora)
+    except InputError as error:
+        return replace(check, findings=[Finding.error(_KEY, str(error)), *check.findings[1:]], policy=None)
+    return check
+
+
+def check_guide(config: RunConfig, cluster: "ClusterConfig | None") -> ModelCheck | None:
+    """Check `train.guide.model` like the policy; prepare compares their vocabularies. None where there is none."""
+    guide = config.train.guide
+    if guide is None or guide.model is None:
+        return None
+    return _check(_Named(_GUIDE, guide.model, guide.revision), config, cluster)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A model that an option names."""
+
+    key: str
+    path: str
+    revision: str | None
+
+
+def _check(model: _Named, config: RunConfig, cluster: "ClusterConfig | None") -> ModelCheck:
     if cluster is not None:
-        return ModelCheck([_check_for_pods(path, _KEY)])
-    if is_elsewhere(path):
+        return ModelCheck([_check_for_pods(model.path, model.key)])
+    if is_elsewhere(model.path):
         return ModelCheck(
-            [Finding.ok(_KEY, f"{path}, fetched by prepare"), _no_sizes("its config.json is not on this machine")]
+            [
+                Finding.ok(model.key, f"{model.path}, fetched by prepare"),
+                _no_sizes(model.key, "its config.json is not on this machine"),
+            ]
         )
-    directory = Path(path).expanduser()
+    directory = Path(model.path).expanduser()
     try:
         if is_directory(directory):
-            return _check_directory(config, directory)
+            return _check_directory(model.key, config, directory)
     except InputError as error:
-        return ModelCheck([Finding.error(_KEY, str(error))])
-    if not is_hub_name(path):
-        return ModelCheck([_no_directory(_KEY, directory)])
-    return _check_hub_name(config)
-
-
-def check_guide(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
-    """Check `train.guide.model`, whose vocabulary prepare compares with the policy's."""
-    path = config.train.guide.model if config.train.guide else None
-    if path is None:
-        return []
-    if cluster is not None:
-        return [_check_for_pods(path, _GUIDE)]
-    directory = Path(path).expanduser()
-    try:
-        if is_elsewhere(path) or (not is_directory(directory) and is_hub_name(path)):
-            return [Finding.ok(_GUIDE, f"{path}, fetched by prepare")]
-        if not is_directory(directory):
-            return [_no_directory(_GUIDE, directory)]
-        if package_version("safetensors"):
-            inspect_policy(directory, config.model.max_length)
-    except InputError as error:
-        return [Finding.error(_GUIDE, str(error))]
-    return [Finding.ok(_GUIDE, str(directory.absolute()))]
+        return ModelCheck([Finding.error(model.key, str(error))])
+    if not is_hub_name(model.path):
+        return ModelCheck([_no_directory(model.key, directory)])
+    return _check_hub_name(model, config)
 
 
 def _no_directory(key: str, path: Path) -> Finding:
@@ -106,56 +121,57 @@ def _check_for_pods(path: str, key: str) -> Finding:
     return Finding.ok(key, f"{path}, fetched by prepare")
 
 
-def _check_directory(config: RunConfig, directory: Path) -> ModelCheck:
-    shape, findings = _read_shape(directory)
+def _check_directory(key: str, config: RunConfig, directory: Path) -> ModelCheck:
+    shape, findings = _read_shape(key, directory)
     if not package_version("safetensors"):
-        return ModelCheck([Finding.ok(_KEY, str(directory.absolute())), *findings], shape)
+        return ModelCheck([Finding.ok(key, str(directory.absolute())), *findings], shape)
     try:
         policy = inspect_policy(directory, config.model.max_length)
-        check_adapters(policy, config.train.lora)
     except InputError as error:
-        return ModelCheck([Finding.error(_KEY, str(error)), *findings], shape)
+        return ModelCheck([Finding.error(key, str(error)), *findings], shape)
     result = f"{directory.absolute()}: {policy.parameters / 1e6:,.1f} million parameters in {policy.dtype}"
-    return ModelCheck([Finding.ok(_KEY, result), *findings], shape, policy, directory)
+    return ModelCheck([Finding.ok(key, result), *findings], shape, policy, directory)
 
 
-def _check_hub_name(config: RunConfig) -> ModelCheck:
-    cached = _cached_directory(config.model)
-    findings = [Finding.warning(_KEY, f"{config.model.path} is taken as a hub name, which prepare downloads")]
+def _check_hub_name(model: _Named, config: RunConfig) -> ModelCheck:
+    cached = _cached_directory(model)
+    findings = [Finding.warning(model.key, f"{model.path} is taken as a hub name, which prepare downloads")]
     shape = None
     try:
         if cached:
-            shape, unread = _read_shape(cached)
+            shape, unread = _read_shape(model.key, cached)
             findings += unread
         else:
-            shape = ModelShape.of(_parse(_fetch_config(config.model), config.model.path), config.model.path)
+            shape = ModelShape.of(_parse(_fetch_config(model), model.path), model.path)
     except InputError as error:
-        findings.append(_no_sizes(str(error)))
+        findings.append(_no_sizes(model.key, str(error)))
     if shape and shape.positions is not None and config.model.max_length > shape.positions:
-        result = f"{config.model.max_length}, but {config.model.path} has {shape.positions} positions"
+        result = f"{config.model.max_length}, but {model.path} has {shape.positions} positions"
         findings.append(Finding.error("model.max_length", result, "lower it"))
     return ModelCheck(findings, shape, tokenizer=cached if cached and _has_tokenizer(cached) else None)
 
 
-def _read_shape(directory: Path) -> tuple[ModelShape | None, list[Finding]]:
+def _read_shape(key: str, directory: Path) -> tuple[ModelShape | None, list[Finding]]:
     """Return the sizes in a directory's config.json; or None, with the finding that says why."""
     try:
         with reading(directory / _CONFIG):
             text = (directory / _CONFIG).read_text(encoding="utf-8", errors="replace")
         return ModelShape.of(_parse(text, str(directory / _CONFIG)), str(directory / _CONFIG)), []
     except InputError as error:
-        return None, [_no_sizes(str(error))]
+        return None, [_no_sizes(key, str(error))]
 
 
 def _parse(text: str, where: str) -> Mapping[str, Any]:
     return sizes_of(json_object(text, where), where)
 
 
-def _no_sizes(reason: str) -> Finding:
+def _no_sizes(key: str, reason: str) -> Finding:
+    if key == _GUIDE:
+        return Finding.warning("guide sizes", f"{reason}; its memory and storage are not estimated")
     return Finding.warning("model sizes", f"{reason}; memory and storage are not estimated")
 
 
-def _cached_directory(model: ModelSection) -> Path | None:
+def _cached_directory(model: _Named) -> Path | None:
     """Return the model's directory in the hub's cache, which may lack files."""
     try:
         from huggingface_hub import try_to_load_from_cache
@@ -169,7 +185,7 @@ def _has_tokenizer(directory: Path) -> bool:
     return any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
-def _fetch_config(model: ModelSection) -> str:
+def _fetch_config(model: _Named) -> str:
     """Return config.json from the hub without storing it. Raises InputError if the hub does not provide it."""
     try:
         from huggingface_hub import hf_hub_url

@@ -203,6 +203,33 @@ def test_a_configuration_that_describes_no_model_is_reported_in_a_line(
     assert reason in line
 
 
+def test_a_guide_takes_memory_before_the_updates_and_storage_once(config: Path) -> None:
+    base = plan(config, "train.guide=0.1")
+    assert base.storage is not None
+    assert (base.guide, base.storage.guide) == (None, 0)
+    teacher = config.parent / "policy"
+    guided = plan(config, f"train.guide={{coefficient: 0.1, model: {teacher}}}", "train.compute_dtype=bfloat16")
+    assert not errors(guided)
+    assert guided.shape is not None
+    assert guided.storage is not None
+    assert guided.guide == 2 * guided.shape.parameters
+    files = sum((teacher / name).stat().st_size for name in ("model.safetensors", "config.json"))
+    assert files <= guided.storage.guide < 2 * files
+    assert guided.storage.total == base.storage.total + guided.storage.guide
+
+
+def test_a_guide_on_the_hub_is_judged_by_its_cached_configuration(config: Path) -> None:
+    words = ("train.guide={coefficient: 0.1, model: Qwen/Qwen2.5-0.5B}",)
+    unknown = plan(config, *words)
+    assert found(unknown, "guide sizes").endswith("its memory and storage are not estimated")
+    assert unknown.storage is not None
+    assert (unknown.guide, unknown.storage.guide) == (None, 0)
+    cache_model(config.parent / "hub", "Qwen/Qwen2.5-0.5B", PAPER / "models" / "Qwen2.5-0.5B")
+    known = plan(config, *words)
+    assert known.storage is not None
+    assert (known.guide, known.storage.guide) == (4 * 494_032_768, 2 * 494_032_768)
+
+
 def test_an_architecture_without_formulas_can_still_start(config: Path) -> None:
     path = config.parent / "policy" / "config.json"
     described = json.loads(path.read_text())
