@@ -18,6 +18,7 @@ which something was lost, differs or was left behind is kept.
 import argparse
 import fnmatch
 import json
+import os
 import random
 import shutil
 import signal
@@ -106,6 +107,8 @@ def main() -> None:
             for name, case in (kill_cases() | storage_cases(bucket) | limit_cases()).items()
             if any(fnmatch.fnmatch(name, pattern) for pattern in arguments.only)
         }
+        if os.geteuid() and (limited := sorted(cases.keys() & limit_cases())):
+            parser.error(f"{', '.join(limited)} need root; leave them out with --only")
         for number in range(1, arguments.trials + 1):
             for name, case in cases.items():
                 if (name, arguments.seed, number) in made:
