@@ -1,11 +1,14 @@
 """The time that RAPID and other algorithms take to the same accuracy, in runs of `rapid run`.
 
     .venv/bin/python -m benchmarks.algorithms              # minutes: GRPO against RAPID, one seed
-    .venv/bin/python -m benchmarks.algorithms --full       # days: every algorithm, learning rate, seed and ablation
+    .venv/bin/python -m benchmarks.algorithms --full       # hours: every algorithm on three seeds
+    .venv/bin/python -m benchmarks.algorithms --ablations  # hours: RAPID with one part of the method changed at a time
+    .venv/bin/python -m benchmarks.algorithms --rates      # hours: which learning rate is best for which algorithm
     .venv/bin/python -m benchmarks.algorithms --report     # figures from finished runs, starting none
 
-Runs are kept below `--home`; the same command continues one that was stopped and starts those that are missing. It
-prints tables and writes `benchmarks/results/time_to_accuracy.json` (with --full, `benchmarks/results/algorithms/`).
+Runs are kept below `--home`; the same command continues one that was stopped and starts those that are missing, so
+that a comparison can be filled in several sittings, by task, algorithm and seed. It prints tables and writes
+`benchmarks/results/time_to_accuracy.json` or, with the other options, pages in `benchmarks/results/algorithms/`.
 """
 
 import argparse
@@ -15,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning import page, plots, tables
-from benchmarks.learning.drive import Runs, full_comparison, main_comparison
+from benchmarks.learning.drive import Runs, Size, Sweep, ablate, compare, search_rates
 from benchmarks.learning.jobs import RunFailed
 from benchmarks.learning.summary import machine
 from benchmarks.learning.tasks import TASKS
-from benchmarks.learning.variants import STEPS
+from benchmarks.learning.variants import FIELD, MAIN, STEPS
 from benchmarks.training.report import RESULTS, table, write
 
 HOME = Path(".rapid/benchmarks/algorithms")
 FULL = RESULTS / "algorithms"
-_COMMAND = ".venv/bin/python -m benchmarks.algorithms --full --cores 0"
+_COMMAND = ".venv/bin/python -m benchmarks.algorithms"
 
 
 def show(tasks: dict[str, Any]) -> None:
@@ -34,44 +37,56 @@ def show(tasks: dict[str, Any]) -> None:
             print(table(*tables.main_rows(task, target)))
         print(f"\n{name}: milliseconds of an optimizer step\n")
         print(table(*tables.cost_rows(task)))
-        if task["studies"]:
-            print(f"\n{name}: one part of the method changed at a time, and its limits\n")
-            print(table(*tables.study_rows(task)))
 
 
-def write_page(summary: dict[str, Any], into: Path) -> None:
-    into.mkdir(parents=True, exist_ok=True)
-    (into / "results.json").write_text(json.dumps(summary, separators=(",", ":")) + "\n", encoding="utf-8")
-    page.write(summary, _COMMAND, plots.draw(summary, into), into / "figures.md")
+def _save(name: str, value: Any) -> None:
+    (FULL / name).write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="every algorithm, learning rate, seed and ablation")
-    parser.add_argument("--report", action="store_true", help="report finished runs, start none")
+    parser.add_argument("--full", action="store_true", help="every algorithm")
+    parser.add_argument("--ablations", action="store_true", help="parts of RAPID and the limits of reuse")
+    parser.add_argument("--rates", action="store_true", help="search the learning rates")
+    parser.add_argument("--report", action="store_true", help="report what is finished, start nothing")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--seeds", type=int, help="1, with --full 3")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these algorithms of --full or --rates")
+    parser.add_argument("--seeds", type=int, help="1, with --full and --ablations 3")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of each run")
     parser.add_argument("--cores", nargs="+", type=int, help="CPU cores to run on")
     parser.add_argument("--home", type=Path, default=HOME, help="folder of base policies and runs")
     arguments = parser.parse_args()
-    seeds, steps = arguments.seeds or (3 if arguments.full else 1), arguments.steps
+    size = Size(arguments.seeds or (3 if arguments.full or arguments.ablations else 1), arguments.steps)
     runs = Runs(arguments.home, arguments.cores, start=not arguments.report)
+    variants = [v for v in FIELD if v.name in (arguments.only or [v.name for v in FIELD])]
+    rates: Sweep = json.loads((FULL / "rates.json").read_text(encoding="utf-8"))
     try:
-        if arguments.full:
-            tasks = full_comparison(runs, arguments.tasks, seeds, steps)
+        if arguments.rates:
+            found = search_rates(runs, arguments.tasks, variants, size)
+            for task, swept in found.items():
+                rates[task] = rates.get(task, {}) | swept
+                print(f"\n{task}: mean pass@1 over the run\n\n{table(*tables.sweep_rows(swept))}")
+            _save("rates.json", rates)
+        elif arguments.ablations:
+            made = {"seeds": size.seeds, "steps": size.steps, "tasks": ablate(runs, rates, arguments.tasks, size)}
+            for name, studies in made["tasks"].items():
+                print(f"\n{name}\n\n{table(*tables.study_rows(studies))}")
+            picture = plots.draw_ablations(made["tasks"], FULL / "ablations.png")
+            page.write_ablations(made, f"{_COMMAND} --ablations", picture, FULL / "ablations.md")
         else:
-            tasks = main_comparison(runs, FULL / "results.json", arguments.tasks, seeds, steps)
+            tasks = compare(runs, rates, arguments.tasks, variants if arguments.full else MAIN, size)
+            show(tasks)
+            summary = {"machine": machine(), "settings": {"seeds": size.seeds, "steps": size.steps}, "tasks": tasks}
+            if arguments.full:
+                _save("results.json", summary)
+                pictures = plots.draw(summary, FULL)
+                page.write(summary, rates, f"{_COMMAND} --full", pictures, FULL / "figures.md")
+            else:
+                write("time_to_accuracy", summary)
     except RunFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command continues")
-    show(tasks)
-    summary = {"machine": machine(), "settings": {"seeds": seeds, "steps": steps}, "tasks": tasks}
-    if arguments.full:
-        write_page(summary, FULL)
-    else:
-        write("time_to_accuracy", summary)
 
 
 if __name__ == "__main__":

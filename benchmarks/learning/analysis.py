@@ -1,8 +1,7 @@
 """Figures of runs: time to accuracy, accuracy at equal cost, importance weights over an iteration."""
 
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,16 +52,6 @@ def area(record: Record) -> float:
         (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2 for before, after in pairwise(points)
     ]
     return sum(pieces) / points[-1].step
-
-
-def best_rates(records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """Return the learning rate whose first seed has the largest area, by (task, variant)."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for record in records:
-        job = record.job
-        if job.seed == 0:
-            found[job.task, job.variant.name].append((area(record), job.learning_rate))
-    return {key: max(choices)[1] for key, choices in found.items()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The base policies: Qwen2 of 1.2 million parameters, taught a task from answers of which half are wrong."""
+"""The base policies: Qwen2 of 1.2 million parameters, taught a task from answers of which many are wrong."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.tasks import WRONG_SHARE, Problem, Task
+from benchmarks.learning.tasks import Problem, Task
 from components.contract.digests import json_digest
 from pipelines.demo.warm_start import WarmStart, qwen2, warm_start
 
@@ -49,7 +49,7 @@ def make_base_policy(task: Task, folder: Path, report: Callable[[int, float], No
 
 def recipe(task: Task) -> str:
     """Return the digest of everything that the base policy and its prompts depend on."""
-    shape = [WIDTH, LAYERS, HEADS, LEARNING_RATE, WRONG_SHARE, _SEED]
+    shape = [WIDTH, LAYERS, HEADS, LEARNING_RATE, task.wrong_share, _SEED]
     steps = [task.warm_start_steps, task.warm_start_batch, task.words, task.alphabet, task.max_length]
     return json_digest([shape, steps, [asdict(problem) for problem in (*task.held_out, *task.train)]])
 

@@ -1,19 +1,27 @@
-"""The runs of the two comparisons, started where they are missing."""
+"""The runs of a comparison, started where they are missing."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.analysis import best_rates
+from benchmarks.learning.analysis import area
 from benchmarks.learning.base_policies import make_base_policy, task_folder
 from benchmarks.learning.jobs import Job, JobFiles, RunFailed, configuration
 from benchmarks.learning.records import Record, record
-from benchmarks.learning.summary import by_variant, task_summary
+from benchmarks.learning.summary import by_variant, task_summary, variant_figures
 from benchmarks.learning.tasks import TASKS, Task
-from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, MAIN
+from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, MOST_USED, Variant
 from components.results import read_run
+
+
+@dataclass(frozen=True)
+class Size:
+    """The number of seeds, and of optimizer steps of each run."""
+
+    seeds: int
+    steps: int
 
 
 class Runs:
@@ -30,14 +38,17 @@ class Runs:
         self._read: dict[str, Record] = {}
 
     def records(self, jobs: Iterable[Job]) -> list[Record]:
-        """Return the records of jobs, running first what is missing or was stopped.
+        """Return the records of jobs, running first what is missing or was stopped, or else without these.
 
         Raises:
-            RunFailed: a run failed, or is not finished and must not be started.
+            RunFailed: a run failed, or none is finished and none must be started.
         """
-        return [self._record(job) for job in jobs]
+        made = [record for job in jobs if (record := self._record(job))]
+        if not made:
+            raise RunFailed("no run is finished; start some without --report")
+        return made
 
-    def _record(self, job: Job) -> Record:
+    def _record(self, job: Job) -> Record | None:
         if job.label in self._read:
             return self._read[job.label]
         task, folder = self._task(job.task)
@@ -45,7 +56,7 @@ class Runs:
         run = files.open(config)
         if not run.published():
             if not self._start:
-                raise RunFailed(f"{job.label} is not finished; start again without --report")
+                return None
             make_base_policy(task, folder, partial(_report, job.task))
             print(f"{job.label}: {job.iterations} iterations, {files.log}", flush=True)
             files.run(config, self._cores)
@@ -60,49 +71,56 @@ class Runs:
         return self._tasks[name]
 
 
-def main_comparison(runs: Runs, kept: Path, tasks: Sequence[str], seeds: int, steps: int) -> dict[str, Any]:
-    """Return the figures of GRPO and RAPID by task.
+Sweep = dict[str, dict[str, dict[str, float]]]
+"""Mean pass@1 over the run of the first seed, by task, variant and learning rate."""
 
-    Args:
-        kept: results of a full comparison, for the learning rates.
-    """
-    rates = {
-        (task, name): figures["learning_rate"]
-        for task, summary in json.loads(kept.read_text(encoding="utf-8"))["tasks"].items()
-        for name, figures in summary["field"].items()
-    }
+
+def compare(runs: Runs, sweep: Sweep, tasks: Sequence[str], variants: Sequence[Variant], size: Size) -> dict[str, Any]:
+    """Return the figures of variants by task, each at its best learning rate."""
     summaries = {}
     for task in tasks:
+        # One seed after the other, so that the variants share the hours of the day.
         records = runs.records(
-            Job(task, variant, rates[task, variant.name], seed, steps) for seed in range(seeds) for variant in MAIN
+            Job(task, variant, best_rate(sweep[task], variant), seed, size.steps)
+            for seed in range(size.seeds)
+            for variant in variants
         )
-        summaries[task] = _summary(task, [], records, [])
+        summaries[task] = {"description": TASKS[task]().description, **task_summary(by_variant(records))}
     return summaries
 
 
-def full_comparison(runs: Runs, tasks: Sequence[str], seeds: int, steps: int) -> dict[str, Any]:
-    """Return the figures of all algorithms, each at its best learning rate, of ablations and limits, by task."""
-    summaries = {}
-    for task in tasks:
-        field = [variant for variant in FIELD if variant.name not in TASKS[task]().without]
-        swept = runs.records(Job(task, v, rate, 0, steps) for v in field for rate in TASKS[task]().rates)
-        best = best_rates(swept)
-        # One seed after the other, so that the algorithms share the hours of the day.
-        records = runs.records(Job(task, v, best[task, v.name], seed, steps) for seed in range(seeds) for v in field)
-        # At the best learning rate of `rapid` with the largest k of the field.
-        model = max((v for v in field if v.objective["name"] == "rapid"), key=lambda v: v.updates)
-        studies = runs.records(
-            Job(task, v, best[task, model.name], seed, steps) for seed in range(seeds) for v in (*ABLATIONS, *BREAKING)
-        )
-        summaries[task] = _summary(task, swept, records, studies)
-    return summaries
-
-
-def _summary(task: str, swept: list[Record], field: list[Record], studies: list[Record]) -> dict[str, Any]:
+def ablate(runs: Runs, sweep: Sweep, tasks: Sequence[str], size: Size) -> dict[str, Any]:
+    """Return the figures of ablations and limits by task, at the best learning rate of `rapid` with the largest k."""
+    model = max((v for v in FIELD if v.objective["name"] == "rapid" and not v.settings), key=lambda v: v.updates)
     return {
-        "description": TASKS[task]().description,
-        **task_summary(swept, by_variant(field), by_variant(studies)),
+        task: variant_figures(
+            by_variant(
+                runs.records(
+                    Job(task, variant, best_rate(sweep[task], model), seed, size.steps)
+                    for seed in range(size.seeds)
+                    for variant in (*ABLATIONS, *BREAKING)
+                )
+            )
+        )
+        for task in tasks
     }
+
+
+def search_rates(runs: Runs, tasks: Sequence[str], variants: Sequence[Variant], size: Size) -> Sweep:
+    """Return what every learning rate of a task gives with every variant."""
+    found: Sweep = {}
+    for task in tasks:
+        found[task] = {}
+        for variant in variants:
+            records = runs.records(Job(task, variant, rate, 0, size.steps) for rate in TASKS[task]().rates)
+            found[task][variant.name] = {f"{r.job.learning_rate:g}": round(area(r), 4) for r in records}
+    return found
+
+
+def best_rate(swept: Mapping[str, Mapping[str, float]], variant: Variant) -> float:
+    """Return the learning rate with the largest mean pass@1: the variant's own or, if none was searched, its kin's."""
+    found = swept.get(variant.name) or swept[MOST_USED[variant.updates == 1]]
+    return float(max(found, key=lambda rate: found[rate]))
 
 
 def _outline(made: Record) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Job:
 
     @property
     def run_name(self) -> str:
-        words = self.variant.name.replace(",", "").replace("=", "").replace(" ", "-")
+        words = re.sub("[,=/]", "", self.variant.name).replace(" ", "-")
         return f"{words}.{self.learning_rate:g}.seed{self.seed}"
 
     @property

@@ -20,11 +20,12 @@ since; each is therefore weighted by how much likelier it is now, w = min(pi / m
 baseline of its group. What that saves: one start of engine and trainer for k steps, and sampling in batches large
 enough to keep the engine busy.
 
-Every algorithm ran through `rapid run`, on mini-batches of {sequences} sequences ({prompts} prompts x {group}
-completions), with the same prompts in the same order for equal seeds, and with learning rates swept for every
-algorithm alike, each of which is shown at its best: the one with the highest mean pass@1 over the run of the first
-seed. Policies have 1.2 million parameters and were taught their task from answers of which half are wrong. They are
-compared on {held_out} held-out prompts, 8 completions each, every {every} optimizer steps or at the end of a batch.
+Every algorithm ran through `rapid run` for {steps} updates, on mini-batches of {sequences} sequences ({prompts} prompts
+x {group} completions), with the same prompts in the same order for equal seeds, each at its best learning rate in a
+search on one seed (last table of each task; an algorithm that is not in it has the rate of `grpo`, or of `rapid k=16`
+if it reuses batches). Policies have 1.2 million parameters and were taught their task from answers many of which are
+wrong. They are compared on {held_out} held-out prompts, 8 completions each, every {every} optimizer steps or at the end
+of a batch.
 "To 0.8" is the time of the first evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
 
 Two clocks, both read from the manifests of the runs:
@@ -37,8 +38,14 @@ Reproduce with `{command}` ({machine}).
 """
 
 
-def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: Path) -> None:
-    """Write the page beside its pictures."""
+def write(
+    summary: Mapping[str, Any],
+    rates: Mapping[str, Mapping[str, Mapping[str, float]]],
+    command: str,
+    pictures: list[Path],
+    path: Path,
+) -> None:
+    """Write the page of a full comparison beside its pictures."""
     settings, machine = summary["settings"], summary["machine"]
     lines = [
         _INTRODUCTION.format(
@@ -47,6 +54,7 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
             group=GROUP_SIZE,
             held_out=HELD_OUT,
             seeds=settings["seeds"],
+            steps=settings["steps"],
             every=EVALUATE_EVERY,
             command=command,
             machine=f"{machine['processor']}, one core; Python {machine['python']}, PyTorch {machine['torch']}, "
@@ -55,11 +63,25 @@ def write(summary: Mapping[str, Any], command: str, pictures: list[Path], path: 
         *(f"![{picture.stem}]({picture.name})" for picture in pictures),
     ]
     for name, task in summary["tasks"].items():
-        lines += _task(name, task)
+        lines += _task(name, task, rates[name])
     path.write_text("\n\n".join(line.strip() for line in lines) + "\n", encoding="utf-8")
 
 
-def _task(name: str, task: Mapping[str, Any]) -> list[str]:
+def write_ablations(made: Mapping[str, Any], command: str, picture: Path, path: Path) -> None:
+    """Write the page of the ablations beside its picture."""
+    lines = [
+        "# Parts of RAPID, changed one at a time",
+        f"{ABLATION_UPDATES} updates per batch, {made['steps']} updates in all, {made['seeds']} seeds; and the limits: "
+        "one or two batches for all updates, with no floor on the effective sample share. Made by "
+        f"`{command}`.",
+        f"![{picture.stem}]({picture.name})",
+    ]
+    for name, studies in made["tasks"].items():
+        lines += [f"## {name.capitalize()}", markdown(*tables.study_rows(studies))]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _task(name: str, task: Mapping[str, Any], swept: Mapping[str, Mapping[str, float]]) -> list[str]:
     lines = [f"## {name.capitalize()}", task["description"] + "."]
     for target in tables.targets(task, 3):
         lines += [f"Time to pass@1 {target}, the fastest first:", markdown(*tables.main_rows(task, target))]
@@ -71,11 +93,5 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
         "Distance of `rapid` from the behaviour policy in the last mini-batch of an iteration:",
         markdown(*tables.off_policy_rows(task)),
     ]
-    if task["studies"]:
-        lines += [
-            f"One part of the method changed at a time, k = {ABLATION_UPDATES}, and its limits (no floor on the "
-            "effective sample share, one or two batches for all updates):",
-            markdown(*tables.study_rows(task)),
-        ]
-    lines += ["Mean pass@1 over the first seed's run by learning rate:", markdown(*tables.sweep_rows(task))]
+    lines += ["Mean pass@1 over the first seed's run by learning rate:", markdown(*tables.sweep_rows(swept))]
     return lines

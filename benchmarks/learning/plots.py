@@ -14,11 +14,11 @@ SHOWN = (
     "grpo",
     "dr_grpo",
     "dapo",
-    "rapid k=4",
     "rapid k=16",
     "rapid k=32",
     "rapid, dynamic k=16",
-    "grpo k=16",
+    "rapid, dynamic, replay k=16",
+    "rapid, guided starts k=16",
     "sft k=16",
 )
 """The algorithms to plot; the tables have all."""
@@ -32,10 +32,22 @@ def draw(summary: Mapping[str, Any], into: Path) -> list[Path]:
     into.mkdir(parents=True, exist_ok=True)
     tasks = summary["tasks"]
     made = [_accuracy(tasks, clock, into / f"accuracy-{clock}.png") for clock in _CLOCKS]
-    made.append(_effective_sample(tasks, into / "effective-sample.png"))
-    if studied := {name: task for name, task in tasks.items() if task["studies"]}:
-        made.append(_studies(studied, into / "ablations.png"))
-    return made
+    return [*made, _effective_sample(tasks, into / "effective-sample.png")]
+
+
+def draw_ablations(tasks: Mapping[str, Any], path: Path) -> Path:
+    """Write the plot of ablations, with a panel per task."""
+    figure, axes = _panels(tasks, 5.0)
+    for axis, studies in zip(axes, tasks.values(), strict=True):
+        means, deviations = zip(*(figures["pass_at_1"] for figures in studies.values()), strict=True)
+        axis.barh(list(studies), means, xerr=deviations, color="#7a9cc6", error_kw={"linewidth": 1})
+        axis.axvline(
+            next(iter(studies.values()))["curves"][0][0]["pass_at_1"], color="black", linewidth=0.8, linestyle=":"
+        )
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("pass@1 at the end, mean and deviation over seeds\n(dotted: base policy)")
+    return _save(figure, path)
 
 
 def _panels(tasks: Mapping[str, Any], height: float) -> tuple[Any, Sequence[Any]]:
@@ -75,7 +87,7 @@ def _effective_sample(tasks: Mapping[str, Any], path: Path) -> Path:
     """Plot the effective sample share over an iteration, for every k of `rapid`."""
     figure, axes = _panels(tasks, 3.6)
     for axis, task in zip(axes, tasks.values(), strict=True):
-        found = {**task["field"], **task["studies"]}
+        found = task["field"]
         for name in (n for n in found if n.startswith("rapid k=") and found[n]["updates"] > 1):
             shares = found[name]["over_an_iteration"]["effective_sample_share"]
             axis.plot(range(1, len(shares) + 1), shares, marker=".", markersize=3, label=name)
@@ -85,20 +97,6 @@ def _effective_sample(tasks: Mapping[str, Any], path: Path) -> Path:
         axis.set_ylabel("effective sample share")
         axis.grid(alpha=0.25)
     axes[0].legend(frameon=False, fontsize=8)
-    return _save(figure, path)
-
-
-def _studies(tasks: Mapping[str, Any], path: Path) -> Path:
-    figure, axes = _panels(tasks, 5.0)
-    for axis, task in zip(axes, tasks.values(), strict=True):
-        names = list(task["studies"])
-        means, deviations = zip(*(task["studies"][name]["pass_at_1"] for name in names), strict=True)
-        base = task["field"]["grpo"]["curves"][0][0]["pass_at_1"]
-        axis.barh(names, means, xerr=deviations, color="#7a9cc6", error_kw={"linewidth": 1})
-        axis.axvline(base, color="black", linewidth=0.8, linestyle=":")
-        axis.invert_yaxis()
-        axis.set_xlim(0, 1)
-        axis.set_xlabel("pass@1 at the end, mean and deviation over seeds\n(dotted: base policy)")
     return _save(figure, path)
 
 

@@ -53,9 +53,9 @@ def by_variant(records: Iterable[Record]) -> Runs:
     return found
 
 
-def task_summary(swept: Iterable[Record], field: Runs, studies: Runs) -> dict[str, Any]:
+def task_summary(field: Runs) -> dict[str, Any]:
     """Return all figures of one task."""
-    summary = {name: _variant(runs) for name, runs in field.items()}
+    summary = variant_figures(field)
     _compare(summary)
     limits = _equal_limits(field)
     for name, runs in field.items():
@@ -63,11 +63,12 @@ def task_summary(swept: Iterable[Record], field: Runs, studies: Runs) -> dict[st
             what: [{"at": limit, "pass_at_1": _at(runs, limit, cost)} for limit in limits[what]]
             for what, cost in (("steps", steps), ("completions", completions), ("compute_seconds", compute_seconds))
         }
-    return {
-        "sweep": _sweep(swept),
-        "field": summary,
-        "studies": {name: _variant(runs) for name, runs in studies.items()},
-    }
+    return {"field": summary}
+
+
+def variant_figures(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Return the figures of each variant by itself."""
+    return {name: _variant(records) for name, records in runs.items()}
 
 
 def _variant(runs: Sequence[Record]) -> dict[str, Any]:
@@ -151,14 +152,3 @@ def _equal_limits(field: Runs) -> dict[str, list[float]]:
 
 def _at(runs: Sequence[Record], limit: float, cost: Cost) -> tuple[float, float]:
     return mean_and_deviation([at_cost(record, limit, cost).pass_at_1 for record in runs])
-
-
-def _sweep(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return area and last pass@1 of the first seed, by variant and learning rate."""
-    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for record in sorted(records, key=lambda record: record.job.learning_rate):
-        found[record.job.variant.name][f"{record.job.learning_rate:g}"] = {
-            "area": round(area(record), 4),
-            "pass_at_1": round(record.points[-1].pass_at_1, 4),
-        }
-    return found

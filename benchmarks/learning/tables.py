@@ -17,12 +17,13 @@ def markdown(head: list[str], rows: Rows) -> str:
 
 def main_rows(task: Mapping[str, Any], target: str) -> tuple[list[str], Rows]:
     """Return accuracy at the end and time to one target on each clock, sorted by the first clock."""
-    head = ["algorithm", "rate", "pass@1 at the end", "pass@8"]
+    head = ["algorithm", "rate", "seeds", "pass@1 at the end", "pass@8"]
     for clock in CLOCKS:
         head += [f"{clock} s to {target}", "x grpo"]
     rows = []
     for name, figures in sorted(task["field"].items(), key=lambda item: _order(item[1], target)):
-        row = [name, f"{figures['learning_rate']:g}", _mean(figures["pass_at_1"]), _mean(figures["pass_at_8"])]
+        row = [name, f"{figures['learning_rate']:g}", str(figures["seeds"])]
+        row += [_mean(figures["pass_at_1"]), _mean(figures["pass_at_8"])]
         for clock in CLOCKS:
             row += [
                 spread(figures["to_target"][clock][target]),
@@ -50,17 +51,14 @@ def equal_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
     return head, rows
 
 
-def sweep_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+def sweep_rows(swept: Mapping[str, Mapping[str, float]]) -> tuple[list[str], Rows]:
     """Return the mean pass@1 over the run of the first seed, by learning rate."""
-    rates = sorted({rate for tried in task["sweep"].values() for rate in tried}, key=float)
-    rows = [
-        [name, *(f"{tried[rate]['area']:.3f}" if rate in tried else "" for rate in rates)]
-        for name, tried in task["sweep"].items()
-    ]
+    rates = sorted({rate for tried in swept.values() for rate in tried}, key=float)
+    rows = [[name, *(f"{tried[rate]:.3f}" if rate in tried else "" for rate in rates)] for name, tried in swept.items()]
     return ["algorithm", *rates], rows
 
 
-def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
+def study_rows(studies: Mapping[str, Any]) -> tuple[list[str], Rows]:
     """Return accuracy and effective sample share of the ablations and of the runs at the limits."""
     head = [
         "variant",
@@ -79,7 +77,7 @@ def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
             f"{min(figures['over_an_iteration']['effective_sample_share']):.2f}",
             str(figures["ended_early"]),
         ]
-        for name, figures in task["studies"].items()
+        for name, figures in studies.items()
     ]
     return head, rows
 
@@ -87,7 +85,7 @@ def study_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
 def off_policy_rows(task: Mapping[str, Any]) -> tuple[list[str], Rows]:
     """Return how far off-policy the last mini-batch of an iteration of `rapid` is, as k grows."""
     head = ["k", "effective sample share", "|log rho| median", "95 %", "largest", "weights at C", "KL(mu, pi) a token"]
-    found = {**task["field"], **task["studies"]}
+    found = task["field"]
     rows = []
     for name in sorted((n for n in found if n.startswith("rapid k=")), key=lambda n: found[n]["updates"]):
         last = {figure: values[-1] for figure, values in found[name]["over_an_iteration"].items()}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from pipelines.demo.arithmetic import EOS, PAD, noisy_answers, problems
 HELD_OUT = 96
 """The number of held-out prompts."""
 
-WRONG_SHARE = 0.5
 _SEED = 0
 
 
@@ -31,10 +31,10 @@ class Task:
     Attributes:
         words: texts that are one token each, besides single characters.
         spoil: returns a wrong answer to a problem.
+        wrong_share: share of the answers that the base policy is taught which are wrong.
         max_tokens: length of the longest completion, with the end of sequence.
         warm_start_steps, warm_start_batch: of the base policy, at 2e-3 with a one-cycle schedule.
         rates: learning rates to try with every algorithm.
-        without: variants that are compared on other tasks only, to save hours.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Task:
     warm_start_steps: int
     warm_start_batch: int
     rates: tuple[float, ...]
-    without: tuple[str, ...] = ()
+    wrong_share: float = 0.5
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
-        """Yield (prompt, completion) samples of the training prompts for ever; a share `WRONG_SHARE` is wrong."""
+        """Yield (prompt, completion) samples of the training prompts for ever; a share `wrong_share` is wrong."""
         draw = random.Random(seed)
         while True:
             problem = draw.choice(self.train)
-            yield problem.prompt, self.spoil(problem, draw) if draw.random() < WRONG_SHARE else problem.answer
+            yield problem.prompt, self.spoil(problem, draw) if draw.random() < self.wrong_share else problem.answer
 
     def tokenizer(self) -> Any:
         """Build the tokenizer of `<pad>`, `<eos>`, the task's characters and its words."""
@@ -96,8 +96,6 @@ def addition() -> Task:
 
 def sorting() -> Task:
     """Return reasoning-gym's number_sorting: two to five numbers, in ascending or descending order."""
-    from components.prepare.generated_rows import generate_rows
-
     options = {
         "size": 6000,
         "min_numbers": 2,
@@ -107,16 +105,7 @@ def sorting() -> Task:
         "min_decimals": 0,
         "max_decimals": 0,
     }
-    rows, _ = generate_rows("reasoning_gym:number_sorting", options, _SEED, "data.train")
-    distinct = {row.columns["prompt"]: row.columns for row in rows}
-    made = [
-        Problem(
-            values["prompt"],
-            values["answer"],
-            json.dumps({k: v for k, v in values.items() if k not in ("prompt", "answer")}),
-        )
-        for values in distinct.values()
-    ]
+    made = _generated("number_sorting", options)
     head = "Sort these numbers in {} order: "
     tail = "\n" + made[0].prompt.partition("\n")[2]
     return Task(
@@ -133,7 +122,6 @@ def sorting() -> Task:
         warm_start_steps=900,
         warm_start_batch=64,
         rates=(5e-5, 1e-4, 2e-4),
-        without=("grpo k=32", "pg k=32"),
     )
 
 
@@ -148,4 +136,56 @@ def _exchange(problem: Problem, draw: random.Random) -> str:
     return "[" + ", ".join(items) + "]"
 
 
-TASKS: dict[str, Callable[[], Task]] = {"addition": addition, "sorting": sorting}
+def spelling() -> Task:
+    """Return reasoning-gym's spell_backward with words of eight to ten letters, of which the base policy misses many.
+
+    The grader gives nothing for an answer that is right in part, as reasoning-gym's own would.
+    """
+    made = _generated("spell_backward", {"size": 6000, "min_word_len": 8, "max_word_len": 10})
+    made = [problem for problem in made if problem.answer.islower()]  # no names
+    head, _, _ = made[0].prompt.rpartition(" ")
+    return Task(
+        name="spelling",
+        description="words of eight to ten letters spelt backward (reasoning-gym), 9 to 11 tokens; nearly every answer "
+        "that the base policy was taught is wrong",
+        train=tuple(made[HELD_OUT:]),
+        held_out=tuple(made[:HELD_OUT]),
+        grader="exact",
+        words=(f"{head} ",),
+        alphabet=string.ascii_lowercase,
+        spoil=_misspell,
+        max_tokens=12,
+        max_length=24,
+        warm_start_steps=600,
+        warm_start_batch=128,
+        rates=(1e-4, 2e-4, 4e-4),
+        wrong_share=0.93,
+    )
+
+
+def _misspell(problem: Problem, draw: random.Random) -> str:
+    """Exchange about a quarter of the letters for others, one at least."""
+    certain = draw.randrange(len(problem.answer))
+    return "".join(
+        draw.choice(string.ascii_lowercase.replace(letter, "")) if place == certain or draw.random() < 0.15 else letter
+        for place, letter in enumerate(problem.answer)
+    )
+
+
+def _generated(task: str, options: dict[str, Any]) -> list[Problem]:
+    """Return the distinct problems of a task of reasoning-gym."""
+    from components.prepare.generated_rows import generate_rows
+
+    rows, _ = generate_rows(f"reasoning_gym:{task}", options, _SEED, "data.train")
+    distinct = {row.columns["prompt"]: row.columns for row in rows}
+    return [
+        Problem(
+            values["prompt"],
+            values["answer"],
+            json.dumps({k: v for k, v in values.items() if k not in ("prompt", "answer")}),
+        )
+        for values in distinct.values()
+    ]
+
+
+TASKS: dict[str, Callable[[], Task]] = {"addition": addition, "sorting": sorting, "spelling": spelling}

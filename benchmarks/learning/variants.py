@@ -7,7 +7,7 @@ GROUP_SIZE = 4
 MINI_BATCH_PROMPTS = 8
 """8 prompts a mini-batch, as in the paper; 32 sequences."""
 
-STEPS = 300
+STEPS = 192
 ABLATION_UPDATES = 64
 """Updates per batch in the ablations: well beyond the paper's 16, where the parts of the method matter."""
 
@@ -37,21 +37,40 @@ DYNAMIC_SAMPLING = {"train.zero_signal_groups": "drop", "rollout.oversampling": 
 """DAPO samples prompts until its batch is full of groups with both right and wrong completions. Here three times as
 many prompts as needed are sampled at once; if even these have too few such groups, the mini-batch is smaller."""
 
+_RAPID = {"name": "rapid"}
+_DYNAMIC = {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}
+"""A large batch needs fewer spare prompts; with too few groups that have a signal, its iteration has fewer updates."""
+
 FIELD: tuple[Variant, ...] = (
     Variant("pg", {"name": "pg"}),
     Variant("grpo", {"name": "grpo"}),
     Variant("dr_grpo", {"name": "dr_grpo"}),
     Variant("dapo", {"name": "dapo"}, settings=DYNAMIC_SAMPLING),
-    Variant("rapid k=1", {"name": "rapid"}),
-    *(_plain("rapid", k) for k in (4, 8, 16, 32)),
+    *(_plain("rapid", k) for k in (8, 16, 32)),
     _plain("rapid_clip", 16),
     *(_plain(name, k) for name in ("grpo", "pg") for k in (16, 32)),
     _plain("sft", 16),
-    Variant("rapid, dynamic k=16", {"name": "rapid"}, 16, {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}),
+    Variant("rapid, dynamic k=16", _RAPID, 16, _DYNAMIC),
+    Variant("rapid, replay k=16", _RAPID, 16, {"loop.replay": {"share": 0.5, "iterations": 2}}),
+    Variant("rapid, dynamic, replay k=16", _RAPID, 16, {**_DYNAMIC, "loop.replay": {"share": 0.5, "iterations": 4}}),
+    Variant(
+        "rapid, dynamic, replay 3/4 k=16",
+        _RAPID,
+        16,
+        {**_DYNAMIC, "rollout.oversampling": 1.5, "loop.replay": {"share": 0.75, "iterations": 8}},
+    ),
+    Variant("rapid, k to 0.75", _RAPID, 64, {"train.updates": {"most": 64, "until_share": 0.75}}),
+    Variant("rapid, cloning k=16", _RAPID, 16, {"train.cloning": {"coefficient": 1.0}}),
+    Variant("rapid, guide k=16", _RAPID, 16, {"train.guide": {"coefficient": 0.02}}),
+    Variant(
+        "rapid, guided starts k=16",
+        _RAPID,
+        16,
+        {"rollout.guide": {"share": 0.5, "part": 0.75, "iterations": 8, "column": "answer"}},
+    ),
 )
-"""On-policy methods, `rapid` at growing k, and methods that reuse a batch as often without importance weights: `grpo`
-clips, `pg` makes no correction. The last variant combines `rapid` with DAPO's dynamic sampling, which needs fewer spare
-prompts in a large batch; with too few groups that have a signal, the iteration has fewer updates."""
+"""On-policy methods, `rapid` at growing k, methods that reuse a batch as often without importance weights (`grpo`
+clips, `pg` makes no correction), and `rapid` with one of the options that are off by default, or two."""
 
 
 def _ablation(name: str, updates: int = ABLATION_UPDATES, **objective: Any) -> Variant:
@@ -83,6 +102,9 @@ BREAKING: tuple[Variant, ...] = tuple(
     for name in ("rapid", "grpo", "pg")
 )
 """The limits of the method: one or two batches of rollouts for all updates, and no floor that ends iterations early."""
+
+MOST_USED = {True: "grpo", False: "rapid k=16"}
+"""Whose learning rate a variant takes on a task where none was searched for it: on-policy, or reusing batches."""
 
 MAIN: tuple[Variant, ...] = tuple(variant for variant in FIELD if variant.name in ("grpo", "rapid k=32"))
 """The main comparison."""
