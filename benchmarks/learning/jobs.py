@@ -49,8 +49,8 @@ class Job:
 
     @property
     def iterations(self) -> int:
-        """The number of iterations that hold at least `steps` optimizer steps."""
-        return math.ceil(self.steps / self.variant.updates)
+        """The number of iterations that hold at least `steps` optimizer steps, or a multiple of them."""
+        return math.ceil(self.steps * self.variant.longer / self.variant.updates)
 
 
 def configuration(job: Job, task: Task, folder: Path) -> RunConfig:
