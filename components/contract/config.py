@@ -138,6 +138,9 @@ class TrackingSection(Section):
         return value
 
 
+_MOST_PROMPTS = 10_000_000
+
+
 class ReplaySection(Section):
     """Completions of earlier iterations in this iteration's mini-batches."""
 
@@ -158,7 +161,7 @@ class ReplaySection(Section):
 class LoopSection(Section):
     """Iterations of rollout, reward and train."""
 
-    iterations: Annotated[int, affects()] = Field(default=4, ge=0, description="0: evaluate only")
+    iterations: Annotated[int, affects()] = Field(default=4, ge=0, le=1_000_000, description="0: evaluate only")
     target_reward: Annotated[float | None, affects()] = Field(
         default=None, description="stop when the mean reward on held-out prompts reaches this"
     )
@@ -231,6 +234,11 @@ class RunConfig(Section):
             raise ValueError("data.replay names runs that loop.replay or rollout.guide draws from; set one of the two")
         if self.run.name in self.data.replay:
             raise ValueError(f"data.replay names this run itself ({self.run.name}); give this one another run.name")
+        if self.prompts_per_iteration > _MOST_PROMPTS:
+            raise ValueError(
+                f"an iteration would sample {self.prompts_per_iteration:.2g} prompts (train.updates.most x groups of a "
+                f"mini-batch x rollout.oversampling), and at most {_MOST_PROMPTS:,} are possible; lower one of them"
+            )
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(
                 f"rollout.shards ({self.rollout.shards}) exceeds the prompts of an iteration "

@@ -62,14 +62,16 @@ class Manifest(BaseModel):
     inputs: dict[str, str] = Field(description="name -> digest of what the outputs were made from")
     config_digest: str
     outputs: tuple[Output, ...]
-    content: str | None = Field(default=None, description="digest of the rows of all tables, if they are parts")
+    content: str | None = Field(
+        default=None, description="digest of what identifies the content, where that is not all bytes of all files"
+    )
     code_version: str
     timings: Timings
     facts: Facts = Field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Identity of the content, without timings: that of the rows of parts, else over names and SHA-256 of files.
+        """Identity of the content, without timings: `content`, else over names and SHA-256 of files.
 
         Rows that are made again are the same, but may come in another order, in other parts and with other last digits.
         """

@@ -58,6 +58,7 @@ class RolloutSection(Section):
     oversampling: Annotated[float, affects("rollout")] = Field(
         default=1.0,
         ge=1.0,
+        le=1000.0,
         description="prompts sampled per prompt trained on, to replace dropped zero-signal groups",
     )
     guide: Annotated[GuidedStartsSection | None, affects("rollout")] = None

@@ -29,6 +29,8 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _without_user(location: str) -> str:
+    if not location.strip():
+        raise PydanticCustomError("string_too_short", "must not be empty")
     if has_user(location):
         raise PydanticCustomError(
             "credentials",
@@ -85,10 +87,10 @@ class Section(BaseModel):
     def _is_what_it_seems(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what pydantic would take for a number or a file system for the end of a name."""
         kinds = _union_members(cls.model_fields[str(info.field_name)].annotation)
-        if isinstance(value, bool) and bool not in kinds and {int, float}.intersection(kinds):
-            raise ValueError("must be a number")
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("must not contain a NUL character")
+        for kind in [kind for kind in kinds if get_origin(kind) is tuple and isinstance(value, list | tuple)]:
+            for item in value:
+                _check_scalar(item, {_bare(member) for member in get_args(kind)})
+        _check_scalar(value, {*kinds})
         return value
 
     @model_validator(mode="before")
@@ -99,6 +101,18 @@ class Section(BaseModel):
         if cls.shorthand is not None and not isinstance(value, dict | BaseModel):
             return {cls.shorthand: value}
         return value
+
+
+def _check_scalar(value: Any, kinds: set[Any]) -> None:
+    if isinstance(value, bool) and bool not in kinds and {int, float}.intersection(kinds):
+        raise ValueError("must be a number")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("must not contain a NUL character")
+
+
+def _bare(annotation: Any) -> Any:
+    """Return the type within `Annotated`."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def known_keys(section: type[Section], prefix: str = "") -> list[str]:

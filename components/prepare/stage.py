@@ -22,7 +22,7 @@ from components.contract.config import RunConfig
 from components.contract.errors import InputError
 from components.contract.job import DUE, NO_JOB, Job
 from components.contract.layout import MANIFEST, RunLayout
-from components.contract.manifest import Facts, Manifest, policy_digests
+from components.contract.manifest import Facts, Manifest, outputs_digest, policy_digests
 from components.contract.resolve import config_json, stored_config
 from components.contract.stage_digest import changed_options
 from components.prepare.adapters import check_adapters
@@ -174,6 +174,8 @@ def _commit_prompts(output: StageOutput, tables: "PromptTables", sources: list[D
     with clock.measure("store"):
         for name, table in (("train", tables.train), ("eval", tables.held_out)):
             output.write(f"{name}.parquet", encode(table), rows=table.num_rows)
+        # The prompts are the same wherever their files lie.
+        output.content.append(outputs_digest(output.files))
         if lines := tables.bad_rows_json():
             output.write(_BAD_ROWS, lines)
         if chosen := {source.key: source.listing() for source in sources if source.is_selection}:

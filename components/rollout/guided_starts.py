@@ -85,7 +85,8 @@ def guide_groups(
     passed = _passed(run, round_, {tuple(row["prompt_token_ids"]) for row in chosen.values()})
     guided = {}
     for group, row in chosen.items():
-        candidates = passed[tuple(row["prompt_token_ids"])] or _solution(row, guide, rollout.stop, tokenize)
+        # Sorted: a round that is made again may have its rows in another order.
+        candidates = sorted(passed[tuple(row["prompt_token_ids"])]) or _solution(row, guide, rollout.stop, tokenize)
         # A solution may be longer than a completion.
         lengths = [int(part * min(len(whole), rollout.max_tokens)) for whole in candidates]
         long_enough = [whole[:length] for whole, length in zip(candidates, lengths, strict=True) if length]
@@ -111,7 +112,7 @@ def _earlier_iterations(run: Run, round_: Round) -> range:
 
 
 def _passed(run: Run, round_: Round, prompts: set[_Prompt]) -> dict[_Prompt, list[list[int]]]:
-    """Return the completions of some prompts that passed, by the prompt's token ids; those of earlier runs first."""
+    """Return the completions of some prompts that passed, by the prompt's token ids."""
     found: dict[_Prompt, list[list[int]]] = defaultdict(list)
     if prompts:
         for other in earlier_runs(run):

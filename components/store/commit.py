@@ -125,7 +125,8 @@ class StageOutput(OutputDirectory):
         cancel_mark: key of the object that forbids to commit; empty where none does.
         files: what has been written so far. Where several processes upload, the one that commits extends its own
             list by theirs.
-        rows: digests of the rows in those files, where they are parts of a table.
+        content: digests of what identifies the content, where that is not all bytes of all files: of rows, where
+            files are parts of a table.
     """
 
     stage: StageName
@@ -137,7 +138,7 @@ class StageOutput(OutputDirectory):
     attempt: Attempt | None = None
     cancel_mark: str = ""
     files: list[Output] = field(default_factory=list, init=False)
-    rows: list[str] = field(default_factory=list, init=False)
+    content: list[str] = field(default_factory=list, init=False)
 
     def path(self, name: str) -> str:
         """Return the path, relative to the directory, at which this attempt stores a file."""
@@ -206,7 +207,7 @@ class StageOutput(OutputDirectory):
             inputs=dict(self.inputs),
             config_digest=self.config_digest,
             outputs=tuple(self.files),
-            content=json_digest(sorted(self.rows)) if self.rows else None,
+            content=json_digest(sorted(self.content)) if self.content else None,
             code_version=CODE_VERSION,
             timings=timings,
             facts=facts or {},

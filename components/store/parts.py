@@ -77,7 +77,7 @@ class PartWriter:
 
     def _record(self, path: str, data: bytes, table: pa.Table) -> None:
         self.output.record(path, data, table.num_rows)
-        self.output.rows.extend(row_digests(table))
+        self.output.content.extend(row_digests(table))
 
     def _left(self) -> dict[int, list[tuple[int, str]]]:
         """Return the parts that are stored: index -> attempt's number (0 without attempts) and key."""

@@ -78,6 +78,8 @@ def _masked_alone(model: nn.Module, windows: list[int | None]) -> str | None:
     config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     if getattr(config, "attention_chunk_size", None):
         return "its attention is in chunks"
-    if getattr(config, "sliding_window", None) and not any(windows):
+    # Where layers are listed by kind, a window may be given that none has.
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if getattr(config, "sliding_window", None) and "sliding_attention" in kinds and not any(windows):
         return "its sliding window is in its mask alone"
     return None

@@ -1,6 +1,7 @@
 """The prepare stage with a real model directory and store."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -51,6 +52,22 @@ def test_what_a_prepared_run_holds(config, model, tmp_path):
     assert prompts.facts == {
         "train_prompts": 36, "eval_prompts": 4, "bad_rows": 0, "overlapping_rows": 0, "longest_prompt_tokens": 5,
     }  # fmt: skip
+
+
+def test_prompts_from_files_that_have_moved_are_the_same(config, tmp_path):
+    def digest(folder: str) -> str:
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / "prompts.jsonl", tmp_path / folder / "a.jsonl")
+        run = open_run(prepare(config(f"data.train={tmp_path / folder}/*.jsonl", f"store={tmp_path / folder}")).run_uri)
+        manifest = run.directory(run.layout.prompts).require()
+        assert "data_files.json" in [output.name for output in manifest.outputs]
+        return manifest.digest
+
+    first = digest("here")
+    assert digest("there") == first
+    with (tmp_path / "prompts.jsonl").open("a") as file:
+        file.write('{"prompt": "77+1=", "answer": "78"}\n')
+    assert digest("more") != first
 
 
 def test_the_policy_in_the_run_is_the_model(config, model):

@@ -162,6 +162,22 @@ def test_several_shards_and_stop_strings(tmp_path: Path) -> None:
     assert all(ord("1") not in start for start in parts.values()), "a solution ends at a stop string"
 
 
+def test_starts_do_not_depend_on_the_order_of_stored_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = guided_run(tmp_path)
+    prompts = read_prompts(run)
+    train_prompts = prompts.filter(pc.equal(prompts["split"], "train"))
+    groups = training_groups(16, 16, FIRST, 0, 1, run.config.run.seed)
+    completions = [[number] * 5 for number in range(2, 9)]
+    found = []
+    for order in (completions, completions[::-1]):
+        rows = {tuple(ids): order for ids in train_prompts["prompt_token_ids"].to_pylist()}
+        monkeypatch.setattr("components.rollout.guided_starts._passed", lambda *_, rows=rows: rows)
+        guided = guide_groups(run, FIRST, groups, train_prompts, lambda _: [])
+        found.append({group.group_id: group.start for group in guided})
+    assert len({start for start in found[0].values() if start}) > 1
+    assert found[0] == found[1]
+
+
 def test_a_column_that_no_prompt_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rollout.guide.column: no training .* 'stepz'; use one of answer, steps$"):
         guided_run(tmp_path, column="stepz")

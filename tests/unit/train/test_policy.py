@@ -165,6 +165,7 @@ _HEADS = {"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
         ("gpt2", {}, True),
         ("gemma2", {"attn_logit_softcapping": None, "sliding_window": 4}, True),
         ("gemma2", {"attn_logit_softcapping": 50.0}, False),
+        ("gemma3_text", {"sliding_window": 4, "head_dim": 8, "layer_types": ["full_attention"] * 2}, True),
         ("bloom", {}, False),
         ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 64}, False),
         ("deepseek_v3", {"num_key_value_heads": 4, **_HEADS}, False),
