@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning import page, plots, tables
-from benchmarks.learning.drive import Runs, Size, Sweep, ablate, compare, search_rates
+from benchmarks.learning.drive import Runs, Size, Sweep, ablate, compared, search_rates, summarise
 from benchmarks.learning.jobs import RunFailed
+from benchmarks.learning.records import Record
 from benchmarks.learning.summary import machine
 from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.variants import FIELD, MAIN, STEPS
@@ -30,13 +31,16 @@ FULL = RESULTS / "algorithms"
 _COMMAND = ".venv/bin/python -m benchmarks.algorithms"
 
 
-def show(tasks: dict[str, Any]) -> None:
-    for name, task in tasks.items():
+def _summary(records: list[Record], size: Size) -> dict[str, Any]:
+    """Print the tables of records and return all figures."""
+    summary = summarise(records)
+    for name, task in summary.items():
         for target in tables.targets(task, 3):
             print(f"\n{name}: seconds to pass@1 {target}, medians over seeds\n")
             print(table(*tables.main_rows(task, target)))
         print(f"\n{name}: milliseconds of an optimizer step\n")
         print(table(*tables.cost_rows(task)))
+    return {"machine": machine(), "settings": {"seeds": size.seeds, "steps": size.steps}, "tasks": summary}
 
 
 def _save(name: str, value: Any) -> None:
@@ -57,32 +61,30 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=HOME, help="folder of base policies and runs")
     arguments = parser.parse_args()
     size = Size(arguments.seeds or (3 if arguments.full or arguments.ablations else 1), arguments.steps)
-    runs = Runs(arguments.home, arguments.cores, start=not arguments.report)
+    runs = Runs(arguments.home, arguments.cores)
+    read = runs.finished if arguments.report else runs.finish
     variants = [v for v in FIELD if v.name in (arguments.only or [v.name for v in FIELD])]
     rates: Sweep = json.loads((FULL / "rates.json").read_text(encoding="utf-8"))
     try:
         if arguments.rates:
-            found = search_rates(runs, arguments.tasks, variants, size)
-            for task, swept in found.items():
+            for task, swept in search_rates(read, arguments.tasks, variants, size).items():
                 rates[task] = rates.get(task, {}) | swept
                 print(f"\n{task}: mean pass@1 over the run\n\n{table(*tables.sweep_rows(swept))}")
             _save("rates.json", rates)
         elif arguments.ablations:
-            made = {"seeds": size.seeds, "steps": size.steps, "tasks": ablate(runs, rates, arguments.tasks, size)}
+            made = {"seeds": size.seeds, "steps": size.steps, "tasks": ablate(read, rates, arguments.tasks, size)}
             for name, studies in made["tasks"].items():
                 print(f"\n{name}\n\n{table(*tables.study_rows(studies))}")
             picture = plots.draw_ablations(made["tasks"], FULL / "ablations.png")
             page.write_ablations(made, f"{_COMMAND} --ablations", picture, FULL / "ablations.md")
+        elif arguments.full:
+            read(compared(rates, arguments.tasks, variants, size))
+            # The page shows all that is finished, of other sittings too.
+            summary = _summary(runs.finished(compared(rates, TASKS, FIELD, size)), size)
+            _save("results.json", summary)
+            page.write(summary, rates, f"{_COMMAND} --full", plots.draw(summary, FULL), FULL / "figures.md")
         else:
-            tasks = compare(runs, rates, arguments.tasks, variants if arguments.full else MAIN, size)
-            show(tasks)
-            summary = {"machine": machine(), "settings": {"seeds": size.seeds, "steps": size.steps}, "tasks": tasks}
-            if arguments.full:
-                _save("results.json", summary)
-                pictures = plots.draw(summary, FULL)
-                page.write(summary, rates, f"{_COMMAND} --full", pictures, FULL / "figures.md")
-            else:
-                write("time_to_accuracy", summary)
+            write("time_to_accuracy", _summary(read(compared(rates, arguments.tasks, MAIN, size)), size))
     except RunFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -48,6 +48,8 @@ def at_cost(record: Record, limit: float, cost: Cost) -> Point:
 def area(record: Record) -> float:
     """Return the mean pass@1 over optimizer steps, linear between evaluations: one number for speed and accuracy."""
     points = record.points
+    if not points[-1].step:
+        return points[0].pass_at_1
     pieces = [
         (after.step - before.step) * (before.pass_at_1 + after.pass_at_1) / 2 for before, after in pairwise(points)
     ]
@@ -84,5 +86,5 @@ def over_an_iteration(record: Record, figure: str) -> list[float]:
     """Return a figure of the 1st, 2nd, ... mini-batch, mean over the run's iterations that have one."""
     values = iter(record.figures[figure])
     iterations = [[next(values) for _ in range(updates)] for updates in record.updates]
-    longest = max(map(len, iterations))
+    longest = max(map(len, iterations), default=0)
     return [statistics.fmean(i[place] for i in iterations if len(i) > place) for place in range(longest)]

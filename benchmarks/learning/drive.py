@@ -1,6 +1,7 @@
 """The runs of a comparison, started where they are missing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmarks.learning.jobs import Job, JobFiles, RunFailed, configuration
 from benchmarks.learning.records import Record, record
 from benchmarks.learning.summary import by_variant, task_summary, variant_figures
 from benchmarks.learning.tasks import TASKS, Task
-from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, MOST_USED, Variant
+from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, REFERENCE, REUSING, Variant
 from components.results import read_run
 
 
@@ -29,34 +30,36 @@ class Runs:
 
     Args:
         cores: CPU cores to run on; None for all.
-        start: whether to start what is missing.
     """
 
-    def __init__(self, home: Path, cores: Sequence[int] | None, start: bool) -> None:
-        self._home, self._cores, self._start = home.absolute(), cores, start
+    def __init__(self, home: Path, cores: Sequence[int] | None) -> None:
+        self._home, self._cores = home.absolute(), cores
         self._tasks: dict[str, tuple[Task, Path]] = {}
         self._read: dict[str, Record] = {}
 
-    def records(self, jobs: Iterable[Job]) -> list[Record]:
-        """Return the records of jobs, running first what is missing or was stopped, or else without these.
+    def finish(self, jobs: Iterable[Job]) -> list[Record]:
+        """Return the records of jobs, running first what is missing or was stopped.
 
         Raises:
-            RunFailed: a run failed, or none is finished and none must be started.
+            RunFailed: a run failed.
         """
-        made = [record for job in jobs if (record := self._record(job))]
-        if not made:
-            raise RunFailed("no run is finished; start some without --report")
-        return made
+        return [self._record(job, start=True) for job in jobs]
 
-    def _record(self, job: Job) -> Record | None:
+    def finished(self, jobs: Iterable[Job]) -> list[Record]:
+        """Return the records of those jobs that are finished."""
+        return [self._record(job, start=False) for job in jobs if self._is_finished(job)]
+
+    def _is_finished(self, job: Job) -> bool:
+        task, folder = self._task(job.task)
+        return JobFiles(job, folder).open(configuration(job, task, folder)).published()
+
+    def _record(self, job: Job, start: bool) -> Record:
         if job.label in self._read:
             return self._read[job.label]
         task, folder = self._task(job.task)
         files, config = JobFiles(job, folder), configuration(job, task, folder)
         run = files.open(config)
-        if not run.published():
-            if not self._start:
-                return None
+        if start and not run.published():
             make_base_policy(task, folder, partial(_report, job.task))
             print(f"{job.label}: {job.iterations} iterations, {files.log}", flush=True)
             files.run(config, self._cores)
@@ -75,27 +78,46 @@ Sweep = dict[str, dict[str, dict[str, float]]]
 """Mean pass@1 over the run of the first seed, by task, variant and learning rate."""
 
 
-def compare(runs: Runs, sweep: Sweep, tasks: Sequence[str], variants: Sequence[Variant], size: Size) -> dict[str, Any]:
-    """Return the figures of variants by task, each at its best learning rate."""
-    summaries = {}
+Read = Callable[[Iterable[Job]], list[Record]]
+"""`Runs.finish` or `Runs.finished`."""
+
+
+def compared(sweep: Sweep, tasks: Iterable[str], variants: Sequence[Variant], size: Size) -> Iterator[Job]:
+    """Yield the runs of variants, each at its best learning rate.
+
+    One seed comes after the other, so that the variants share the hours of the day.
+    """
     for task in tasks:
-        # One seed after the other, so that the variants share the hours of the day.
-        records = runs.records(
-            Job(task, variant, best_rate(sweep[task], variant), seed, size.steps)
-            for seed in range(size.seeds)
-            for variant in variants
-        )
-        summaries[task] = {"description": TASKS[task]().description, **task_summary(by_variant(records))}
-    return summaries
+        for seed in range(size.seeds):
+            for variant in variants:
+                yield Job(task, variant, best_rate(sweep[task], variant), seed, size.steps)
 
 
-def ablate(runs: Runs, sweep: Sweep, tasks: Sequence[str], size: Size) -> dict[str, Any]:
+def summarise(records: Iterable[Record]) -> dict[str, Any]:
+    """Return the figures of variants by task.
+
+    Raises:
+        RunFailed: nothing is finished, or on some task not the reference.
+    """
+    by_task: dict[str, list[Record]] = defaultdict(list)
+    for made in records:
+        by_task[made.job.task].append(made)
+    without = [task for task, made in by_task.items() if REFERENCE not in by_variant(made)]
+    if not by_task or without:
+        raise RunFailed(f"no run of {REFERENCE} is finished on {', '.join(without) or 'any task'}; start one")
+    return {
+        task: {"description": TASKS[task]().description, **task_summary(by_variant(made))}
+        for task, made in by_task.items()
+    }
+
+
+def ablate(read: Read, sweep: Sweep, tasks: Sequence[str], size: Size) -> dict[str, Any]:
     """Return the figures of ablations and limits by task, at the best learning rate of `rapid` with the largest k."""
     model = max((v for v in FIELD if v.objective["name"] == "rapid" and not v.settings), key=lambda v: v.updates)
     return {
         task: variant_figures(
             by_variant(
-                runs.records(
+                read(
                     Job(task, variant, best_rate(sweep[task], model), seed, size.steps)
                     for seed in range(size.seeds)
                     for variant in (*ABLATIONS, *BREAKING)
@@ -106,20 +128,26 @@ def ablate(runs: Runs, sweep: Sweep, tasks: Sequence[str], size: Size) -> dict[s
     }
 
 
-def search_rates(runs: Runs, tasks: Sequence[str], variants: Sequence[Variant], size: Size) -> Sweep:
-    """Return what every learning rate of a task gives with every variant."""
-    found: Sweep = {}
-    for task in tasks:
-        found[task] = {}
-        for variant in variants:
-            records = runs.records(Job(task, variant, rate, 0, size.steps) for rate in TASKS[task]().rates)
-            found[task][variant.name] = {f"{r.job.learning_rate:g}": round(area(r), 4) for r in records}
-    return found
+def search_rates(read: Read, tasks: Sequence[str], variants: Sequence[Variant], size: Size) -> Sweep:
+    """Return the accuracy that every learning rate of a task gives with every variant."""
+    return {
+        task: {
+            variant.name: {
+                f"{made.job.learning_rate:g}": round(area(made), 4)
+                for made in read(Job(task, variant, rate, 0, size.steps) for rate in TASKS[task]().rates)
+            }
+            for variant in variants
+        }
+        for task in tasks
+    }
 
 
 def best_rate(swept: Mapping[str, Mapping[str, float]], variant: Variant) -> float:
-    """Return the learning rate with the largest mean pass@1: the variant's own or, if none was searched, its kin's."""
-    found = swept.get(variant.name) or swept[MOST_USED[variant.updates == 1]]
+    """Return the learning rate with the largest mean pass@1 over the run.
+
+    Where none was searched for the variant, it is that of on-policy GRPO or of RAPID.
+    """
+    found = swept.get(variant.name) or swept[REFERENCE if variant.updates == 1 else REUSING]
     return float(max(found, key=lambda rate: found[rate]))
 
 

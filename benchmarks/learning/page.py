@@ -15,17 +15,17 @@ _INTRODUCTION = """\
 
 GRPO samples a batch of completions, takes one optimizer step on it, and samples again with the new policy. RAPID
 ([arXiv 2510.03515](https://arxiv.org/abs/2510.03515)) samples a batch that is k times as large and takes k steps on
-it, a mini-batch each. Every completion is used once, as in GRPO, but most of them by a policy that has moved on
-since; each is therefore weighted by how much likelier it is now, w = min(pi / mu, 2), in its own gradient and in the
-baseline of its group. What that saves: one start of engine and trainer for k steps, and sampling in batches large
-enough to keep the engine busy.
+it, a mini-batch each. Every completion is used once, as in GRPO (without replay), but most of them by a policy that has
+moved on since; each is therefore weighted by how much likelier it is now, w = min(pi / mu, 2), in its own gradient and
+in the baseline of its group. What that saves: one start of engine and trainer for k steps, and sampling in batches
+large enough to keep the engine busy.
 
-Every algorithm ran through `rapid run` for {steps} updates, on mini-batches of {sequences} sequences ({prompts} prompts
-x {group} completions), with the same prompts in the same order for equal seeds, each at its best learning rate in a
-search on one seed (last table of each task; an algorithm that is not in it has the rate of `grpo`, or of `rapid k=16`
-if it reuses batches). Policies have 1.2 million parameters and were taught their task from answers many of which are
-wrong. They are compared on {held_out} held-out prompts, 8 completions each, every {every} optimizer steps or at the end
-of a batch.
+Every algorithm ran through `rapid run` for {steps} updates on mini-batches of {sequences} sequences ({prompts} prompts
+x {group} completions), fewer where groups are dropped or an iteration ends early, with the same prompts in the same
+order for equal seeds, each at its best learning rate in a search on one seed (last table of each task; an algorithm
+that is not in it has the rate of `grpo`, or of `rapid k=16` if it reuses batches). Policies have 1.2 million parameters
+and were taught their task from answers many of which are wrong. They are compared on {held_out} held-out prompts, 8
+completions each, every {every} optimizer steps or at the end of a batch.
 "To 0.8" is the time of the first evaluated policy with pass@1 of at least 0.8: median over {seeds} seeds, and from-to.
 
 Two clocks, both read from the manifests of the runs:

@@ -23,7 +23,7 @@ class Point:
     """A policy that was evaluated, and its cost.
 
     Attributes:
-        step: optimizer steps until it existed, those that a guard left out included: their completions are used up.
+        step: optimizer steps that were taken until it existed.
         completions: training completions until then.
         seconds: until it existed: `sampling` training completions, `updating`, `grading`, and `wall`, all that passed.
     """

@@ -24,9 +24,7 @@ from benchmarks.learning.analysis import (
     steps,
 )
 from benchmarks.learning.records import STEP_FIGURES, Record
-
-REFERENCE = "grpo"
-"""The algorithm that times are compared with: on-policy GRPO at its best learning rate."""
+from benchmarks.learning.variants import REFERENCE
 
 Runs = dict[str, list[Record]]
 """The runs of each variant at one learning rate, one for each seed."""
@@ -84,7 +82,7 @@ def _variant(runs: Sequence[Record]) -> dict[str, Any]:
         "area": mean_and_deviation([area(record) for record in runs]),
         "ended_early": sum(len(record.ended_early) for record in runs),
         "seconds_per_step": {
-            kind: sum(point.seconds[kind] for point in ends) / sum(point.step for point in ends)
+            kind: sum(point.seconds[kind] for point in ends) / max(1, sum(point.step for point in ends))
             for kind in ends[0].seconds
         },
         "to_target": {

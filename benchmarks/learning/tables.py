@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.learning.analysis import CLOCKS, TARGETS
-from benchmarks.learning.summary import REFERENCE
+from benchmarks.learning.variants import REFERENCE
 
 Rows = list[list[str]]
 Table = Callable[[list[str], Rows], str]

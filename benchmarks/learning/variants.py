@@ -104,8 +104,12 @@ BREAKING: tuple[Variant, ...] = tuple(
 )
 """The limits of the method: one or two batches of rollouts for all updates, and no floor that ends iterations early."""
 
-MOST_USED = {True: "grpo", False: "rapid k=16"}
-"""Whose learning rate a variant takes on a task where none was searched for it: on-policy, or reusing batches."""
+REFERENCE = "grpo"
+"""The algorithm that times are compared with: on-policy GRPO at its best learning rate."""
+
+REUSING = "rapid k=16"
+"""Its learning rate is that of variants that reuse batches, on tasks where none was searched for them; that of the
+reference is used for on-policy ones."""
 
 MAIN: tuple[Variant, ...] = tuple(variant for variant in FIELD if variant.name in ("grpo", "rapid k=32"))
 """The main comparison."""

@@ -38,7 +38,7 @@ class UpdatesSection(Section):
 
     shorthand = "most"
     most: Annotated[Count, affects("rollout", "train")] = Field(
-        default=16, le=1_000_000, description="as many as an iteration samples mini-batches for"
+        default=16, le=1_000_000, description="at most so many; an iteration samples as many mini-batches"
     )
     until_share: Annotated[Fraction, affects("train")] = Field(
         default=0.1,

@@ -236,7 +236,8 @@ def _clipped(ratio: Tensor, advantage: Tensor, clip: float, clip_high: float) ->
 def kl_to_guide(logprobs_T: Tensor, guide_logprobs_T: Tensor) -> Tensor:
     """Return d^2 / 2 with d = log pi - log guide, per token.
 
-    Under samples from pi its gradient is that of KL(pi || guide) (arXiv 2506.09477). GRPO's exp(-d) - 1 + d has that of
+    Under samples from pi its gradient is that of KL(pi || guide) of each token given those before it; the effect of a
+    token on the divergence of later ones is left out (arXiv 2506.09477). GRPO's exp(-d) - 1 + d has the gradient of
     KL(guide || pi), and weights a token by guide / pi; near the guide both are the same.
     """
     return (logprobs_T - guide_logprobs_T).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).square() / 2

@@ -142,8 +142,7 @@ def finish(run: Run, iterations: int) -> None:
 @pytest.mark.usefixtures("eight_samples")
 def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job("addition", Variant("rapid k=16", {"name": "rapid"}, 16), 1e-4, 0, 32)
-    with pytest.raises(RunFailed, match="no run is finished"):
-        drive.Runs(tmp_path, None, start=False).records([job])
+    assert drive.Runs(tmp_path, None).finished([job]) == []
 
     def run(files: JobFiles, config: RunConfig, _: object) -> None:
         started.append(files)
@@ -153,10 +152,10 @@ def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeyp
     monkeypatch.setattr(drive, "make_base_policy", lambda *_: None)
     monkeypatch.setattr(JobFiles, "run", run)
     monkeypatch.setattr(JobFiles, "starts", [START])
-    for start in (True, True, False):
-        # Reported without those that are missing.
-        other = [] if start else [replace(job, seed=1)]
-        (read,) = drive.Runs(tmp_path, None, start).records([job, *other])
+    for _ in range(2):
+        drive.Runs(tmp_path, None).finish([job])
+    # Reported without those that are missing.
+    (read,) = drive.Runs(tmp_path, None).finished([job, replace(job, seed=1)])
     assert len(started) == 1
     results = read_run(started[0].open(configuration(job, TASKS["addition"](), started[0].folder)))
 
@@ -171,6 +170,19 @@ def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeyp
     assert middle["wall"] == (results.iterations[0].finished - START).total_seconds()
     assert read.updates == [16, 16]
     assert len(read.figures["kl"]) == 32
+
+
+def test_figures_need_the_reference() -> None:
+    with pytest.raises(RunFailed, match=r"no run of grpo is finished on any task"):
+        drive.summarise([])
+    with pytest.raises(RunFailed, match=r"no run of grpo is finished on addition"):
+        drive.summarise([made(RAPID, [0.5, 0.7])])
+    assert list(drive.summarise([made(RAPID, [0.5, 0.7]), made(GRPO, [0.5, 0.7])])) == ["addition"]
+
+
+def test_a_run_without_updates_has_figures() -> None:
+    assert area(made(GRPO, [0.5])) == 0.5
+    assert variant_figures(by_variant([made(GRPO, [0.5])]))["grpo"]["seconds_per_step"]["sampling"] == 0.0
 
 
 def test_a_failed_run_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

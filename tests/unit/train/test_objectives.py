@@ -309,15 +309,18 @@ def test_kl_to_guide_is_half_the_square_of_the_distance() -> None:
     np.testing.assert_allclose(distance.numpy(), [0.0, 0.5, 3.125], rtol=1e-6)
 
 
-def test_the_gradient_of_kl_to_guide_is_that_of_the_kl() -> None:
-    """Over every token, each weighted by its probability: KL(pi || guide), not KL(guide || pi)."""
+def test_the_gradient_of_kl_to_guide_is_that_of_each_tokens_kl() -> None:
+    """Over all completions of two tokens, weighted by their probability: KL(pi || guide), not KL(guide || pi)."""
     draw = torch.Generator().manual_seed(0)
-    logits, guide = torch.randn(2, 7, generator=draw, dtype=torch.float64)
-    logits.requires_grad_()
-    guide_logprobs = guide.log_softmax(0)
-    logprobs = logits.log_softmax(0)
-    sampled = (logprobs.detach().exp() * kl_to_guide(logprobs, guide_logprobs)).sum()
-    exact = (logprobs.exp() * (logprobs - guide_logprobs)).sum()
+    logits = torch.randn(6, 5, generator=draw, dtype=torch.float64, requires_grad=True)
+    first, second = logits.log_softmax(1)[0], logits.log_softmax(1)[1:]  # of the second token, by the first
+    guide = torch.randn(6, 5, generator=draw, dtype=torch.float64).log_softmax(1)
+    probabilities = (first[:, None] + second).exp().detach()
+    terms = kl_to_guide(first, guide[0])[:, None] + kl_to_guide(second, guide[1:])
+    kl_first = (first.exp() * (first - guide[0])).sum()
+    kl_second = (second.exp() * (second - guide[1:])).sum(1)
+    sampled = (probabilities * terms).sum()
+    exact = kl_first + (first.exp().detach() * kl_second).sum()
     found, expected = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (sampled, exact))
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
