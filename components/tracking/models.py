@@ -72,22 +72,35 @@ class _Contest:
         self._margin = session.run.config.tracking.champion_margin
 
     def enter(self, policy: int, version: str, scores: Mapping[str, str]) -> tuple[bool, str]:
-        """Make a version the champion if it is better; return whether it is champion now, and why, as a sentence."""
+        """Make a version the champion if it is better; return whether it is champion now, and why, as a sentence.
+
+        A comparison may take minutes, in which another run may set the alias: then the new champion is compared with.
+        """
         from mlflow.exceptions import MlflowException
 
         champion = self._champion()
+        while True:
+            better, why = self._compare(policy, version, scores, champion)
+            if not better or champion == version:
+                return better, why
+            present = self._champion()
+            if present == champion:
+                try:
+                    self._client.set_registered_model_alias(self._name, CHAMPION, version)
+                    return True, why
+                except MlflowException:
+                    # Another publisher may have set the first one at the same moment.
+                    present = self._champion()
+                    if present == champion:
+                        raise
+            champion = present
+
+    def _compare(self, policy: int, version: str, scores: Mapping[str, str], champion: str | None) -> tuple[bool, str]:
         if champion == version:
             return True, "It is the champion."
         if not scores:
             return False, "It was not evaluated on held-out prompts, so it cannot become the champion."
         if champion is None:
-            try:
-                self._crown(version)
-            except MlflowException:
-                # Another publisher may have set the first one at the same moment; then it is compared with that.
-                if self._champion() is None:
-                    raise
-                return self.enter(policy, version, scores)
             return True, f"It is the first champion, with pass@1 {float(scores[SCORE]):.3f}."
         difference, where = self._difference(policy, champion, scores[MEASURE])
         if difference is None:
@@ -101,15 +114,11 @@ class _Contest:
                 f"Version {champion} stays champion: the difference in pass@1{where}, {difference}, is not above "
                 f"{self._margin:g} standard errors (tracking.champion_margin)."
             )
-        self._crown(version)
         return True, f"It replaces version {champion} as champion: the difference in pass@1{where} is {difference}."
 
     def _champion(self) -> str | None:
         alias = self._client.get_registered_model(self._name).aliases.get(CHAMPION)
         return None if alias is None else str(alias)
-
-    def _crown(self, version: str) -> None:
-        self._client.set_registered_model_alias(self._name, CHAMPION, version)
 
     def _difference(self, policy: int, champion: str, measure: str) -> tuple[ScoreDifference | None, str]:
         """Return the policy's pass@1 less the champion's by the same measure, or None; and where it was measured."""

@@ -14,6 +14,7 @@ from components.results import best_policy, evaluation_of, prompt_scores, read_r
 from components.store import Run
 from components.tracking import Registration, find_policy, read_state, register, sync, tracking_uri
 from components.tracking.datasets import prompts_digest
+from components.tracking.models import _Contest
 from components.tracking.versions import Versions
 from tests.support.fake_run import finished_run, prepared_run
 
@@ -185,6 +186,29 @@ def test_two_publishers_that_set_the_first_champion_at_once_both_succeed(
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_by_the_other_too)
     assert registered(trained_run(tmp_path, model, 0.5)).champion
     assert client.get_model_version_by_alias(model, "champion").version == 1
+
+
+@pytest.mark.parametrize("first", [None, 0.1], ids=["no champion", "a champion"])
+def test_a_champion_of_another_run_during_the_comparison_is_compared_with(
+    client: Any, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float | None
+) -> None:
+    if first is not None:
+        registered(trained_run(tmp_path, model, first, "first"))
+    slow, quick = trained_run(tmp_path, model, 0.7, "slow"), trained_run(tmp_path, model, 1.0, "quick")
+    compare = _Contest._compare
+
+    def while_another_publishes(self: _Contest, *args: Any) -> tuple[bool, str]:
+        result = compare(self, *args)
+        monkeypatch.setattr(_Contest, "_compare", compare)
+        assert registered(quick).champion
+        return result
+
+    monkeypatch.setattr(_Contest, "_compare", while_another_publishes)
+    registration = registered(slow)
+    champion = client.get_model_version_by_alias(model, "champion")
+    assert champion.tags["rapid.run_uri"] == quick.uri
+    assert not registration.champion
+    assert f"Version {champion.version} stays champion" in registration.comparison
 
 
 def test_the_first_evaluated_policy_becomes_champion(client: Any, model: str, tmp_path: Path) -> None:
