@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.model_reference import ModelReference
-from components.tracking.server import connect, reason, wait_for_server
+from components.tracking.errors import reason
+from components.tracking.server import connect, wait_for_server
 from components.tracking.versions import DELETED, WEIGHTS
 
 

@@ -10,6 +10,7 @@ from components.contract.credentials import without_credentials
 from components.store import Run, Store, StoreUnavailable
 from components.store.patient import patience_seconds, patiently
 from components.tracking.database import SQLITE, ensure_database
+from components.tracking.errors import is_temporary, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,8 +28,6 @@ _PATIENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _DATABASE_ATTEMPTS = 2
-_REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "ENDPOINT_NOT_FOUND")
-"""Error codes of a server that is there."""
 
 
 def tracking_uri(run: Run) -> str:
@@ -44,13 +43,6 @@ def tracking_uri_of(store: Store, configured: str | None = None) -> str:
     """
     local = (store.local_path("") or Path.cwd()) / DATABASE
     return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{local}"
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of an error, without credentials."""
-    lines = str(error).strip().splitlines() or [""]
-    # Cleaned before it is cut, because a URI that lost its end no longer shows where its password ends.
-    return f"{type(error).__name__}: {without_credentials(lines[0])[:160]}"
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -85,7 +77,7 @@ def wait_for_server(uri: str) -> None:
         except ImportError:
             return
         except Exception as error:
-            if getattr(error, "error_code", "") not in _REFUSALS:
+            if is_temporary(error):
                 raise StoreUnavailable(f"{where} does not answer: {reason(error)}") from None
 
     with suppress(StoreUnavailable):

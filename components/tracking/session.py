@@ -15,13 +15,9 @@ from components.results import run_started
 from components.runtime.progress import note
 from components.store import ObjectExists, Run
 from components.tracking.datasets import dataset_inputs
+from components.tracking.errors import reason, way_out
 from components.tracking.points import Point, milliseconds
-from components.tracking.server import (
-    artifact_location,
-    connect,
-    reason,
-    tracking_uri,
-)
+from components.tracking.server import artifact_location, connect, tracking_uri
 from components.tracking.state import TrackingState, read_state, state_json, write_state
 
 _CHUNK = 500
@@ -198,7 +194,7 @@ def report_failure(run: Run, what: str) -> Iterator[None]:
         note(f"tracking: {reason(error)}; install the `tracking` extra, or set tracking.enabled=false")
     except Exception as error:
         where = without_credentials(tracking_uri(run))
-        note(f"tracking: {what} not sent to {where} ({reason(error)}); every later stage tries again")
+        note(f"tracking: {what} not sent to {where} ({reason(error)}); {way_out(error, where)}")
 
 
 def _flatten(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

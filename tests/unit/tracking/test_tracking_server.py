@@ -6,7 +6,8 @@ from werkzeug import Response
 
 from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
-from components.tracking.server import artifact_location, reason, tracking_uri, wait_for_server
+from components.tracking.errors import reason
+from components.tracking.server import artifact_location, tracking_uri, wait_for_server
 from tests.support.fake_run import make_config, prepared_run
 
 
@@ -54,8 +55,8 @@ def test_errors_are_shown_in_one_line_without_credentials() -> None:
 
 
 def test_a_message_is_cleaned_before_it_is_cut() -> None:
-    said = reason(ValueError("x" * 140 + " http://user:secret-secret-secret@host/"))
-    assert said == "ValueError: " + "x" * 140 + " http://host/"
+    said = reason(ValueError("x" * 480 + " http://user:secret-secret-secret@host/"))
+    assert said == "ValueError: " + "x" * 480 + " http://host/"
 
 
 @pytest.mark.parametrize(
