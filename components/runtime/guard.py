@@ -34,8 +34,8 @@ def exit_on_bad_input() -> Iterator[None]:
         file = error.filename2 or error.filename  # of a copy, the second one is written
         where = f" for {file}" if file else ""
         _refuse(InputError(f"no space is left{where}; free some, or set TMPDIR to a directory with more"))
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as interrupt:
+        raise SystemExit(130) from interrupt
 
 
 def _refuse(error: InputError) -> NoReturn:
