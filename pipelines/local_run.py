@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from components.contract.config import RunConfig
@@ -16,7 +17,7 @@ from components.contract.resolve import config_json
 from components.pod.supervisor import is_finished
 from components.runtime.progress import EVENTS_VARIABLE, read_event
 from components.runtime.scratch import make_scratch, temporary_files_in
-from components.store import Run, open_store, run_uri
+from components.store import Run, open_store
 from pipelines.cluster.cluster_config import local_cluster
 from pipelines.cluster.cluster_sections import Layout
 
@@ -36,10 +37,7 @@ class LocalRun:
     def __init__(self, config: RunConfig, layout: Layout = "pod") -> None:
         self._config = config
         self._cluster = local_cluster(config.loop, layout)
-        uri = run_uri(open_store(config.store.uri), config.run.name)
-        # Short, because sockets below it have paths of at most 107 bytes.
-        self.workdir, self._lock = make_scratch(f"rapid-{config.run.name[:20]}-{json_digest(uri)[:8]}-")
-        self.log = self.workdir / "run.log"
+        self._process: subprocess.Popen[str] | None = None
         self.succeeded = self._failed = False
 
     def __enter__(self) -> "LocalRun":
@@ -49,10 +47,22 @@ class LocalRun:
             "cluster": self._cluster.model_dump(),
             "starts_workers": self._cluster.layout == "pod" and not is_finished(run),
         }
+        # Short, because sockets below it have paths of at most 107 bytes.
+        kind = f"rapid-{self._config.run.name[:20]}-{json_digest(run.uri)[:8]}-"
+        self.workdir, self._lock = make_scratch(kind)
+        self.log = self.workdir / "run.log"
+        try:
+            self._process = self._start(request)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, request: dict[str, Any]) -> "subprocess.Popen[str]":
         (self.workdir / "run.json").write_text(json.dumps(request), encoding="utf-8")
         temporary = self.workdir / "tmp"
         temporary.mkdir(mode=0o711)
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "pipelines.kfp_local", str(self.workdir)],
             # The pipe closes however this process ends, and the pipeline then ends itself.
             stdin=subprocess.PIPE,
@@ -64,10 +74,10 @@ class LocalRun:
             # In a group of its own, Ctrl-C does not reach the stages directly; this process ends the group.
             start_new_session=True,
         )
-        return self
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of the stages until the pipeline ends."""
+        assert self._process is not None
         assert self._process.stdout is not None
         with self.log.open("w", encoding="utf-8") as log:
             for line in self._process.stdout:
@@ -85,15 +95,8 @@ class LocalRun:
         return [line for line in text if line.strip()][-lines:]
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
-                self._process.wait()
-        # A stage outlives a pipeline process that was killed, but stays in its group.
-        self._signal(signal.SIGKILL)
+        if self._process:
+            _end(self._process)
         for path in self.workdir.iterdir() if self._failed else [self.workdir]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -101,8 +104,19 @@ class LocalRun:
                 path.unlink()
         os.close(self._lock)
 
-    def _signal(self, number: int) -> None:
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        _signal_group(process, signal.SIGTERM)
         try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+    # A stage outlives a pipeline process that was killed, but stays in its group.
+    _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: "subprocess.Popen[str]", number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

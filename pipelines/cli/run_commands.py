@@ -126,14 +126,13 @@ def execute(config: RunConfig, command: list[str], layout: LocalLayout = "pod") 
     _print_headline(config, console)
     errors: list[str] = []
     began = now()
-    with LocalRun(config, layout) as local:
-        try:
-            with LiveView(console) as view:
-                for event in local.events():
-                    _show(event, config, view, errors)
-        except KeyboardInterrupt:
-            console.print("stopped; committed stages are kept, and the same command continues after them")
-            raise typer.Exit(130) from None
+    try:
+        with LocalRun(config, layout) as local, LiveView(console) as view:
+            for event in local.events():
+                _show(event, config, view, errors)
+    except KeyboardInterrupt:
+        console.print("stopped; committed stages are kept, and the same command continues after them")
+        raise typer.Exit(130) from None
     if local.succeeded:
         _print_summary(open_run(_uri(config)), command, console)
         return
