@@ -1,5 +1,6 @@
 """Temporary directories that do not outlive their process for long: the next of their kind removes what a kill left."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -52,7 +53,7 @@ def own_temporary_files(kind: str) -> Iterator[None]:
 def make_scratch(kind: str) -> tuple[Path, int]:
     """Remove abandoned directories of a kind and make one; return it with the descriptor that holds its lock.
 
-    Raises InputError where no directory for temporary files can be written.
+    Raises InputError where no directory for temporary files can be written or locked.
     """
     try:
         tempfile.gettempdir()
@@ -61,13 +62,21 @@ def make_scratch(kind: str) -> tuple[Path, int]:
     remove_abandoned(kind)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=kind))
-        with suppress(OSError):  # another process has seen it without a lock and removes it
+        try:
             held = lock(folder)
-            if folder.exists():
-                # Programs in a sandbox have other users' rights, and reach their own directories through this one.
+        except (BlockingIOError, FileNotFoundError):  # another process has seen it without a lock and removes it
+            continue
+        except OSError as error:
+            folder.rmdir()
+            many = error.errno in (errno.EMFILE, errno.ENFILE)
+            fix = "raise the limit on open files (ulimit -n)" if many else "set TMPDIR to a directory on a local disk"
+            raise InputError(f"cannot lock a directory in {folder.parent}: {error.strerror}; {fix}") from None
+        if folder.exists():
+            # Programs in a sandbox have other users' rights, and reach their own directories through this one.
+            with suppress(OSError):  # some file systems have no permissions
                 folder.chmod(0o711)
-                return folder, held
-            os.close(held)
+            return folder, held
+        os.close(held)
 
 
 def remove_abandoned(kind: str) -> None:

@@ -1,5 +1,6 @@
 """Temporary directories: removed at the end, or by the next of their kind where a kill left one."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.runtime.scratch import own_temporary_files, scratch_directory
+from components.contract.errors import InputError
+from components.runtime.scratch import make_scratch, own_temporary_files, scratch_directory
 
 HOLD = """
 import sys, time
@@ -73,6 +75,42 @@ def test_temporary_files_of_libraries_are_removed_with_the_process_or_after_it(t
     assert [path.name[:8] for path in held.iterdir()] == ["library-"]
     with own_temporary_files("kind-a-"):
         assert not held.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOLCK, "No locks available; set TMPDIR to a directory on a local disk"),
+        (errno.EMFILE, r"Too many open files; raise the limit on open files \(ulimit -n\)"),
+    ],
+)
+def test_without_locks_there_is_one_line_and_no_directory(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int, fix: str
+) -> None:
+    tries = iter([None])
+
+    def refuse(*_: object) -> None:
+        next(tries)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(InputError, match=f"^cannot lock a directory in {temporary}: {fix}$"):
+        make_scratch("kind-a-")
+    assert not list(temporary.iterdir())
+
+
+def test_on_a_file_system_without_permissions_a_directory_keeps_those_it_has(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = iter([None])
+
+    def refuse(*_: object) -> None:
+        next(tries)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with scratch_directory("kind-a-") as folder:
+        assert list(temporary.iterdir()) == [folder]
 
 
 MANY = """
