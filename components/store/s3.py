@@ -49,7 +49,7 @@ _BROKEN_BODY = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, Re
 _DAMAGED = ("BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch")
 """Answers to a body that arrived otherwise than it was sent."""
 
-_THROTTLED = 429
+_CONFLICT, _THROTTLED = 409, 429
 _ATTEMPTS = 5
 
 
@@ -102,8 +102,7 @@ class S3Store(Store):
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
                     return
                 except ClientError as error:
-                    if (_status(error) == 409 or _code(error) in _DAMAGED) and attempt < _ATTEMPTS:
-                        # S3 asks for a retry when two conditional writes overlap.
+                    if _asks_again(error) and attempt < _ATTEMPTS:
                         time.sleep(0.05 * 2**attempt)
                         continue
                     if _status(error) != 412:
@@ -194,7 +193,7 @@ class S3Store(Store):
         message = f"{endpoint} answered {code} to {error.operation_name} on {self.locate(key)}"
         if code == "RequestTimeTooSkewed":
             return StoreUnavailable(f"{message}: the clocks of this machine and of the server differ")
-        if _status(error) >= 500 or _status(error) == _THROTTLED or code in _DAMAGED:
+        if _status(error) >= 500 or _status(error) == _THROTTLED or code == "RequestTimeout" or _asks_again(error):
             return StoreUnavailable(message)
         return InputError(message)
 
@@ -230,18 +229,24 @@ def _code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code") or str(_status(error))
 
 
+def _asks_again(error: ClientError) -> bool:
+    """Return whether the same request may be answered otherwise at once: writes overlapped, or the body was damaged."""
+    return _status(error) == _CONFLICT or _code(error) in _DAMAGED
+
+
 def _whole(transfer: Callable[[], Result]) -> Result:
-    """Return what a transfer returns; it is made again where a body broke off or arrived damaged.
+    """Return what a transfer returns; it is made again where a body broke off or the server asks for that.
 
     botocore retries requests, but not for that.
     """
-    for _ in range(_ATTEMPTS - 1):
+    for attempt in range(1, _ATTEMPTS):
         try:
             return transfer()
         except _BROKEN_BODY:
             continue
         except (ClientError, S3UploadFailedError) as error:
             refusal = error.__context__ if isinstance(error, S3UploadFailedError) else error
-            if not isinstance(refusal, ClientError) or _code(refusal) not in _DAMAGED:
+            if not isinstance(refusal, ClientError) or not _asks_again(refusal):
                 raise
+            time.sleep(0.05 * 2**attempt)
     return transfer()

@@ -11,9 +11,11 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from moto.core import set_initial_no_auth_action_count
 
+from benchmarks.faults import s3_proxy
 from benchmarks.faults.s3_proxy import Fault, FaultyProxy
 from components.contract.errors import InputError
 from components.store import ObjectExists, ObjectMissing, Store, StoreUnavailable, open_store
+from components.store.patient import PatientStore
 from components.store.s3 import S3Store
 from tests.support.loopback import loopback
 
@@ -135,6 +137,42 @@ def test_a_body_that_always_arrives_damaged(proxy: ScriptedProxy, store: Store, 
     proxy.plan("PUT", *["damage"] * 50)
     with pytest.raises(StoreUnavailable, match=r"answered BadDigest to PutObject on s3://.*/p/b$"):
         store.upload(Path(__file__), "b")
+
+
+def test_a_write_that_overlaps_another_is_made_again(proxy: ScriptedProxy, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"file")
+    for write in (lambda: store.write("a", b"x"), lambda: store.upload(tmp_path / "f", "b")):
+        proxy.seen.clear()
+        proxy.plan("PUT", "conflict", "conflict")
+        write()
+        assert proxy.seen.count("PUT") == 3
+    assert (store.read("a"), store.read("b")) == (b"x", b"file")
+
+
+@pytest.mark.parametrize(
+    "write", [lambda store: store.write("a", b"x"), lambda store: store.create("a", b"x")], ids=["write", "create"]
+)
+def test_writes_that_always_overlap_are_waited_for(
+    proxy: ScriptedProxy, store: Store, monkeypatch: pytest.MonkeyPatch, write: Callable[[Store], None]
+) -> None:
+    monkeypatch.setattr("components.store.s3.time.sleep", lambda _: None)
+    monkeypatch.setattr("components.store.patient.time.sleep", lambda _: None)
+    proxy.plan("PUT", *["conflict"] * 5)
+    with pytest.raises(StoreUnavailable, match=r"answered ConditionalRequestConflict to PutObject on s3://.*/p/a$"):
+        write(store)
+    proxy.plan("PUT", *["conflict"] * 7)
+    write(PatientStore(store, 60))
+    assert store.read("a") == b"x"
+
+
+def test_requests_that_always_arrive_too_slowly_are_waited_for(
+    proxy: ScriptedProxy, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(s3_proxy._ERRORS, "damage", (400, "RequestTimeout"))
+    for method, use in zip(("GET", "PUT", "PUT"), USES, strict=False):
+        proxy.plan(method, *["damage"] * 50)
+        with pytest.raises(StoreUnavailable, match=r"answered RequestTimeout to \w+ on s3://.*/p/a$"):
+            use(store)
 
 
 @pytest.mark.parametrize("fault", ["lose", "fail", "conflict"])
