@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,12 +22,15 @@ _MAX_SHOWN_CHARACTERS = 80
 _FAILURES = (Closed, TimedOut, TooLarge, Malformed)
 
 Same = Callable[[str, str], bool]
-Verdict = Literal["passed", "failed", "raised", "timeout", "died", "output", "unrunnable"]
+Verdict = Literal["passed", "failed", "raised", "timeout", "died", "killed", "output", "unrunnable"]
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """The verdict on one test; `reason` is empty where it passed."""
+    """The verdict on one test; `reason` is empty where it passed.
+
+    `died` is an end of the program by itself or at a limit, `killed` one by another's SIGKILL, or perhaps its own.
+    """
 
     verdict: Verdict
     reason: str = ""
@@ -40,7 +44,7 @@ def run_suite(
     A program that dies or does not reply in time fails its current test and all that follow.
 
     Raises:
-        SandboxGone: the sandbox itself ended.
+        SandboxGone: the sandbox itself ended, or its process for tests was killed.
     """
     deadline = time.monotonic() + seconds
     match suite:
@@ -66,10 +70,7 @@ def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, de
                     return [failure]
                 case list(names):
                     job = {"setup": suite.setup, "tests": suite.tests, "names": names, "entry": suite.entry}
-                    try:
-                        tests.send({**job, "given": defined_names(suite.given)}, deadline)
-                    except Closed:
-                        raise SandboxGone("its process for tests has ended") from None
+                    tests.send({**job, "given": defined_names(suite.given)}, deadline)
             while len(results) < len(suite.tests):
                 match tests.receive(deadline):
                     case ["call", operation, *arguments]:
@@ -78,7 +79,7 @@ def _run_asserts(sandbox: Sandbox, sources: Sequence[Source], suite: Asserts, de
                     case ["verdict", kind, reason]:
                         results.append(TestResult(kind, reason or ""))
         except _FAILURES as error:
-            results.append(_failed(error, program))
+            results.append(_tests_ended(tests) if tests.closed else _failed(error, program))
         else:
             if shared:
                 stack.pop_all()
@@ -153,8 +154,27 @@ def _failed(error: Exception, program: Program) -> TestResult:
             return TestResult("output", "more output than reward.sandbox.output_kib")
         case Malformed():
             return TestResult("failed", "its reply cannot be read")
-    ending = describe_exit(os.waitstatus_to_exitcode(program.stop()))
-    return TestResult("died", f"the program ended before its tests did ({ending})")
+    verdict, ending = _ending(program)
+    return TestResult(verdict, f"the program ended before its tests did ({ending})")
+
+
+def _tests_ended(tests: Program) -> TestResult:
+    """Return the result where the process for tests has ended, as a value of the program's can make it do.
+
+    Raises:
+        SandboxGone: it was killed from outside.
+    """
+    verdict, ending = _ending(tests)
+    if verdict == "killed":
+        raise SandboxGone(f"its process for tests was killed ({ending})") from None
+    return TestResult(verdict, f"its tests ended early ({ending})")
+
+
+def _ending(program: Program) -> tuple[Literal["died", "killed"], str]:
+    """Stop a process whose channel is closed; return a verdict on it, and how it ended."""
+    code = os.waitstatus_to_exitcode(program.stop())
+    killed = code == -signal.SIGKILL and not program.exceeded
+    return "killed" if killed else "died", describe_exit(code)
 
 
 def _read_all(stream: FileIO, limit: int, deadline: float) -> str:

@@ -147,12 +147,12 @@ class Sandbox:
         else:
             self._kept = tests, worked
 
-    def stop(self, number: int) -> int:
-        """Kill a program with all that it started; return its wait status once all of it is gone."""
+    def stop(self, number: int) -> tuple[int, bool]:
+        """Kill a program with all that it started; return its wait status, and whether it had exceeded a limit."""
         try:
             self._control.settimeout(_STOP_SECONDS)
             self._control.send(json.dumps(["stop", number]).encode())
-            return int(self._control.recv(_PACKET) or b"x")
+            return tuple(json.loads(self._control.recv(_PACKET)))
         except (OSError, ValueError):
             raise SandboxGone("the sandbox has ended") from None
 
@@ -228,10 +228,10 @@ class Program:
     """A running program and the channel to it. A context manager that kills the program on exit."""
 
     def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket) -> None:
-        self._sandbox, self._number = sandbox, number
-        self._channel = channel
+        self._sandbox, self._number, self._channel = sandbox, number, channel
         self._confined = False
         self._status: int | None = None
+        self.closed = self.exceeded = False  # its end of the channel; a limit at which it is killed
 
     def __enter__(self) -> Self:
         return self
@@ -258,6 +258,7 @@ class Program:
             except TimeoutError:
                 raise TimedOut from None
             except OSError:
+                self.closed = True
                 raise Closed from None
 
     def receive_frame(self, deadline: float) -> bytes:
@@ -274,7 +275,7 @@ class Program:
         """Kill the program and return its wait status, which tells whether it had ended by itself. Idempotent."""
         if self._status is None:
             self._channel.close()
-            self._status = self._sandbox.stop(self._number)
+            self._status, self.exceeded = self._sandbox.stop(self._number)
         return self._status
 
     def _confirm(self, deadline: float) -> None:
@@ -306,6 +307,7 @@ class Program:
             except OSError:
                 more = b""
             if not more:
+                self.closed = True
                 raise Closed
             data += more
         return bytes(data)

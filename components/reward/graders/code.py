@@ -13,7 +13,7 @@ from components.sandbox.runner import TestResult, run_suite
 from components.sandbox.sandbox import Limits, Sandbox, SandboxGone
 from components.sandbox.suite import Asserts, called_names, read_suite
 
-_LETTERS = {"passed": "P", "failed": "F", "raised": "E", "timeout": "T", "died": "X", "output": "O"}
+_LETTERS = {"passed": "P", "failed": "F", "raised": "E", "timeout": "T", "died": "X", "killed": "X", "output": "O"}
 
 
 @grader(version="2", runs_programs=True)
@@ -56,8 +56,11 @@ def code(
     settings = tuple(sorted(sandbox.items()))
     try:
         results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"], exact_output)
+        killed = any(result.verdict == "killed" for result in results)
     except SandboxGone:
-        # Killed from outside, for instance because memory ran out. It may happen once.
+        killed = True
+    if killed:
+        # Perhaps from outside, for instance because memory ran out. It may happen once.
         _close()
         results = run_suite(_sandbox(settings), sources, suite, sandbox["seconds"], exact_output)
     for number, result in enumerate(results, start=1):

@@ -3,7 +3,8 @@
 Standard input is a socket of packets. The first one, from outside, is the confinement as JSON; then come
 
     ["start", number, kind, uid]    with file descriptors: channel, standard input, standard output
-    ["stop", number]                the reply is the wait status, sent once all of the process is gone
+    ["stop", number]                the reply is [wait status, exceeded], sent once all of the process is gone:
+                                    `exceeded` tells whether it was over a limit at which it is killed
 
 Before it reads from its channel, a process sends `["confined"]`, or the reason why it is not.
 
@@ -36,6 +37,8 @@ itertools json math operator queue random re statistics string struct textwrap t
 """
 _PACKET = 1 << 18
 _LOOK_SECONDS = 0.05
+# The kernel and `wait4` do not measure processor time alike.
+_ALL_TIME = 0.9
 _PR_SET_CHILD_SUBREAPER = 36
 _CHANNEL = 3
 _KINDS = {"calls": program.serve, "script": program.script, "asserts": asserts.serve}
@@ -47,6 +50,7 @@ class _Zygote:
     how: Confinement
     own_namespace: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
     running: dict[int, tuple[int, str]] = field(default_factory=dict)
+    exceeded: set[int] = field(default_factory=set)
 
     def serve(self) -> None:
         while True:
@@ -106,14 +110,15 @@ class _Zygote:
         finally:
             os._exit(1)
 
-    def _stop(self, number: int) -> int:
+    def _stop(self, number: int) -> tuple[int, bool]:
         pid, scratch = self.running.pop(number)
         os.kill(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
+        _, status, used = os.wait4(pid, 0)
         if not self.how.namespaces:
             self._sweep()
             remove(scratch)
-        return status
+        out_of_time = used.ru_utime + used.ru_stime > _ALL_TIME * self.how.cpu
+        return status, out_of_time or number in self.exceeded
 
     def _sweep(self) -> None:
         """Kill the processes that a program left behind; as subreaper, this process has become their parent."""
@@ -126,8 +131,9 @@ class _Zygote:
 
     def _watch(self) -> None:
         """Kill programs over limits that the kernel does not enforce without namespaces: scratch size, and threads."""
-        for pid, scratch in self.running.values():
+        for number, (pid, scratch) in self.running.items():
             if exceeds(scratch, self.how.disk, self.how.files) or _threads(pid) > self.how.processes:
+                self.exceeded.add(number)
                 os.kill(pid, signal.SIGKILL)
 
 
