@@ -21,6 +21,7 @@ _SLOW_SECONDS = 0.05
 # A process that grades in batches stops late completions itself, and needs time to report them.
 _GRACE_SECONDS = 1.0
 _MOST_KILLED = 3
+_NOT_IMPORTED = f"not imported after {START_SECONDS:.0f} s"
 
 
 class GradingTask(NamedTuple):
@@ -39,10 +40,11 @@ class GraderPool:
     children and replaced. One whose process dies is graded once more, alone in a process: something else may have
     killed the first. If that process dies too, its status is error. All others are graded as usual, those of the same
     chunk by other processes. Where a process that grades up to `batch_size` completions at once hangs or dies, each of
-    them is tried again alone. The processes die with this one. Use as a context manager, from one thread.
+    them is tried again alone. Once a process has loaded the graders, others that cannot are replaced too. The processes
+    die with this one. Use as a context manager, from one thread.
 
     Raises, when entered:
-        InputError: a grader cannot be imported or does not take its options.
+        InputError: a grader cannot be imported or does not take its options, or processes are killed again and again.
     """
 
     def __init__(self, graders: Sequence[Grader], workers: int, time_limit: float, batch_size: int = _CHUNK) -> None:
@@ -60,7 +62,7 @@ class GraderPool:
         self._survived: set[int] = set()
         """Tasks whose process has died once."""
         self._killed = 0
-        """Completions that have lost two processes to SIGKILL."""
+        """Completions that have lost two processes to SIGKILL, and starts that failed, in this call of `grade`."""
         self._first = 0
         """Number of the first task of this call of `grade`; numbers are never used again, because a task that was
         graded twice may be answered during the next call."""
@@ -71,8 +73,10 @@ class GraderPool:
                 self._start()
             while not self.versions:
                 for process in self._readable():
-                    self._receive(process)
-                self._check_starts()
+                    if self._receive(process) is None:
+                        self._replace(process, died=True)
+                if any(process.overdue() for process in self._processes):
+                    self._refuse(_NOT_IMPORTED)
         except BaseException:
             self.close()
             raise
@@ -94,6 +98,7 @@ class GraderPool:
         """
         self._waiting = deque(range(self._first, self._first + len(tasks)))
         self._alone, self._survived = set(), set()
+        self._killed = 0
         unfinished = set(self._waiting)
         try:
             for number, outcome in self._grade(tasks, unfinished):
@@ -116,7 +121,6 @@ class GraderPool:
                     if index in unfinished:
                         unfinished.remove(index)
                         yield index, Outcome(*outcome)
-            self._check_starts()
             for process in [p for p in self._processes if p in ended or p.overdue()]:
                 blamed, failure = self._replace(process, died=process in ended or process.exited())
                 if blamed in unfinished:
@@ -159,13 +163,16 @@ class GraderPool:
         """Return the outcomes that have arrived, and extend the deadline; None where the process has ended."""
         replies = process.receive()
         if replies is None:
-            if not process.ready:
+            if not process.ready and not self.versions and not process.was_killed():
                 self._refuse(f"the grading process ended during the import ({process.ending()})")
             return None
         if replies and not process.ready:
             greeting = replies.pop(0)
             if "failed" in greeting:
-                self._refuse(greeting["failed"])
+                process.failure = greeting["failed"]
+                if not self.versions:
+                    self._refuse(process.failure)
+                return None
             process.ready = True
             process.prefers_batches = greeting["prefers_batches"]
             self.versions = greeting["versions"]
@@ -186,10 +193,6 @@ class GraderPool:
             patience = min(patience, _SLOW_SECONDS)
         return [key.data for key, _ in self._selector.select(max(0.0, patience))]
 
-    def _check_starts(self) -> None:
-        if any(not p.ready and time.monotonic() > p.deadline for p in self._processes):
-            self._refuse(f"not imported after {START_SECONDS:.0f} s")
-
     def _refuse(self, reason: str) -> None:
         raise InputError(f"reward.graders cannot be loaded: {reason}")
 
@@ -206,8 +209,10 @@ class GraderPool:
     def _replace(self, process: GradingProcess, died: bool) -> tuple[int | None, Outcome]:
         """Kill a process and start another; return the task to blame, if that is certain, and its outcome."""
         seconds = time.monotonic() - process.since
-        ending, killed = (process.ending(), process.was_killed()) if died else ("", False)
+        ending, killed = (process.ending(), process.was_killed()) if died else (_NOT_IMPORTED, False)
         self._stop(process)
+        if not process.ready:
+            self._count_killed(ending)
         self._start()
         suspects = process.in_progress()
         certain = len(suspects) == 1 and (not died or suspects[0] in self._survived)
@@ -217,16 +222,16 @@ class GraderPool:
         self._waiting.extendleft(i for i in reversed(process.assigned) if i != blamed and i >= self._first)
         if died:
             self._survived.update(suspects)
-            if blamed is not None:
-                self._count_killed(killed)
+            if blamed is not None and killed:
+                self._count_killed(ending)
             return blamed, Outcome("error", 0.0, {}, seconds, f"the grading process ended twice ({ending})")
         return blamed, Outcome("timeout", 0.0, {}, seconds, f"no result after {self._time_limit:g} s")
 
-    def _count_killed(self, killed: bool) -> None:
-        """Stop where processes are killed from outside: no grader and no program sends them SIGKILL."""
-        self._killed += killed
+    def _count_killed(self, ending: str) -> None:
+        """Stop where processes are killed from outside, or do not start: no grader and no program sends SIGKILL."""
+        self._killed += 1
         if self._killed > _MOST_KILLED:
             raise InputError(
-                f"grading processes are killed again and again (SIGKILL), as where memory runs out: give the reward "
+                f"grading processes end again and again ({ending}), as where memory runs out: give the reward "
                 f"stage more memory, or lower reward.workers (now {self._count})"
             )

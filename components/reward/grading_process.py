@@ -46,6 +46,8 @@ class GradingProcess:
         self._stdin = self._process.stdin
         self.stdout = self._process.stdout
         self.ready = False
+        self.failure = ""
+        """The reason for which it could not load the graders."""
         self.prefers_batches = False
         self.assigned: deque[int] = deque()
         self.recalled: set[int] = set()
@@ -99,7 +101,7 @@ class GradingProcess:
 
     def overdue(self) -> bool:
         """Return whether its deadline has passed and no reply waits to be read."""
-        late = self.busy and time.monotonic() > self.deadline
+        late = (self.busy or not self.ready) and time.monotonic() > self.deadline
         return late and not select.select([self.stdout], [], [], 0)[0]
 
     def exited(self) -> bool:
@@ -107,7 +109,7 @@ class GradingProcess:
         return self._process.poll() is not None
 
     def ending(self) -> str:
-        return describe_exit(self._process.wait())
+        return self.failure or describe_exit(self._process.wait())
 
     def was_killed(self) -> bool:
         """Return whether SIGKILL has ended the process."""

@@ -116,8 +116,15 @@ def test_a_completion_whose_process_is_killed_from_outside_is_graded_again(specs
 
 def test_processes_that_are_killed_again_and_again_stop_the_stage(specs):
     assert [r.status for r in outcomes(specs, ["killed"] * 3)] == ["error"] * 3
-    with pytest.raises(InputError, match=r"killed again and again \(SIGKILL.*more memory, or lower reward.workers"):
+    with pytest.raises(InputError, match=r"end again and again \(SIGKILL.*more memory, or lower reward.workers"):
         outcomes(specs, ["killed"] * 4)
+
+
+def test_kills_are_counted_anew_in_every_call(specs):
+    with GraderPool(resolve_graders(specs), 2, 20.0) as pool:
+        for _ in range(2):
+            found = list(pool.grade([GradingTask("p", "killed", "a", "{}")] * 3))
+            assert [outcome.status for _, outcome in found] == ["error"] * 3
 
 
 def test_parts_and_detail_of_a_score_are_stored(specs):
