@@ -128,7 +128,9 @@ def _score(result: dict[str, Any] | Exception | None, name: str) -> float | Exce
     if result is None:
         return RequestFailed("the reply has no result for this proof")
     if error := result.get("error"):
-        return TimeoutError(error) if "timed out" in str(error) else RequestFailed(f"the server failed: {error}")
+        # The header holds the prompt's imports, which are slow where the server is cold or busy.
+        late = "timed out" in str(error) and "header command" not in str(error)
+        return TimeoutError(error) if late else RequestFailed(f"the server failed: {error}")
     response = result.get("response")
     if not isinstance(response, dict) or "message" in response:
         return RequestFailed(f"Lean's REPL failed: {str(response)[:200]}")

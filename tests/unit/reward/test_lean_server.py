@@ -151,6 +151,18 @@ def test_a_broken_server_is_an_error_of_its_own_batch(httpserver):
     assert "answered 500" in results[1].detail
 
 
+def test_imports_that_take_too_long_are_not_the_proofs_fault(httpserver):
+    late = "Lean REPL header command timed out in 60 seconds"
+
+    def answer(body):
+        slow = "plain" in str(body)
+        return (200, {"results": [{"id": "0", "time": 60.0, "error": late}]}) if slow else check(body)
+
+    url = reply_with(httpserver, answer, "/api/check")
+    ((result,), _) = outcomes(url, ["by plain"])
+    assert (result.status, result.detail) == ("error", f"RequestFailed: the server failed: {late}")
+
+
 def test_a_prompt_without_a_formal_statement_is_an_error(httpserver):
     url = reply_with(httpserver, check, "/api/check")
     ((result,), _) = outcomes(url, ["by plain"], metadata="{}")
