@@ -21,7 +21,7 @@ _FLOAT32_MAX = 3.4028234e38
 _MAX_DETAIL_CHARACTERS = 300
 _FIELDS = {"prompt": "prompt", "completion": "completion", "answer": "answer", "metadata": "metadata"}
 _BATCH_FIELDS = {"prompts": "prompt", "completions": "completion", "answers": "answer", "metadata": "metadata"}
-# The value of a completion whose time ran out.
+# The value of a completion for which an asynchronous grader returned nothing in time.
 _NO_RESULT = object()
 
 
@@ -75,9 +75,11 @@ class GradedCompletion:
 
     def _add(self, grader: LoadedGrader, value: object, time_limit: float) -> None:
         if value is _NO_RESULT:
-            self.status, self.detail = "timeout", f"no result after {time_limit:g} s"
+            self.status, self.detail = "error", f"no result after {time_limit:g} s"
         elif isinstance(value, BaseException):
-            self.status, self.detail = "timeout" if isinstance(value, TimeoutError) else "error", describe(value)
+            # An asynchronous grader waits for a service, whose delays are not the completion's fault.
+            late = isinstance(value, TimeoutError) and not grader.is_async
+            self.status, self.detail = "timeout" if late else "error", describe(value)
         elif (score := _finite(value)) is None:
             self.status, self.detail = "invalid", _trimmed(f"{grader.name} returned {value!r}, not a finite number")
         else:
@@ -127,7 +129,7 @@ class WeightedGraders:
 
     def __init__(self, graders: Sequence[LoadedGrader], time_limit: float) -> None:
         self._graders = graders
-        self._time_limit = time_limit
+        self._time_limit = self._left = time_limit
         self._runner: Any = None
 
     def grade(self, completions: list[GradedCompletion]) -> list[Outcome]:
@@ -136,6 +138,9 @@ class WeightedGraders:
         for grader in self._graders:
             remaining = [completion for completion in completions if completion.status == "ok"]
             if remaining:
+                # A completion that is graded alone is answered before the process is killed at the limit.
+                spent = time.perf_counter() - begin if len(completions) == 1 else 0.0
+                self._left = max(0.0, self._time_limit - spent)
                 for completion, value in zip(remaining, self._values(grader, remaining), strict=True):
                     completion.add(grader, value, self._time_limit)
         seconds = (time.perf_counter() - begin) / len(completions)
@@ -180,7 +185,7 @@ class WeightedGraders:
 
         async def wait() -> list[object]:
             tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-            _, pending = await asyncio.wait(tasks, timeout=self._time_limit)
+            _, pending = await asyncio.wait(tasks, timeout=self._left)
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)

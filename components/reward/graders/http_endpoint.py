@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 import urllib.parse
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import urllib3
 
 _RETRIED = (408, 409, 429, 500, 502, 503, 504)
 _MAX_SHOWN_CHARACTERS = 200
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
 class RequestFailed(Exception):
@@ -24,7 +26,7 @@ class Endpoint:
     """One URL that JSON is posted to. Not thread-safe.
 
     A request that fails to connect, times out or gets a temporary status (429, 5xx, ...) is retried `retries` times,
-    after a growing pause or the one that the server asks for.
+    after a growing pause or the one that the server asks for, as long as all of it takes no more than the tries may.
 
     Args:
         key_env: environment variable that holds the key, sent as a bearer token.
@@ -35,6 +37,7 @@ class Endpoint:
         self._url = url
         self._key = os.environ[key_env] if key_env else ""
         self._timeout, self._retries = timeout, retries
+        self._retry = urllib3.Retry(retry_after_max=int(timeout))
         self._http = urllib3.PoolManager(maxsize=64)
 
     def post_all(self, bodies: Sequence[dict[str, Any]]) -> list[Any]:
@@ -45,29 +48,32 @@ class Endpoint:
             return list(threads.map(self._post, bodies))
 
     def _post(self, body: dict[str, Any]) -> Any:
-        retry = urllib3.Retry(
-            self._retries,
-            backoff_factor=0.2,
-            backoff_max=2.0,
-            status_forcelist=_RETRIED,
-            allowed_methods=None,
-            raise_on_status=False,
-            redirect=0,
-            retry_after_max=int(self._timeout),
-        )
+        deadline = time.monotonic() + self._timeout * (self._retries + 1)
+        for retry in range(self._retries + 1):
+            reply, pause = self._try(body, min(self._timeout, deadline - time.monotonic()))
+            if pause is None:
+                break
+            pause = max(pause, min(_FIRST_PAUSE * 2**retry, _LONGEST_PAUSE))
+            if retry == self._retries or time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+        return reply
+
+    def _try(self, body: dict[str, Any], seconds: float) -> tuple[Any, float | None]:
+        """Return the reply or RequestFailed, and the least pause before another try, None where none is needed."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        timeout = urllib3.Timeout(total=seconds)
         try:
-            reply = self._http.request(
-                "POST", self._url, json=body, headers=headers, timeout=self._timeout, retries=retry
-            )
+            reply = self._http.request("POST", self._url, json=body, headers=headers, timeout=timeout, retries=False)
+            pause = self._retry.get_retry_after(reply) or 0.0 if reply.status in _RETRIED else None
         except urllib3.exceptions.HTTPError as error:
-            return RequestFailed(self._without_key(f"no reply from {self._url}: {error}"))
+            return RequestFailed(self._without_key(f"no reply from {self._url}: {error}")), 0.0
         if reply.status >= 300:
-            return RequestFailed(self._without_key(f"{self._url} answered {reply.status}: {_text(reply.data)}"))
+            return RequestFailed(self._without_key(f"{self._url} answered {reply.status}: {_text(reply.data)}")), pause
         try:
-            return json.loads(reply.data)
+            return json.loads(reply.data), None
         except ValueError:
-            return RequestFailed(self._without_key(f"{self._url} did not reply with JSON: {_text(reply.data)}"))
+            return RequestFailed(self._without_key(f"{self._url} did not reply with JSON: {_text(reply.data)}")), None
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text

@@ -20,7 +20,7 @@ def log(*words):
 def one(completion):
     log(os.getpid(), completion)
     if completion == "hang": time.sleep(1000)
-    if completion == "slow": time.sleep(1.0)
+    if completion.startswith("slow"): time.sleep(1.0)
     return float(len(completion))
 
 def many(completions, metadata, bonus=0):
@@ -43,7 +43,8 @@ def leaving():
 async def one_async(prompt, completion, answer, metadata):
     if completion == "block": time.sleep(1000)
     if completion == "raise": raise KeyError("lost")
-    await asyncio.sleep(1000 if completion == "hang" else 0.3)
+    if completion == "late": raise TimeoutError("no reply")
+    await asyncio.sleep(1000 if completion in ("hang", "slow and away") else 0.3)
     return float(len(completion))
 
 async def many_async(*, completions, **others):
@@ -124,9 +125,10 @@ def test_asynchronous_graders_wait_side_by_side():
 @pytest.mark.parametrize(
     ("what", "status", "detail"),
     [
-        ("hang", "timeout", "no result after 0.6 s"),
+        ("hang", "error", "no result after 0.6 s"),
         ("block", "timeout", "no result after 0.6 s"),
         ("raise", "error", "KeyError: 'lost'"),
+        ("late", "error", "TimeoutError: no reply"),
     ],
 )
 @pytest.mark.usefixtures("log")
@@ -140,7 +142,16 @@ def test_asynchronous_graders_fail_alone(what, status, detail):
 @pytest.mark.usefixtures("log")
 def test_asynchronous_batches():
     results = outcomes("many_async", ["a", "bb", "hang", "ccc"], time_limit=0.5)
-    assert [(r.status, r.reward) for r in results] == [("ok", 1.0), ("ok", 2.0), ("timeout", 0.0), ("ok", 3.0)]
+    assert [(r.status, r.reward) for r in results] == [("ok", 1.0), ("ok", 2.0), ("error", 0.0), ("ok", 3.0)]
+
+
+@pytest.mark.usefixtures("log")
+def test_a_service_that_is_away_is_an_error_behind_a_slow_grader_too(monkeypatch):
+    specs = [GraderSpec(name=f"together_graders:{name}") for name in ("one", "one_async")]
+    monkeypatch.setattr("components.reward.grading_pool._GRACE_SECONDS", 0.8)
+    with GraderPool(resolve_graders(specs), 1, 1.5) as pool:
+        ((_, result),) = pool.grade([GradingTask("p", "slow and away", "a", "{}")])
+    assert (result.status, result.detail) == ("error", "no result after 1.5 s")
 
 
 @pytest.mark.usefixtures("log")

@@ -130,6 +130,20 @@ def test_a_server_that_never_answers_costs_its_timeout(httpserver):
     assert time.monotonic() - begin < 8
 
 
+def test_pauses_that_a_slow_server_asks_for_fit_into_the_time_limit(httpserver):
+    tries = []
+
+    def answer(_):
+        tries.append(1)
+        time.sleep(0.8)
+        return 429, {"error": "busy"}, {"Retry-After": "1"}
+
+    url = reply_with(httpserver, answer)
+    (result,) = outcomes("judge", ["a"], url=url, model="m", timeout=1.0, retries=2, time_limit=3.0)
+    assert (result.status, "answered 429" in result.detail) == ("error", True)
+    assert len(tries) == 2
+
+
 def test_the_key_goes_to_the_server_and_nowhere_else(httpserver, monkeypatch):
     monkeypatch.setenv("TRIAL_KEY", KEY)
 
