@@ -36,7 +36,10 @@ TRAJECTORIES = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
-"""One row per completion; `behaviour_logprobs` are nats under the distribution that drew each token."""
+"""One row per completion; `behaviour_logprobs` are nats under the distribution that drew each token.
+
+A completion that the engine aborted (`finish_reason` abort) may have no tokens; it is not graded, nor trained on.
+"""
 
 REWARDS = pa.schema(
     [
@@ -142,12 +145,13 @@ def trajectory_problems(table: pa.Table) -> list[tuple[int, str]]:
     impossible = np.flatnonzero(~np.isfinite(flat) | (flat > 1e-6))
     rows = np.searchsorted(np.cumsum(logprob_lengths), impossible, side="right")
     _, first = np.unique(rows, return_index=True)
+    finishes = np.asarray(table["finish_reason"].to_pylist())
     found = [(int(rows[i]), f"behaviour_logprobs holds {flat[impossible[i]]}, not a log-probability") for i in first]
     for bad, reason in (
         (token_lengths != logprob_lengths, "behaviour_logprobs and completion_token_ids differ in length"),
-        (token_lengths == 0, "completion_token_ids is empty"),
+        ((token_lengths == 0) & (finishes != "abort"), "completion_token_ids is empty"),
         (~np.isin(table["split"].to_pylist(), SPLITS), f"split is not in {SPLITS}"),
-        (~np.isin(table["finish_reason"].to_pylist(), FINISH_REASONS), f"finish_reason is not in {FINISH_REASONS}"),
+        (~np.isin(finishes, FINISH_REASONS), f"finish_reason is not in {FINISH_REASONS}"),
     ):
         found += [(int(row), reason) for row in np.flatnonzero(bad)]
     return sorted(found)

@@ -249,7 +249,7 @@ class Engine:
 
         outputs = sorted(outputs, key=lambda output: output.index)
         token_ids = [list(output.token_ids) for output in outputs]
-        endings = [Ending(output.finish_reason or "abort", output.stop_reason) for output in outputs]
+        endings = [Ending(_finish_reason(output), output.stop_reason) for output in outputs]
         texts = decode(
             self._tokenizer,
             [[*request.start, *ids] for ids in token_ids],
@@ -258,12 +258,17 @@ class Engine:
             skip_special_tokens=request.spec.skip_special_tokens,
         )
         completions = []
-        for output, ids, text in zip(outputs, token_ids, texts, strict=True):
+        for output, ids, ending, text in zip(outputs, token_ids, endings, texts, strict=True):
             assert isinstance(output.logprobs, FlatLogprobs)
             logprobs = output.logprobs.logprobs
             assert len(logprobs) == len(ids), "one log-probability per sampled token"
-            completions.append(Completion(ids, logprobs, output.finish_reason or "abort", text))
+            completions.append(Completion(ids, logprobs, ending.finish_reason, text))
         return completions
+
+
+def _finish_reason(output: "CompletionOutput") -> str:
+    """Return `stop`, `length`, or `abort` for all other reasons that vLLM has."""
+    return output.finish_reason if output.finish_reason in ("stop", "length") else "abort"
 
 
 def _keep_weights() -> None:

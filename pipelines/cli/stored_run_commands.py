@@ -176,7 +176,8 @@ def _panel(row: dict[str, object]) -> Panel:
     reward = row["reward"]
     assert isinstance(reward, float)
     title = f"reward {reward:.3g}  {row['status']}  {row['group_id']} #{row['sample_index']}"
-    subtitle = f"{len(tokens)} tokens, {row['finish_reason']}, mean log-probability {sum(logprobs) / len(logprobs):.2f}"
+    mean = sum(logprobs) / max(1, len(logprobs))
+    subtitle = f"{len(tokens)} tokens, {row['finish_reason']}, mean log-probability {mean:.2f}"
     return Panel(body, title=Text(printable(title)), subtitle=subtitle, title_align="left", subtitle_align="left")
 
 

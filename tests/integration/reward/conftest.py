@@ -42,7 +42,7 @@ def _commit_prompts(run: Run, prompts: Sequence[tuple[str, str | None]]) -> None
 def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: str | None = None) -> None:
     """Parts of completions; every four in a row are one group, of prompt p0, p1, ...
 
-    A completion that begins with `held out:` is one of e0, one that is `abort` was aborted.
+    A completion that begins with `held out:` is one of e0, one that is `abort` was aborted before its first token.
     """
     output = run.output("rollout", run.layout.rollout(AT, 0), {}, AT, 0)
     writer = PartWriter(output, "trajectories", with_metadata(TRAJECTORIES, {"run": run.layout.run}))
@@ -52,6 +52,7 @@ def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: st
         for text in texts:
             group = row // GROUP
             held_out = text.startswith("held out:")
+            tokens = 0 if text == "abort" else max(1, len(text))
             rows.append(
                 {
                     "prompt_id": prompt_id or ("e0" if held_out else f"p{group}"),
@@ -59,8 +60,8 @@ def _commit_trajectories(run: Run, parts: Sequence[Sequence[str]], prompt_id: st
                     "sample_index": row % GROUP,
                     "split": "eval" if held_out else "train",
                     "prompt_token_ids": [1, 2],
-                    "completion_token_ids": [3] * max(1, len(text)),
-                    "behaviour_logprobs": [-1.0] * max(1, len(text)),
+                    "completion_token_ids": [3] * tokens,
+                    "behaviour_logprobs": [-1.0] * tokens,
                     "finish_reason": "abort" if text == "abort" else "stop",
                     "text": text.removeprefix("held out:"),
                 }

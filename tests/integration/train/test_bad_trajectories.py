@@ -126,6 +126,23 @@ def test_a_group_with_a_completion_that_was_not_graded_is_left_out(
     assert (metrics.ungraded_groups, metrics.groups, metrics.bad_groups) == (left_out, 4 - left_out, 0)
 
 
+def test_a_group_with_a_completion_that_was_aborted_before_its_first_token_is_left_out(training_run: Make) -> None:
+    made = training_run()
+
+    def aborted(rows: Any) -> Any:
+        rows[5] |= {"completion_token_ids": [], "behaviour_logprobs": [], "finish_reason": "abort"}
+        return rows
+
+    def failed(rows: Any) -> Any:
+        rows[5] |= {"status": "invalid", "reward": 0.0}
+        return rows
+
+    made.sample(rows=aborted, rewards=failed)
+    train(made.run.uri, 1)
+    metrics = metrics_of(made.run)
+    assert (metrics.ungraded_groups, metrics.groups, metrics.bad_groups) == (1, 3, 0)
+
+
 def test_an_iteration_of_which_nothing_was_graded_is_refused(training_run: Make) -> None:
     made = training_run()
     made.sample(rewards=lambda rows: [row | {"status": "error"} for row in rows])

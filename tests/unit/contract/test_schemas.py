@@ -87,6 +87,11 @@ def test_a_table_survives_parquet_with_its_facts(kind: str, rows: int) -> None:
     }
 
 
+def test_an_aborted_completion_may_be_empty() -> None:
+    empty = {"completion_token_ids": [], "behaviour_logprobs": [], "finish_reason": "abort"}
+    validate(table("trajectories", {}, empty, {"finish_reason": "stop"}), "trajectories", "it")
+
+
 @given(st.dictionaries(st.text(max_size=8), st.floats(width=32, allow_nan=False), max_size=4))
 def test_reward_components_survive_parquet(components: dict[str, float]) -> None:
     written = table("rewards", {"components": list(components.items())})

@@ -44,6 +44,8 @@ ROW = {
 
 def test_completions() -> None:
     assert shown(_panel(ROW)).count(SHOWN) == 5
+    empty = {"completion_token_ids": [], "behaviour_logprobs": [], "finish_reason": "abort"}
+    assert "0 tokens, abort" in shown(_panel({**ROW, **empty}))
 
 
 def test_completions_whose_rewards_changed() -> None:
