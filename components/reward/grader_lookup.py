@@ -68,17 +68,24 @@ def resolve_graders(
     """
     graders = []
     for spec in specs:
+        location = grader_location(spec.name)
         built_in = built_in_graders().get(spec.name)
-        location = built_in.location if built_in else spec.name
-        if not LOCATION.fullmatch(location):
-            raise InputError(
-                f"reward.graders: {spec.name!r} is not a valid grader; use one of {', '.join(built_in_graders())}, "
-                "or package.module:function for a function of your own"
-            )
         runs_programs = built_in is not None and built_in.runs_programs
         options = sandbox_options(sandbox or SandboxSection(), time_limit) if runs_programs else None
         graders.append(Grader(spec.component, location, spec.weight, dict(spec.options), options))
     return graders
+
+
+def grader_location(name: str) -> str:
+    """Return `package.module:function` of a grader. Raises InputError where the name is neither that nor built in."""
+    built_in = built_in_graders().get(name)
+    location = built_in.location if built_in else name
+    if not LOCATION.fullmatch(location):
+        raise InputError(
+            f"reward.graders: {name!r} is not a valid grader; use one of {', '.join(built_in_graders())}, "
+            "or package.module:function for a function of your own"
+        )
+    return location
 
 
 def sandbox_facts(graders: Iterable[Grader]) -> dict[str, str]:

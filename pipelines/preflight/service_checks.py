@@ -7,7 +7,8 @@ from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
 from components.contract.layout import RunLayout
 from components.contract.objective_config import CustomOptions
-from components.reward.grader_lookup import resolve_graders, sandbox_facts
+from components.reward.grader_calls import describe, load_grader
+from components.reward.grader_lookup import built_in_graders, grader_location, resolve_graders, sandbox_facts
 from components.reward.grading_pool import GraderPool
 from components.store import Run, open_store
 from components.tracking.server import tracking_uri
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 def check_graders(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:
     """Check that the graders load, that those on servers answer, and that programs have a sandbox.
 
-    For a cluster nothing is checked: the graders are in the image of the reward stage.
+    For a cluster only names and options are checked: the graders are in the image of the reward stage.
     """
     if cluster is not None:
-        return []
+        return _check_options(config)
     if missing := packages_missing("reward"):
         return [Finding.warning("reward.graders", f"not checked, because {missing}", "pip install '.[reward]'")]
     reward = config.reward
@@ -37,6 +38,24 @@ def check_graders(config: RunConfig, cluster: "ClusterConfig | None") -> list[Fi
     except InputError as error:
         return [Finding.error("reward.graders", str(error))]
     return [Finding.ok("reward.graders", ", ".join(loaded))]
+
+
+def _check_options(config: RunConfig) -> list[Finding]:
+    """Check all names, and the options of built-in graders that ask no server and whose packages are here."""
+    errors = []
+    for spec in config.reward.graders:
+        try:
+            location, built_in = grader_location(spec.name), built_in_graders().get(spec.name)
+            if built_in and "url" not in built_in.options:
+                sandbox: dict[str, object] | None = {} if built_in.runs_programs else None
+                load_grader(spec.component, location, spec.weight, spec.options, sandbox, config.reward.time_limit)
+        except ImportError:
+            continue
+        except InputError as error:
+            errors.append(str(error))
+        except Exception as error:
+            errors.append(f"{spec.component}: {describe(error)}")
+    return [Finding.error("reward.graders", "; ".join(errors))] if errors else []
 
 
 def check_objective(config: RunConfig, cluster: "ClusterConfig | None") -> list[Finding]:

@@ -1,15 +1,18 @@
 """The checks of this machine that `rapid doctor` makes."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.contract.resolve import load_config
+from pipelines.cluster.cluster_config import ClusterConfig
 from pipelines.preflight import check_before_run, machine_check, preflight
 from pipelines.preflight.data_check import check_data
 from pipelines.preflight.findings import Level
 from pipelines.preflight.machine_check import check_packages, check_sandbox, inspect_machine
 from pipelines.preflight.model_check import ModelCheck
+from pipelines.preflight.service_checks import check_graders
 from tests.support.arithmetic_run import write_config
 
 OWN_UID = "sandbox: own uid"
@@ -90,3 +93,26 @@ def test_a_light_install_is_warned_and_can_check_but_not_run(tmp_path: Path, mon
     (refused,) = check_before_run(config)
     assert refused.level is Level.error
     assert refused.fix.startswith("pip install '.[prepare,rollout")
+
+
+@pytest.mark.parametrize(
+    ("grader", "result"),
+    [
+        ("{name: regex, options: {pattern: '(a'}}", "regex: ValueError: pattern is not a regular expression"),
+        ("{name: regex, label: form, options: {pattern: a, group: 1}}", "form: ValueError: pattern has no group 1"),
+        ("{name: code, options: {parts: true}}", "code: TypeError: got an unexpected keyword argument 'parts'"),
+        ("maths", "reward.graders: 'maths' is not a valid grader; use one of"),
+    ],
+)
+def test_options_of_graders_are_checked_before_a_run_is_submitted(tmp_path: Path, grader: str, result: str) -> None:
+    config = load_config(write_config(tmp_path), [f"reward.graders=[exact, {grader}]"])
+    (finding,) = check_graders(config, ClusterConfig())
+    assert finding.level is Level.error
+    assert finding.result.startswith(result)
+
+
+def test_graders_that_only_pods_can_load_are_not_checked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = "{name: lean, options: {url: 'http://lean:8000', mathlib: v4.9.0}}"
+    monkeypatch.setitem(sys.modules, "components.reward.graders.math", None)
+    config = load_config(write_config(tmp_path), [f"reward.graders=[{lean}, math, code, 'only_in_the_image:grade']"])
+    assert check_graders(config, ClusterConfig()) == []
