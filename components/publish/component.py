@@ -7,7 +7,7 @@ from kfp import dsl
 def publish(
     run_uri: str, rewards: list, limits: str, report: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics]
 ) -> None:
-    """Register every policy that was evaluated, move the champion alias if the best is better, write the report.
+    """Register every policy of the run, move the champion alias if the best is better, write the report.
 
     Args:
         rewards: the reward stages' outputs; they order the tasks and name the inputs in the KFP graph.

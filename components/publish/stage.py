@@ -12,7 +12,7 @@ from components.tracking import Registration, read_state, register, sync, tracki
 
 
 def run_stage(run_uri: str) -> Manifest:
-    """Register every policy that was evaluated, move the champion alias if the best is better, write the report.
+    """Register every policy of the run, move the champion alias if the best is better, write the report.
 
     The best policy on held-out prompts is the published one. The report is derived from everything else in the run, so
     it is written anew whenever what it shows has changed: more iterations, or a registration that an absent tracking

@@ -24,11 +24,11 @@ CHAMPION = "champion"
 
 
 def register(run: Run, results: RunResults, published: int) -> Registration | None:
-    """Make every policy of a run that was evaluated a model version, and the published one champion if it is better.
+    """Make every policy that a run has made a model version, and the published one champion if it is better.
 
     A version's source is the policy's place in storage; nothing is uploaded. Each policy is registered once, however
-    often this is called, in the order of the iterations, so that `models:/NAME/latest` is the newest. Policies that
-    were not evaluated are left out, but for the published one.
+    often this is called, in the order of the iterations, so that `models:/NAME/latest` is the newest. The base policy
+    is registered only where it is published, because the run made no other.
 
     The alias `champion` moves when the published policy's pass@1 on the held-out prompts is higher than the champion's
     by more than `tracking.champion_margin` standard errors of the difference, paired over prompts. A run that started
@@ -46,7 +46,7 @@ def register(run: Run, results: RunResults, published: int) -> Registration | No
         name = run.config.tracking.model_name or run.config.run.name
         versions = Versions(session, name)
         evaluated = results.evaluated
-        made = sorted({published, *(version for version in evaluated if version > 0)})
+        made = sorted({published, *range(1, results.policy_version + 1)})
         numbers = {version: str(versions.ensure(version, evaluated.get(version)).version) for version in made}
         scores = versions.scores(evaluated.get(published))
         champion, comparison = _Contest(session, name).enter(published, numbers[published], scores)

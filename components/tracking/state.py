@@ -13,7 +13,7 @@ class Registration(BaseModel):
     version: str
     weights_digest: str
     newest_digest: str
-    """Weights of the newest policy; all that were evaluated up to it are registered."""
+    """Weights of the newest policy; all up to it are registered."""
     champion: bool
     """True if it won the comparison."""
     comparison: str

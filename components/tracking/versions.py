@@ -51,16 +51,16 @@ class Versions:
         self._ensure_model()
 
     def ensure(self, version: int, evaluation: RoundResult | None) -> "ModelVersion":
-        """Return the version of a policy, made if there is none, with its logged model and scores."""
+        """Return the version of a policy, made if there is none, with its logged model and the scores that it has."""
         policy = self._run.policy(version).require()
-        kept = self._run.keeps_policy(version)
+        changing = {**self.scores(evaluation), **({} if self._run.keeps_policy(version) else {WEIGHTS: DELETED})}
         found = self._find(version, policy)
         if found is None:
-            self._create(version, policy, evaluation, kept)
+            self._create(version, policy, evaluation)
             found = self._find(version, policy)
             assert found is not None
-        elif not kept and found.tags.get(WEIGHTS) != DELETED:
-            self._client.set_model_version_tag(self._name, str(found.version), WEIGHTS, DELETED)
+        for key in changing.keys() - found.tags.keys():
+            self._client.set_model_version_tag(self._name, str(found.version), key, changing[key])
         self._complete_model(version, policy, found, evaluation)
         return found
 
@@ -101,7 +101,7 @@ class Versions:
     def _is_ours(self, tags: Mapping[str, str], version: int) -> bool:
         return tags.get("rapid.run_uri") == self._run.uri and tags.get("rapid.policy_version") == str(version)
 
-    def _create(self, version: int, policy: Manifest, evaluation: RoundResult | None, kept: bool) -> None:
+    def _create(self, version: int, policy: Manifest, evaluation: RoundResult | None) -> None:
         run, uri = self._run, self._run.policy_location(version)
         tags = {
             "rapid.run_uri": run.uri,
@@ -119,7 +119,7 @@ class Versions:
             self._name,
             source=self._source(version, uri),
             run_id=self._session.state.run_id,
-            tags={**tags, _LOGGED_MODEL: model.model_id, **({} if kept else {WEIGHTS: DELETED})},
+            tags={**tags, _LOGGED_MODEL: model.model_id},
             description=f"Policy {version} of the run {run.layout.run}{_score(evaluation)}, in Hugging Face format "
             f"at {uri}",
             await_creation_for=0,
@@ -147,12 +147,14 @@ class Versions:
     ) -> None:
         """Give the logged model of a version what is missing: its scores, and its links to run and version."""
         model = self._only_model(version, policy, registered.tags.get(_LOGGED_MODEL))
-        links = json.dumps([{"name": self._name, "version": str(registered.version)}])
-        if model is None or model.tags.get(_MODEL_VERSIONS) == links:
+        if model is None:
             return
-        if evaluation:
+        if evaluation and not model.metrics:
             points = [p for p in evaluation_points(evaluation, self._session.started) if p.key.startswith("iteration/")]
             self._session.log(points, model_id=model.model_id, dataset_name=HELD_OUT, dataset_digest=self._held_out)
+        links = json.dumps([{"name": self._name, "version": str(registered.version)}])
+        if model.tags.get(_MODEL_VERSIONS) == links:
+            return
         self._log_output(model.model_id, version)
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.set_logged_model_tags(model.model_id, {_MODEL_VERSIONS: links})

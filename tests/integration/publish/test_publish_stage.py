@@ -120,7 +120,7 @@ def test_a_policy_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
 def test_without_held_out_prompts_a_version_but_no_champion(client: Any, tmp_path: Path) -> None:
     run = finished_run(tmp_path, name="unmeasured", eval_prompts=0).run
     manifest = publish(run.uri)
-    assert (manifest.facts["model_version"], manifest.facts["champion"]) == ("unmeasured/1", False)
+    assert (manifest.facts["model_version"], manifest.facts["champion"]) == ("unmeasured/2", False)
     assert client.get_registered_model("unmeasured").aliases == {}
 
 

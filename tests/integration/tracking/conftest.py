@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,3 +12,9 @@ def client(database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     return connect(database)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A model of this test alone."""
+    return f"model-{tmp_path.name}"

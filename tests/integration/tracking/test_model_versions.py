@@ -10,13 +10,14 @@ import pytest
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, RunLayout
-from components.results import best_policy, evaluation_of, prompt_scores, read_run, score_difference
+from components.results import evaluation_of, prompt_scores, read_run, score_difference
 from components.store import Run
-from components.tracking import Registration, find_policy, read_state, register, sync, tracking_uri
+from components.tracking import find_policy, read_state, register, sync, tracking_uri
 from components.tracking.datasets import prompts_digest
 from components.tracking.models import _Contest
 from components.tracking.versions import Versions
 from tests.support.fake_run import finished_run, prepared_run
+from tests.support.registry import logged_models, policies_of, registered
 
 
 def trained_run(
@@ -29,25 +30,6 @@ def trained_run(
     fake.iteration(1)
     fake.round(Round.evaluation(1), pass_rate=pass_rate)
     return fake.run
-
-
-def registered(run: Run) -> Registration:
-    results = read_run(run)
-    registration = register(run, results, best_policy(run, results))
-    assert registration is not None
-    return registration
-
-
-def policies_of(client: Any, model: str) -> list[str]:
-    """The policies behind the versions of a model, by version."""
-    versions = client.search_model_versions(f"name = '{model}'")
-    return [v.tags["rapid.policy_version"] for v in sorted(versions, key=lambda v: int(v.version))]
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    """A model of this test alone."""
-    return f"model-{tmp_path.name}"
 
 
 def test_a_version_names_the_policy_where_it_lies(client: Any, model: str, tmp_path: Path) -> None:
@@ -88,13 +70,6 @@ def test_two_publishers_at_once_make_one_version(
     assert {registration.version for registration in registrations} == {str(version.version)}
     (logged,) = logged_models(client, run)
     assert version.tags["rapid.logged_model"] == logged.model_id
-
-
-def logged_models(client: Any, run: Run) -> list[Any]:
-    state = read_state(run)
-    assert state is not None
-    experiment = client.get_run(state.run_id).info.experiment_id
-    return [m for m in client.search_logged_models([experiment]) if m.tags.get("rapid.run_uri") == run.uri]
 
 
 def test_each_policy_is_one_logged_model_with_its_scores(client: Any, model: str, tmp_path: Path) -> None:
