@@ -1,14 +1,12 @@
 """Publish the best policy: model versions, champion alias, model card, report."""
 
-from collections.abc import Mapping
-
 from components.contract.digests import json_digest
 from components.contract.errors import InputError
 from components.contract.manifest import Facts, Manifest
 from components.results import RunResults, best_policy, read_run, round_manifests
 from components.runtime.clock import Clock
 from components.store import Run, StageOutput, open_run
-from components.tracking import Registration, read_state, register, sync, tracking_uri, wait_for_server
+from components.tracking import Registration, register_once, sync
 
 
 def run_stage(run_uri: str) -> Manifest:
@@ -33,7 +31,7 @@ def run_stage(run_uri: str) -> Manifest:
         published = best_policy(run, results)
         run.mark_published(published)
         inputs["published"] = _weights(run, published)
-        registration = _registration(run, results, published, inputs)
+        registration = register_once(run, results, published) if run.config.tracking.enabled else None
     inputs["registration"] = json_digest(registration.model_dump() if registration else None)
     output = run.output("publish", run.layout.report, inputs)
     manifest = output.manifest()
@@ -58,18 +56,6 @@ def _evaluation(run: Run) -> dict[str, str]:
 
 def _weights(run: Run, version: int) -> str:
     return str(run.policy(version).require().facts["weights_digest"])
-
-
-def _registration(run: Run, results: RunResults, published: int, digests: Mapping[str, str]) -> Registration | None:
-    """Return the registration of policies with these digests, made if there is none."""
-    if not run.config.tracking.enabled:
-        return None
-    state = read_state(run)
-    found = state.registration if state else None
-    if found and (found.weights_digest, found.newest_digest) == (digests["published"], digests["policy"]):
-        return found
-    wait_for_server(tracking_uri(run))
-    return register(run, results, published)
 
 
 def _write(

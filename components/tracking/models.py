@@ -13,8 +13,9 @@ from components.results import (
     score_difference,
 )
 from components.store import Run, StoreUnavailable, open_run
+from components.tracking.server import tracking_uri, wait_for_server
 from components.tracking.session import Session, report_failure
-from components.tracking.state import Registration
+from components.tracking.state import Registration, read_state
 from components.tracking.versions import MEASURE, SCORE, Versions
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def register(run: Run, results: RunResults, published: int) -> Registration | No
         session.save(registration=registration)
         return registration
     return None
+
+
+def register_once(run: Run, results: RunResults, published: int) -> Registration | None:
+    """Return the registration of a run as it is now; made by `register` if it is missing."""
+    state = read_state(run)
+    found = state.registration if state else None
+    digests = (str(run.policy(v).require().facts["weights_digest"]) for v in (published, results.policy_version))
+    if found and (found.weights_digest, found.newest_digest) == tuple(digests):
+        return found
+    wait_for_server(tracking_uri(run))
+    return register(run, results, published)
 
 
 class _Contest:

@@ -16,16 +16,16 @@ TRACKING_VARIABLE = "RAPID_TRACKING"
 
 
 def sync(run: Run) -> bool:
-    """Bring the tracking run up to date with the committed outputs.
+    """Bring the tracking run up to date with the committed outputs; model versions are left to `register_once`.
 
     What was sent is remembered in the run, so any process may send the rest at any time; sending twice, or
     from two processes at once, repeats points with the same time stamps and adds none.
 
     Returns:
-        Whether the server now has everything; always where tracking is switched off or left to another process. False
+        Whether the server now has all of that; always where tracking is switched off or left to another process. False
         comes with a note that says why; this function raises no exception.
     """
-    if not run.config.tracking.enabled or os.environ.get(TRACKING_VARIABLE) == "off":
+    if not is_tracked_here(run):
         return True
     with report_failure(run, "results"):
         state = remembered(run)
@@ -34,6 +34,11 @@ def sync(run: Run) -> bool:
             _send(Session(run))
         return True
     return False
+
+
+def is_tracked_here(run: Run) -> bool:
+    """Return whether this process sends results: tracking is on, and not left to another process."""
+    return run.config.tracking.enabled and os.environ.get(TRACKING_VARIABLE) != "off"
 
 
 def _pending(run: Run, state: TrackingState) -> bool:

@@ -10,7 +10,8 @@ from components.contract.resolve import config_json
 from components.publish.command import publish_command
 from components.publish.stage import run_stage as publish
 from components.store import Run
-from components.tracking import read_state, server
+from components.tracking import TRACKING_VARIABLE, read_state, server
+from components.tracking.command import tracking_command
 from tests.support.fake_run import FakeRun, finished_run, prepared_run
 
 NOWHERE = "http://127.0.0.1:9"
@@ -75,6 +76,32 @@ def test_a_server_that_was_away_gets_everything_when_it_is_back(
     assert publish(run.uri).facts["model_version"] == "late/2"
     assert "It is the first champion" in page(run)
     assert str(client.get_registered_model("late").aliases["champion"]) == "2"
+
+
+def test_after_an_outage_the_command_registers_the_versions_and_the_champion(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run(tmp_path, name="missed").run
+
+    def send() -> object:
+        with pytest.raises(SystemExit) as ended:
+            tracking_command(run.uri)
+        return ended.value.code
+
+    assert send() == 0
+    assert not client.search_registered_models("name = 'missed'")  # only published runs are registered
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        publish(run.uri)
+        assert send() == 1
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv(TRACKING_VARIABLE, "off")
+        assert send() == 0
+    assert not client.search_registered_models("name = 'missed'")
+    assert send() == 0
+    assert str(client.get_registered_model("missed").aliases["champion"]) == "2"
+    monkeypatch.setattr("components.tracking.session.connect", lambda uri: pytest.fail(f"connected to {uri}"))
+    assert send() == 0
 
 
 def test_without_tracking_there_is_a_report_all_the_same(tmp_path: Path) -> None:
