@@ -99,14 +99,21 @@ class Versions:
         return ours[0] if ours else None
 
     def _is_ours(self, tags: Mapping[str, str], version: int) -> bool:
-        return tags.get("rapid.run_uri") == self._run.uri and tags.get("rapid.policy_version") == str(version)
+        return self._identity(version).items() <= tags.items()
+
+    def _identity(self, version: int) -> dict[str, str]:
+        """Return the tags that tell a policy of this run from one of an earlier run of the same name."""
+        return {
+            "rapid.run_uri": self._run.uri,
+            "rapid.started": self._session.started.isoformat(),
+            "rapid.policy_version": str(version),
+        }
 
     def _create(self, version: int, policy: Manifest, evaluation: RoundResult | None) -> None:
         run, uri = self._run, self._run.policy_location(version)
         tags = {
-            "rapid.run_uri": run.uri,
+            **self._identity(version),
             "rapid.policy_uri": uri,
-            "rapid.policy_version": str(version),
             "rapid.weights_digest": str(policy.facts["weights_digest"]),
             "rapid.base_model": run.config.model.path,
             **self._base_version(),

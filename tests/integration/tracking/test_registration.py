@@ -1,11 +1,14 @@
 """The policies that are registered, and when."""
 
+import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from components.contract.layout import Round
 from components.results import evaluation_of
-from tests.support.fake_run import finished_run, prepared_run
+from components.tracking import read_state
+from tests.support.fake_run import START, FakeRun, finished_run, prepared_run
 from tests.support.registry import logged_models, policies_of, registered
 
 
@@ -47,3 +50,22 @@ def test_a_policy_that_is_evaluated_after_its_registration_gets_its_scores(
     assert client.get_model_version(model, "1").tags["rapid.pass_at_1"] == repr(evaluation.pass_at_k[1])
     first = min(logged_models(client, fake.run), key=lambda m: m.name)
     assert {m.key: m.value for m in first.metrics}["iteration/pass_at_1"] == evaluation.pass_at_k[1]
+
+
+def test_a_run_made_again_under_its_name_has_versions_of_its_own(client: Any, model: str, tmp_path: Path) -> None:
+    old = finished_run(tmp_path, tracking={"model_name": model}).run
+    registered(old)
+    shutil.rmtree(tmp_path / "runs")
+    again = FakeRun(old, now=START + timedelta(hours=1))
+    again.prepare(eval_prompts=5)
+    for number in (1, 2):
+        again.iteration(number)
+    again.round(Round.evaluation(2))
+    registered(again.run)
+    assert policies_of(client, model) == ["1", "2", "1", "2"]
+    state = read_state(again.run)
+    assert state is not None
+    tracked = client.get_run(state.run_id)
+    own = {m.model_id for m in logged_models(client, again.run) if m.source_run_id == state.run_id}
+    assert {output.model_id for output in tracked.outputs.model_outputs} == own
+    assert len(own) == 2
