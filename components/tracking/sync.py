@@ -47,11 +47,16 @@ def _pending(run: Run, state: TrackingState) -> bool:
         return True
     if run.directory(layout.train(state.iterations + 1)).manifest():
         return True
-    evaluations = evaluating_rounds(run, state.evaluated)
-    if run.config.data.eval_prompts and any(round_manifests(run, round_) for round_ in evaluations):
+    if _has_evaluation(run, state.evaluated):
         return True
     report = run.directory(layout.report).manifest()
     return report is not None and report.digest != state.report
+
+
+def _has_evaluation(run: Run, version: int) -> bool:
+    """Return whether held-out prompts were sampled from a policy and graded."""
+    evaluations = evaluating_rounds(run, version)
+    return run.config.data.eval_prompts > 0 and any(round_manifests(run, round_) for round_ in evaluations)
 
 
 def _send(session: Session) -> None:
@@ -59,11 +64,11 @@ def _send(session: Session) -> None:
     rounds: dict[int, RoundResult] = {}
     while (iteration := read_iteration(run, session.state.iterations + 1)) and iteration.train:
         session.log(iteration_points(iteration, session.started))
-        session.save(iterations=iteration.number)
         if iteration.sampled.eval:
             rounds[iteration.sampled.policy_version] = iteration.sampled
-        elif not run.config.data.eval_prompts:
+        elif not _has_evaluation(run, iteration.sampled.policy_version):
             send_completions(session, iteration.sampled.round_)
+        session.save(iterations=iteration.number)
     newest, version = run.policy_version(), session.state.evaluated
     while version <= newest:
         evaluation = rounds.get(version) or evaluation_of(run, version)

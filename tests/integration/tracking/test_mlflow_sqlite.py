@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from components.contract.layout import Round
-from components.results import read_completions
 from components.store import Run
 from components.tracking import read_state, server, session, sync
 from components.tracking.command import tracking_command
@@ -68,28 +67,6 @@ def test_the_prompts_are_inputs_with_digest_source_and_rows(client: Any, tmp_pat
     assert (json.loads(training.profile), json.loads(held_out.profile)) == ({"num_rows": 6}, {"num_rows": 5})
     assert json.loads(training.source) == {"uri": "prompts.jsonl"}
     assert held_out.digest == prompts_digest(first, "eval") != training.digest
-
-
-def test_completions_of_the_same_prompts_are_tables_of_every_policy(client: Any, tmp_path: Path) -> None:
-    run = finished_run(tmp_path).run
-    assert sync(run)
-    tables = json.loads(client.get_run(run_id(run)).data.tags["mlflow.loggedArtifacts"])
-    assert tables == [{"path": f"completions/policy-{version:04d}.json", "type": "table"} for version in (0, 1, 2)]
-    shown = [json.loads(Path(client.download_artifacts(run_id(run), table["path"])).read_text()) for table in tables]
-    assert [len(table["data"]) for table in shown] == [5, 5, 5]
-    rows = [[dict(zip(table["columns"], row, strict=True)) for row in table["data"]] for table in shown]
-    assert [row["prompt"] for row in rows[0]] == [row["prompt"] for row in rows[2]]
-    assert rows[2][0]["text"] == "policy 2 <script>says</script> 0"
-    assert {row["reward"] for row in rows[2]} <= {0.0, 1.0}
-    stored = {row["prompt"]: row["reward"] for row in read_completions(run, Round.evaluation(2)).to_pylist()[::4]}
-    assert {row["prompt"]: row["reward"] for row in rows[2]} == stored
-
-
-def test_without_held_out_prompts_the_tables_hold_training_completions(client: Any, tmp_path: Path) -> None:
-    run = finished_run(tmp_path, eval_prompts=0).run
-    assert sync(run)
-    files = [file.path for file in client.list_artifacts(run_id(run), "completions")]
-    assert files == ["completions/policy-0000.json", "completions/policy-0001.json"]
 
 
 def test_what_people_have_changed_in_mlflow_stays(client: Any, tmp_path: Path) -> None:
