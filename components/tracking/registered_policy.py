@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from components.contract.credentials import without_credentials
 from components.contract.errors import InputError
@@ -9,6 +10,10 @@ from components.contract.model_reference import ModelReference
 from components.tracking.errors import reason
 from components.tracking.server import connect, wait_for_server
 from components.tracking.versions import DELETED, WEIGHTS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class RegisteredPolicy:
 
 
 def find_policy(text: str, uri: str, key: str) -> RegisteredPolicy:
-    """Look `models:/NAME@alias` or `models:/NAME/version` up on a tracking server.
+    """Look `models:/NAME@alias`, `models:/NAME/version` or `models:/NAME/latest` up on a tracking server.
 
     Args:
         key: names the text in messages.
@@ -44,20 +49,19 @@ def find_policy(text: str, uri: str, key: str) -> RegisteredPolicy:
     wait_for_server(uri)
     try:
         client = connect(uri)
-        if reference.alias is not None:
-            found = client.get_model_version_by_alias(reference.name, reference.alias)
-        else:
-            found = client.get_model_version(reference.name, reference.version or "")
+        found = _find(client, reference)
     except MlflowException as error:
         # An alias that nobody has set is an invalid parameter to MLflow.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise InputError(
-                f"{where} has no such version; run once from a base model with tracking.model_name={reference.name}: "
-                "the first policy that is evaluated becomes champion"
-            ) from None
-        raise InputError(f"{where} did not answer: {reason(error)}") from None
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise InputError(f"{where} did not answer: {reason(error)}") from None
+        found = None
     except Exception as error:  # MLflow lets the errors of its database driver through
         raise InputError(f"{where} did not answer: {reason(error)}") from None
+    if found is None:
+        raise InputError(
+            f"{where} has no such version; run once from a base model with tracking.model_name={reference.name}: the "
+            "first policy that is evaluated becomes champion"
+        )
     if found.tags.get(WEIGHTS) == DELETED:
         raise InputError(
             f"{where} keeps version {found.version} without weights: train.keep_policies has deleted them; name "
@@ -70,3 +74,13 @@ def find_policy(text: str, uri: str, key: str) -> RegisteredPolicy:
             "a store (s3://, file:///) can be fine-tuned further, as this program registers them"
         )
     return RegisteredPolicy(reference.name, str(found.version), place, found.tags)
+
+
+def _find(client: "MlflowClient", reference: ModelReference) -> "ModelVersion | None":
+    """Return the version that a reference means; None where the model has no versions."""
+    if reference.alias is not None:
+        return client.get_model_version_by_alias(reference.name, reference.alias)
+    if reference.version is not None:
+        return client.get_model_version(reference.name, reference.version)
+    newest = client.search_model_versions(f"name = '{reference.name}'", max_results=1, order_by=["version_number DESC"])
+    return newest[0] if newest else None

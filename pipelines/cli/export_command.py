@@ -23,7 +23,7 @@ def export_command(
         str,
         typer.Argument(
             help="A run (name, location or configuration), for its best policy, or a model version: "
-            "models:/NAME@champion, models:/NAME/3.",
+            "models:/NAME@champion, models:/NAME/latest, models:/NAME/3.",
             metavar="RUN",
         ),
     ],

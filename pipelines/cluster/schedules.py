@@ -83,12 +83,12 @@ def recurring_config(config: RunConfig) -> RunConfig:
     path, tracking = config.model.path, config.tracking
     reference = ModelReference.parse(path) if is_model_reference(path) else None
     own = reference.name if reference else config.run.name
-    if reference and reference.alias and not tracking.enabled:
+    if reference and not reference.is_fixed and not tracking.enabled:
         raise InputError(
             f"model.path is {path}, but tracking.enabled is false: new policies would never be registered, so every "
             "run would start from the same one"
         )
-    if reference and reference.alias and tracking.model_name not in (None, own):
+    if reference and not reference.is_fixed and tracking.model_name not in (None, own):
         raise InputError(
             f"model.path is {path}, but tracking.model_name is {tracking.model_name}: new policies would become "
             f"versions of another model, so every run would start from the same one; leave tracking.model_name out"

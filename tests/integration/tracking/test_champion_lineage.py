@@ -85,15 +85,25 @@ def test_an_alias_and_a_number_lead_to_the_policy(model: str, first: FakeRun) ->
         assert found.weights_digest == run.policy(1).require().facts["weights_digest"]
 
 
-@pytest.mark.parametrize("reference", ["models:/nobody@champion", "models:/{model}@runner-up", "models:/{model}/7"])
+def test_latest_leads_to_the_newest_version(model: str, tmp_path: Path, first: FakeRun) -> None:
+    second = started(tmp_path, model, "second")
+    assert not trained(second, 0.5, 0.1).champion
+    found = find_policy(f"models:/{model}/latest", tracking_uri(first.run), "model.path")
+    assert (found.version, found.uri) == ("2", second.run.policy_location(1))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["models:/nobody@champion", "models:/nobody/latest", "models:/{model}@runner-up", "models:/{model}/7"],
+)
 def test_what_is_not_registered_is_said_with_the_way_out(model: str, first: FakeRun, reference: str) -> None:
     with pytest.raises(InputError, match=r"has no such version; run once .* tracking\.model_name="):
         find_policy(reference.format(model=model), tracking_uri(first.run), "model.path")
 
 
-@pytest.mark.parametrize("reference", ["models:/", "models:/name", "models:/name@a/3", "models:/name/latest"])
+@pytest.mark.parametrize("reference", ["models:/", "models:/name", "models:/name@a/3", "models:/name/newest"])
 def test_a_malformed_reference_is_shown_how_to_be_written(first: FakeRun, reference: str) -> None:
-    with pytest.raises(InputError, match="write models:/NAME@champion or models:/NAME/3"):
+    with pytest.raises(InputError, match="write models:/NAME@champion, models:/NAME/latest or models:/NAME/3"):
         find_policy(reference, tracking_uri(first.run), "model.path")
 
 
