@@ -96,6 +96,7 @@ def _training(config: RunConfig, results: RunResults, version: int) -> str:
         "objective": _code(train.objective.name),
         "trained": f"{adapters}, {config.model.dtype}",
         **({"kept close to": f"{guide}, coefficient {train.guide.coefficient:g}"} if train.guide else {}),
+        **_other_sources(config),
         "optimizer steps": f"{steps:,}, each on {train.mini_batch_prompts} prompts x {config.rollout.group_size} "
         f"completions, learning rate {train.learning_rate:g} ({train.schedule})",
         "completions sampled": f"{completions:,}, at most {config.rollout.max_tokens} tokens, "
@@ -104,6 +105,24 @@ def _training(config: RunConfig, results: RunResults, version: int) -> str:
         "code": f"rapid-rl {CODE_VERSION}",
     }
     return "## Training\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def _other_sources(config: RunConfig) -> dict[str, str]:
+    """Return rows for what was learned from beside fresh completions of the training prompts."""
+    replay, guide, cloning = config.loop.replay, config.rollout.guide, config.train.cloning
+    runs = f" and the runs {', '.join(map(_code, config.data.replay))}" if config.data.replay else ""
+    rows = {}
+    if replay:
+        rows["replayed"] = f"{replay.share:g} of each mini-batch, from earlier iterations{runs}"
+    if guide:
+        column = f", else from the column {_code(printable(guide.column))}" if guide.column else ""
+        rows["guided starts"] = (
+            f"{guide.share:g} of the groups in the first {guide.iterations} iterations, from completions that passed "
+            f"in earlier iterations{runs}{column}"
+        )
+    if cloning.coefficient:
+        rows["cloning"] = f"completions with a reward above {cloning.threshold:g}, coefficient {cloning.coefficient:g}"
+    return rows
 
 
 def _eval_results(config: RunConfig, evaluation: RoundResult) -> Iterator[EvalResult]:
