@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow.compute as pc
 
 from components.contract.digests import json_digest
+from components.contract.reasoning_gym_task import KIND
 from components.results import read_prompts
 from components.store import Run
 
@@ -41,7 +42,7 @@ def dataset_inputs(run: Run) -> "list[DatasetInput]":
             Dataset(
                 name=name,
                 digest=prompts_digest(run, split),
-                source_type="s3" if source.startswith("s3://") else "local",
+                source_type=_source_type(source),
                 source=json.dumps({"uri": source}),
                 schema=_SCHEMA,
                 profile=json.dumps({"num_rows": rows[f"{split}.parquet"]}),
@@ -51,3 +52,8 @@ def dataset_inputs(run: Run) -> "list[DatasetInput]":
         for split, name, source, context in known
         if rows.get(f"{split}.parquet")
     ]
+
+
+def _source_type(source: str) -> str:
+    scheme = source.partition(":")[0]
+    return scheme if scheme in ("s3", KIND) else "local"

@@ -59,8 +59,8 @@ def find_policy(text: str, uri: str, key: str) -> RegisteredPolicy:
         raise InputError(f"{where} did not answer: {reason(error)}") from None
     if found is None:
         raise InputError(
-            f"{where} has no such version; run once from a base model with tracking.model_name={reference.name}: the "
-            "first policy that is evaluated becomes champion"
+            f"{where} has no such version; set MLFLOW_TRACKING_URI if another server has it, or run once from a base "
+            f"model with tracking.model_name={reference.name}: the first policy that is evaluated becomes champion"
         )
     if found.tags.get(WEIGHTS) == DELETED:
         raise InputError(

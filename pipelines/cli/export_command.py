@@ -33,7 +33,7 @@ def export_command(
     """Copy a policy into a directory: weights, tokenizer and a model card, ready for hf upload.
 
     The directory appears only when everything in it is whole. MLflow is MLFLOW_TRACKING_URI, else the database beside
-    the store.
+    the store: set the variable where a configuration names the server by tracking.uri.
 
     Examples:
 

@@ -97,7 +97,9 @@ def test_latest_leads_to_the_newest_version(model: str, tmp_path: Path, first: F
     ["models:/nobody@champion", "models:/nobody/latest", "models:/{model}@runner-up", "models:/{model}/7"],
 )
 def test_what_is_not_registered_is_said_with_the_way_out(model: str, first: FakeRun, reference: str) -> None:
-    with pytest.raises(InputError, match=r"has no such version; run once .* tracking\.model_name="):
+    with pytest.raises(
+        InputError, match=r"has no such version; set MLFLOW_TRACKING_URI .* run once .* tracking\.model_name="
+    ):
         find_policy(reference.format(model=model), tracking_uri(first.run), "model.path")
 
 

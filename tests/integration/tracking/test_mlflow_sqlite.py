@@ -69,6 +69,17 @@ def test_the_prompts_are_inputs_with_digest_source_and_rows(client: Any, tmp_pat
     assert held_out.digest == prompts_digest(first, "eval") != training.digest
 
 
+@pytest.mark.parametrize(
+    ("train", "kind"),
+    [("prompts.jsonl", "local"), ("s3://bucket/prompts/", "s3"), ("reasoning_gym:chain_sum", "reasoning_gym")],
+)
+def test_data_sets_name_the_kind_of_their_source(client: Any, tmp_path: Path, train: str, kind: str) -> None:
+    run = prepared_run(tmp_path, data={"train": train}, tracking={"experiment": tmp_path.name}).run
+    assert sync(run)
+    inputs = client.get_run(run_id(run)).inputs.dataset_inputs
+    assert {i.dataset.source_type for i in inputs} == {kind}
+
+
 def test_what_people_have_changed_in_mlflow_stays(client: Any, tmp_path: Path) -> None:
     experiment = f"mine {tmp_path.name}"
     made = client.create_experiment(experiment, tags={"mlflow.experimentKind": "genai_development"})
