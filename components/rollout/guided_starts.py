@@ -15,13 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contract.digests import derive_seed, json_digest
-from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.rollout_config import GuidedStartsSection
 from components.contract.schemas import GUIDED
 from components.results import passes, read_shard, scored_inputs, without_guided
 from components.rollout.groups import Group
-from components.runtime.replaced import InputsReplaced
 from components.store import Run
 from components.store.earlier_runs import earlier_runs
 
@@ -39,16 +37,13 @@ def start_inputs(run: Run, round_: Round) -> dict[str, str]:
     """Return what manifests name of the completions that a round's guided groups may start with.
 
     Raises:
-        InputsReplaced: some are not committed.
+        InputError: some are gone. They were trained on, and nothing makes them again.
     """
     if not given_part(run.config.rollout.guide, round_):
         return {}
     inputs: dict[str, str] = {}
-    try:
-        for earlier in _earlier_iterations(run, round_):
-            inputs |= {f"starts/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
-    except InputError as error:
-        raise InputsReplaced(str(error)) from None
+    for earlier in _earlier_iterations(run, round_):
+        inputs |= {f"starts/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
     # The last policy of a run stands for all that it was trained on.
     for other in earlier_runs(run):
         last = other.policy(other.policy_version()).require()
