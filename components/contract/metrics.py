@@ -72,6 +72,7 @@ class TrainMetrics(BaseModel):
     bad_groups: int = Field(default=0, description="left out because of bad rows, within train.max_bad_group_share")
     ungraded_groups: int = Field(default=0, description="left out because a completion could not be graded")
     unused_groups: int = Field(default=0, description="in no mini-batch: the updates ended early, or a surplus")
+    replayed_groups: int = Field(default=0, description="of those in `replay`, in mini-batches before an early end")
     replay: tuple[ReplayMetrics, ...] = Field(default=(), description="by age, then by run")
     skipped: int = Field(default=0, description="mini-batches whose loss or gradient was not finite")
     ended_at: int | None = Field(default=None, description="mini-batch at which the updates ended early, from 1")

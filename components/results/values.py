@@ -1,8 +1,6 @@
 """Results of a run as named numbers, for charts and for the tasks of a pipeline."""
 
-from collections.abc import Sequence
-
-from components.contract.metrics import ReplayMetrics
+from components.contract.metrics import TrainMetrics
 from components.results.round_results import RoundResult
 from components.results.run_results import IterationResult, read_iteration
 from components.store import Run
@@ -33,7 +31,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
         "seconds": time.seconds,
         "compute_share": time.compute_share,
         **{f"seconds_{name}": stage.seconds for name, stage in time.stages.items()},
-        **_replay_values(train.replay),
+        **_replay_values(train),
     }
     if train.steps:
         shares = [step.effective_sample_share for step in train.steps]
@@ -42,16 +40,16 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _replay_values(replay: Sequence[ReplayMetrics]) -> dict[str, float]:
-    """Return what was trained on once more, in all and by age or run."""
-    if not replay:
+def _replay_values(train: TrainMetrics) -> dict[str, float]:
+    """Return how many groups were chosen, left out and trained on once more, and how far away they are."""
+    if not train.replay:
         return {}
-    left_out = sum(groups.left_out for groups in replay)
     values: dict[str, float] = {
-        "replayed_groups": sum(groups.groups for groups in replay) - left_out,
-        "replay_left_out_groups": left_out,
+        "replay_chosen_groups": sum(groups.groups for groups in train.replay),
+        "replay_left_out_groups": sum(groups.left_out for groups in train.replay),
+        "replayed_groups": train.replayed_groups,
     }
-    for groups in replay:
+    for groups in train.replay:
         source = f"age_{groups.age}" if groups.run is None else f"run_{groups.run}"
         values[f"replay_effective_sample_share_{source}"] = groups.effective_sample_share
         values[f"replay_log_ratio_mean_{source}"] = groups.log_ratio_mean

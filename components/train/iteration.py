@@ -145,6 +145,7 @@ def _metrics(task: TrainTask, data: Trajectories, progress: UpdateProgress) -> T
         bad_groups=data.bad_groups,
         ungraded_groups=data.ungraded_groups,
         unused_groups=progress.unused_groups,
+        replayed_groups=progress.replayed_groups,
         replay=progress.replay,
         skipped=progress.skipped,
         ended_at=progress.done + 1 if progress.ended_early and any_mini_batch else None,

@@ -64,7 +64,8 @@ class UpdateProgress(BaseModel):
         gap_mean, gap_max: |log pi - log mu| per token, nats, of the first good mini-batch, before any update; for
             stale trajectories, pi is the behaviour policy, loaded in the trainer.
         shares: effective sample shares of the newest mini-batches, without their replayed groups.
-        replay: measurements of replayed groups before any update; `replayed` numbers those that are trained on.
+        replay: measurements of replayed groups before any update; `replayed` numbers those that are not left out.
+        replayed_groups: those of them in the mini-batches processed so far.
         skipped: mini-batches left out because their loss or gradient was not finite.
         bad_in_a_row: consecutive skipped mini-batches so far.
         zero_signal_groups: groups whose rewards are all equal.
@@ -82,6 +83,7 @@ class UpdateProgress(BaseModel):
     shares: list[float] = []
     replay: tuple[ReplayMetrics, ...] = ()
     replayed: list[int] | None = None
+    replayed_groups: int = 0
     skipped: int = 0
     bad_in_a_row: int = 0
     zero_signal_groups: int = 0
@@ -200,7 +202,8 @@ def update_policy(
             bar.update(progress.done, str(throughput))
             if checkpoint and progress.done % train.checkpoint_every == 0 and progress.done < total:
                 checkpoint(progress)
-    progress.unused_groups = own - order.dropped - sum(map(len, order.mini_batches[: progress.done]))
+    taken, new = (sum(map(len, some[: progress.done])) for some in (mini_batches, order.mini_batches))
+    progress.replayed_groups, progress.unused_groups = taken - new, own - order.dropped - new
     return progress
 
 

@@ -139,7 +139,7 @@ class TrainingRun:
         for index, part in enumerate((chosen[:half], chosen[half:])):
             table = pa.Table.from_pylist(part, with_metadata(schema, facts))
             output.write(part_name(index), encode(table), rows=len(part))
-            output.rows.extend(row_digests(table))
+            output.content.extend(row_digests(table))
         return output.commit(Clock().timings())
 
 

@@ -46,12 +46,21 @@ def test_groups_of_earlier_iterations_join_and_are_measured_by_age(training_run:
     assert 1e-3 < near.log_ratio_mean < far.log_ratio_mean
     assert far.effective_sample_share < near.effective_sample_share < 1
     numbers = iteration_numbers(made.run, 3)
-    assert numbers["replayed_groups"] == 4 - numbers["replay_left_out_groups"]
+    assert [numbers[f"{name}_groups"] for name in ("replay_chosen", "replay_left_out", "replayed")] == [4, 0, 4]
     assert numbers["replay_log_ratio_mean_age_2"] == far.log_ratio_mean
     inputs = made.run.directory(made.run.layout.train(3)).require().inputs
     assert {key for key in inputs if key.startswith("replay/")} == {
         f"replay/{number:04d}/{kind}/000" for number in (1, 2) for kind in ("trajectories", "rewards")
     }
+
+
+def test_groups_of_mini_batches_that_were_not_reached_are_not_counted(training_run: Make) -> None:
+    early = ("train.learning_rate=0.1", "train.updates={most: 4, until_share: 0.9}", "loop.replay.min_weight=0")
+    made = training_run(*SETTINGS, *early)
+    iterations(made, 2)
+    numbers, taken = iteration_numbers(made.run, 2), len(metrics_of(made.run, 2).steps)
+    assert 0 < taken < 4
+    assert (numbers["replay_chosen_groups"], numbers["replayed_groups"]) == (4, taken)
 
 
 def test_a_killed_iteration_goes_on_with_the_same_groups(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
