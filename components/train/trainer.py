@@ -218,7 +218,7 @@ def _score(
     ratios = log_ratios(trainer.policy, replayed.data, config, processes)
     kept, measured = measure_replayed(replayed, ratios, config.loop.replay, trainer.terms.objective.truncation)
     progress.replayed, progress.replay = kept, tuple(measured)
-    if left_out := replayed.data.groups - len(kept):
+    if (left_out := replayed.data.groups - len(kept)) and processes.is_main:
         note(f"{left_out} of {replayed.data.groups} replayed groups left out by loop.replay.min_weight")
 
 
