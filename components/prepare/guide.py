@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _KEY = "train.guide.model"
+_NAMED = ("model", "revision")
 
 
 def guide_is_prepared(run: Run) -> bool:
     """Return whether the run holds the guide that its configuration names, or needs none beside the base policy."""
-    path = _path(run)
-    if path is None:
+    named = _named(run)
+    if not named:
         return True
     manifest = run.guide().manifest()
-    return manifest is not None and manifest.facts["model"] == path
+    return manifest is not None and named == {key: manifest.facts[key] for key in _NAMED if key in manifest.facts}
 
 
 def find_guide(run: Run, tokenizer: "PreTrainedTokenizerBase", scratch: Path) -> tuple[BasePolicy, PolicySource] | None:
@@ -33,11 +34,11 @@ def find_guide(run: Run, tokenizer: "PreTrainedTokenizerBase", scratch: Path) ->
     Raises:
         InputError: it cannot be used, or has another vocabulary than the policy.
     """
-    path = _path(run)
-    if path is None or guide_is_prepared(run):
+    if guide_is_prepared(run):
         return None
-    assert run.config.train.guide is not None
-    source = find_model(run, path, _KEY, scratch, run.config.train.guide.revision)
+    named = _named(run)
+    path = named["model"]
+    source = find_model(run, path, _KEY, scratch, named.get("revision"))
     try:
         guide = inspect_policy(source.directory, run.config.model.max_length)
         its = load_tokenizer(guide.directory).get_vocab()
@@ -50,8 +51,12 @@ def find_guide(run: Run, tokenizer: "PreTrainedTokenizerBase", scratch: Path) ->
             f"{_KEY}: {path} has another vocabulary than the policy: token {token!r} is {its.get(token, 'not in it')}, "
             f"in the policy's {mine.get(token, 'not in it')}; use a model with the same tokenizer"
         )
-    return guide, replace(source, facts={**source.facts, "model": path})
+    return guide, replace(source, facts={**source.facts, **named})
 
 
-def _path(run: Run) -> str | None:
-    return run.config.train.guide.model if run.config.train.guide else None
+def _named(run: Run) -> dict[str, str]:
+    """Return the facts that name the guide, path and revision; nothing where it is the base policy or there is none."""
+    guide = run.config.train.guide
+    if guide is None or guide.model is None:
+        return {}
+    return {key: value for key in _NAMED if (value := getattr(guide, key)) is not None}

@@ -41,6 +41,13 @@ def test_until_training_begins_another_guide_may_be_named(config, model, teacher
     assert run.guide().require().facts["model"] == str(model)
 
 
+def test_another_revision_is_another_guide(config, teacher):
+    for revision in ("v1", "v2"):
+        words = f"train.guide={{model: {teacher}, coefficient: 0.1, revision: {revision}}}"
+        run = open_run(prepare(config(words)).run_uri)
+        assert run.guide().require().facts["revision"] == revision
+
+
 def test_a_guide_in_a_bucket(config, teacher, moto):
     from components.store import open_store
 
