@@ -85,7 +85,7 @@ class DataSection(Section):
         description="day that chat templates write into prompts, 2026-11-29; null: that of the first start",
     )
 
-    replay: Annotated[tuple[Annotated[str, Field(pattern=_RUN_NAME)], ...], affects()] = Field(
+    replay: Annotated[tuple[Annotated[str, Field(pattern=_RUN_NAME)], ...], affects("rollout", "train")] = Field(
         default=(), description="finished runs in the same store whose completions loop.replay may choose, too"
     )
 
@@ -230,6 +230,8 @@ class RunConfig(Section):
                 f"loop.replay.share ({self.loop.replay.share:g}) of train.mini_batch_prompts "
                 f"({self.train.mini_batch_prompts}) must round to at least one group and leave one; change one of them"
             )
+        if len(set(self.data.replay)) < len(self.data.replay):
+            raise ValueError("data.replay names a run twice; name it once")
         if self.data.replay and not (self.loop.replay or self.rollout.guide):
             raise ValueError("data.replay names runs that loop.replay or rollout.guide draws from; set one of the two")
         if self.run.name in self.data.replay:

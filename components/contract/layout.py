@@ -12,7 +12,7 @@ MANIFEST = "manifest.json"
 RUNS = "runs"
 _KINDS = ("iteration", "evaluation")
 _COMMIT = re.compile(
-    r"(?:prompts|policy|guide|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+|/policy)?)/"
+    r"(?:prompts|policy|guide|earlier|(?:iterations|evaluations)/\d+/(rollout|reward|train)(?:/shard-\d+|/policy)?)/"
     + re.escape(MANIFEST)
 )
 _ATTEMPT = re.compile(r"attempt-(\d{4,})")
@@ -101,6 +101,11 @@ class RunLayout:
     def guide(self) -> str:
         """Return the directory of `train.guide.model`."""
         return f"{self.root}/guide"
+
+    @property
+    def earlier(self) -> str:
+        """Return the directory whose manifest pins the runs of `data.replay`."""
+        return f"{self.root}/earlier"
 
     def _round(self, round_: Round, below: str = "") -> str:
         folder = "iterations" if round_.kind == "iteration" else "evaluations"

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from components.contract.digests import file_digest
 from components.contract.errors import InputError
+from components.contract.manifest import Output, policy_digests
 from components.prepare.contents import POINTER_BYTES, pointer_reason
 from components.store.files import is_directory, reading
 
@@ -51,6 +53,12 @@ class BasePolicy:
     dtype: str
     matrices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of the weights with two dimensions, by the name of their module."""
+
+    def tokenizer_digest(self) -> str:
+        """Return the digest of the tokenizer's files, as the manifest of the committed policy names it."""
+        names = [name for name in self.files if not name.endswith(".safetensors")]
+        files = [Output(path=name, size=0, sha256=file_digest(self.directory / name)) for name in names]
+        return policy_digests(files)["tokenizer_digest"]
 
     def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         """Check that there is an end-of-sequence token, and that it has an embedding.

@@ -35,7 +35,7 @@ from components.runtime.progress import note
 from components.runtime.scratch import scratch_directory
 from components.store import ObjectExists, ObjectMissing, OutputDirectory, Run, StageOutput, open_store
 from components.store.cancellation import withdraw_cancellations
-from components.store.earlier_runs import earlier_runs
+from components.store.earlier_runs import find_earlier_runs, pin_earlier_runs
 from components.store.files import is_directory
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run_stage(config: RunConfig, job: Job = NO_JOB) -> PrepareResult:
     data = data_digests(run, sources)
     if not is_prepared(run, data) or not guide_is_prepared(run):
         _prepare(run, sources, data, clock)
-    earlier_runs(run)
+    pin_earlier_runs(run, clock.timings())
     _store_config(run)
     _withdraw_stop(run)
     store.delete(run.layout.failure)
@@ -129,6 +129,8 @@ def _prepare(run: Run, sources: list[DataSource], data: dict[str, str], clock: C
             tables = build_tables(config, sets, tokenizer, vocab_size)
         with clock.measure("store"):
             guide = find_guide(run, tokenizer, scratch / "guide")
+            digest = base.tokenizer_digest() if base else str(policy.facts["tokenizer_digest"]) if policy else ""
+            find_earlier_runs(run, digest, tables.date)
         if base and source:
             policy = _commit_policy(output, base, source, clock)
         if guide:

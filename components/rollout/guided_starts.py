@@ -44,12 +44,9 @@ def start_inputs(run: Run, round_: Round) -> dict[str, str]:
     inputs: dict[str, str] = {}
     for earlier in _earlier_iterations(run, round_):
         inputs |= {f"starts/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
-    # The last policy of a run stands for all that it was trained on.
-    for other in earlier_runs(run):
-        last = other.policy(other.policy_version()).require()
-        inputs[f"starts/{other.layout.run}"] = str(last.facts["weights_digest"])
-    # What these depend on beside the settings of this stage.
-    inputs["starts"] = json_digest([run.config.evaluate.pass_threshold, *run.config.data.replay])
+    inputs |= {f"starts/{other.run.layout.run}": other.digest for other in earlier_runs(run)}
+    # Starts depend on it, beside the settings of this stage.
+    inputs["starts"] = json_digest(run.config.evaluate.pass_threshold)
     return inputs
 
 
@@ -111,8 +108,8 @@ def _passed(run: Run, round_: Round, prompts: set[_Prompt]) -> dict[_Prompt, lis
     found: dict[_Prompt, list[list[int]]] = defaultdict(list)
     if prompts:
         for other in earlier_runs(run):
-            for iteration in range(1, other.trained() + 1):
-                _add_passed(other, iteration, run.config.evaluate.pass_threshold, prompts, found)
+            for iteration in range(1, other.iterations + 1):
+                _add_passed(other.run, iteration, run.config.evaluate.pass_threshold, prompts, found)
         for iteration in _earlier_iterations(run, round_):
             _add_passed(run, iteration, run.config.evaluate.pass_threshold, prompts, found)
     return found

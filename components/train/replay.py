@@ -69,7 +69,8 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     others = earlier_runs(run)
     held_out = {tuple(ids) for ids in _held_out_prompts(run)} if others else set()
     for other in others:
-        whole = reduce(Trajectories.followed_by, (_read(other, n, vocabulary) for n in range(1, other.trained() + 1)))
+        numbers = range(1, other.iterations + 1)
+        whole = reduce(Trajectories.followed_by, (_read(other.run, number, vocabulary) for number in numbers))
         kept = np.flatnonzero(
             [
                 # Their prompts end with a part of a completion.
@@ -77,7 +78,7 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
                 for group, group_id in enumerate(whole.group_ids)
             ]
         )
-        parts[Source(run=other.layout.run)] = whole.take(kept)
+        parts[Source(run=other.run.layout.run)] = whole.take(kept)
     return choose(parts, run.config, iteration) if parts else None
 
 

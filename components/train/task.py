@@ -61,10 +61,8 @@ class TrainTask:
         inputs |= scored_inputs(run, iteration)
         for earlier in replayed_iterations(run.config, iteration):
             inputs |= {f"replay/{earlier:04d}/{key}": digest for key, digest in scored_inputs(run, earlier).items()}
-        # The last policy of a run stands for all that it was trained on.
-        for other in earlier_runs(run) if run.config.loop.replay else []:
-            last = other.policy(other.policy_version()).require()
-            inputs[f"replay/{other.layout.run}"] = str(last.facts["weights_digest"])
+        if run.config.loop.replay:
+            inputs |= {f"replay/{other.run.layout.run}": other.digest for other in earlier_runs(run)}
         version = run.sampled_policy(Round.iteration(iteration))
         behaviour_directory = run.policy(version)
         round_ = Round.iteration(iteration)

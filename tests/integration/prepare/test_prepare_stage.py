@@ -17,6 +17,7 @@ from components.runtime.clock import Clock
 from components.store import Run, RunCancelled, open_run
 from components.store.cancellation import cancel
 from components.store.parquet import decode
+from tests.support.fake_run import FakeRun
 
 
 def prompts_of(run: Run, split: str) -> pa.Table:
@@ -309,3 +310,16 @@ def test_nights_with_a_dated_template_hold_out_the_same_prompts(config, model, d
 def test_adapters_that_cannot_be_trained_are_refused_before_anything_is_sampled(config):
     with pytest.raises(InputError, match=r"train\.lora\.targets: lm_head is an embedding or the output layer"):
         prepare(config("train.lora={rank: 2, targets: [lm_head]}"))
+
+
+def test_an_earlier_run_that_does_not_fit_is_refused_before_anything_is_committed(config):
+    before = open_run(prepare(config("run.name=before", "loop.iterations=1")).run_uri)
+    FakeRun(before).train(1)
+    before.output("publish", before.layout.report, {}).commit(Clock().timings(), {"policy_version": 1})
+    words = ("loop.replay=0.5", "data.replay=[before]")
+    with pytest.raises(InputError, match=r"run before has data.chat auto, this run never; leave it out"):
+        prepare(config(*words, "data.chat=never"))
+    run = open_run(prepare(config(*words)).run_uri)
+    pinned = run.directory(run.layout.earlier).require()
+    assert pinned.inputs == {"before": before.policy(1).require().facts["weights_digest"]}
+    assert pinned.facts == {"before": 1}

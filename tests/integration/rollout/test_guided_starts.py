@@ -23,6 +23,7 @@ from components.rollout.groups import training_groups
 from components.rollout.guided_starts import given_part, guide_groups
 from components.rollout.stage import Rollout
 from components.store import Run, open_run
+from components.store.earlier_runs import EarlierRun
 from components.train.stage import run_stage as train
 from pipelines.demo.arithmetic import problems
 from tests.support.arithmetic_run import FIRST, SECOND, assert_same_trajectories, trajectories, write_config
@@ -129,12 +130,13 @@ def test_later_iterations_and_runs_start_with_completions_that_passed(
     assert not [key for key in third.inputs if key.startswith("starts")]
 
     # A later run of the same prompts goes on where this one has got to.
-    monkeypatch.setattr("components.rollout.guided_starts.earlier_runs", lambda _: [run])
+    newest = str(run.policy(2).require().facts["weights_digest"])
+    pinned = EarlierRun(run, 2, newest)
+    monkeypatch.setattr("components.rollout.guided_starts.earlier_runs", lambda _: [pinned])
     (tmp_path / "later").mkdir()
     later = with_engine(guided_run(tmp_path / "later")).sample(FIRST, 0)
     assert later.facts["guided_groups"] > 0
-    newest = run.policy(2).require()
-    assert later.inputs["starts/small"] == newest.facts["weights_digest"]
+    assert later.inputs["starts/small"] == newest
 
 
 def test_several_shards_and_stop_strings(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from components.contract.layout import Round
 from components.contract.schemas import PROMPTS, with_metadata
 from components.results.values import iteration_numbers
 from components.runtime.clock import Clock
-from components.store.earlier_runs import earlier_runs
+from components.store.earlier_runs import pin_earlier_runs
 from components.store.parquet import encode
 from components.train.stage import run_stage as train
 from tests.support.tiny_policy import random_completions
@@ -110,9 +110,9 @@ def finished(training_run: Make) -> Any:
     return made
 
 
-def finish(made: Any) -> None:
+def finish(made: Any, **sampled: Any) -> None:
     commit_prompts(made)
-    made.sample(1)
+    made.sample(1, **sampled)
     train(made.run.uri, 1)
     made.run.output("publish", made.run.layout.report, {}).commit(Clock().timings(), {"policy_version": 1})
 
@@ -140,6 +140,7 @@ def test_groups_of_an_earlier_run_join_from_the_first_iteration_on(finished: Any
     """All but those whose prompts are held out here."""
     made = training_run(*SETTINGS, "data.replay=[before]")
     commit_prompts(made, held_out=(1, 2))
+    pin_earlier_runs(made.run, Clock().timings())
     made.sample(1, groups=4, seed=9)
     train(made.run.uri, 1)
     (measured,) = metrics_of(made.run).replay
@@ -150,35 +151,3 @@ def test_groups_of_an_earlier_run_join_from_the_first_iteration_on(finished: Any
     made.sample(2, groups=4)
     train(made.run.uri, 2)
     assert {(m.age, m.run) for m in metrics_of(made.run, 2).replay} == {(1, None), (None, "before")}
-
-
-@pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("rollout.temperature=0.7", r"run before has rollout.temperature 1.0, this run 0.7; leave it out"),
-        ("rollout.group_size=3", "run before has rollout.group_size 4, this run 3"),
-        ("data.chat=never", "run before has data.chat auto, this run never"),
-        ("reward=numeric", r"run before has reward.graders \['exact'\], this run \['numeric'\]"),
-        ("data.replay=[nobody]", "there is no run at .*/runs/nobody"),
-    ],
-)
-def test_runs_that_do_not_fit_are_refused(training_run: Make, word: str, message: str) -> None:
-    made = training_run(*SETTINGS, "data.replay=[before]", word)
-    commit_prompts(made)
-    with pytest.raises(InputError, match=message):
-        earlier_runs(made.run)
-
-
-def test_a_run_that_is_not_finished_or_of_another_tokenizer_is_refused(finished: Any, training_run: Make) -> None:
-    made = training_run(*SETTINGS, "data.replay=[before]")
-    commit_prompts(made)
-    assert [run.layout.run for run in earlier_runs(made.run)] == ["before"]
-    made.run.policy(0).retract()
-    output = made.run.output("prepare", made.run.layout.policy(0), {})
-    output.commit(Clock().timings(), {"tokenizer_digest": "another"})
-    with pytest.raises(InputError, match=r"tokenizer and template with digest \w+, this run another"):
-        earlier_runs(made.run)
-    finished.run.directory(finished.run.layout.report).retract()
-    with pytest.raises(InputError, match="run before has no finished training; continue it to its end"):
-        earlier_runs(made.run)

@@ -37,7 +37,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.max_bad_share": ("0.5", ""),
     "data.chat": ("never", "prepare"),
     "data.system_prompt": ("Hello", "prepare"),
-    "data.replay": ("[another]", ""),  # finished runs: their last policies are inputs of the stage
+    "data.replay": ("[another]", "rollout train"),
     "data.today": ("2026-11-29", "prepare"),
     "rollout.group_size": ("4", "rollout"),
     "rollout.max_tokens": ("100", "prepare rollout"),
@@ -144,7 +144,7 @@ AFFECTING: dict[StageName, str] = {
     "prepare": "run.seed model.path model.revision model.max_length data.eval_prompts data.chat data.system_prompt "
     "data.today rollout.max_tokens evaluate.max_tokens",
     "rollout": "run.seed model.dtype model.max_length rollout.group_size rollout.max_tokens rollout.temperature "
-    "rollout.stop rollout.include_stop rollout.skip_special_tokens rollout.guide "
+    "rollout.stop rollout.include_stop rollout.skip_special_tokens rollout.guide data.replay "
     "rollout.shards rollout.oversampling loop.staleness loop.replay.share train.updates.most "
     "train.mini_batch_prompts "
     "evaluate.every evaluate.samples evaluate.temperature evaluate.top_p evaluate.max_tokens",
@@ -156,7 +156,7 @@ AFFECTING: dict[StageName, str] = {
     "train.learning_rate train.schedule train.schedule_steps train.warmup_steps train.min_learning_rate train.betas "
     "train.weight_decay train.max_grad_norm train.compute_dtype train.max_kl "
     "train.max_bad_group_share train.lora loop.replay.share loop.replay.iterations loop.replay.choice "
-    "loop.replay.min_weight",
+    "loop.replay.min_weight data.replay",
     "publish": "evaluate.pass_k evaluate.pass_threshold",
 }
 
