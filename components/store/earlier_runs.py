@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from components.contract.errors import InputError
 from components.contract.manifest import Timings
+from components.contract.stage_digest import changed_options
 from components.store.base import ObjectMissing
 from components.store.run import Run, open_run, run_uri
 
@@ -114,7 +115,11 @@ def _check_fit(run: Run, tokenizer: str, date: object, other: Run) -> None:
         ("data.today", its_date, date),
         ("rollout.temperature", theirs.rollout.temperature, ours.rollout.temperature),
         ("rollout.group_size", theirs.rollout.group_size, ours.rollout.group_size),
-        ("reward.graders", *([grader.name for grader in some.reward.graders] for some in (theirs, ours))),
     ):
         if its != mine:
             raise InputError(f"data.replay: run {name} has {key} {its}, this run {mine}; leave it out")
+    if differences := changed_options(theirs, ours, ["reward"]):
+        raise InputError(
+            f"data.replay: run {name} has rewards by other settings than this run ({'; '.join(differences)}); "
+            "leave it out"
+        )

@@ -21,7 +21,7 @@ from components.contract.metrics import ReplayMetrics
 from components.contract.schemas import GUIDED
 from components.results import read_prompts, scored_inputs
 from components.store import Run
-from components.store.earlier_runs import earlier_runs
+from components.store.earlier_runs import EarlierRun, earlier_runs
 from components.train.diagnostics import effective_sample_share
 from components.train.order import shape_rewards
 from components.train.trajectories import Trajectories, read_trajectories, replayed_iterations
@@ -58,7 +58,8 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
         vocabulary: number of token ids that have an embedding.
 
     Raises:
-        InputError: as in `read_trajectories`, or an iteration was trained on other trajectories than are there now.
+        InputError: as in `read_trajectories`; an iteration was trained on other trajectories than are there now;
+            an earlier run has rewards by other versions of graders.
     """
     if run.config.loop.replay is None:
         return None
@@ -69,6 +70,7 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     others = earlier_runs(run)
     held_out = {tuple(ids) for ids in _held_out_prompts(run)} if others else set()
     for other in others:
+        _check_graders(run, iteration, other)
         numbers = range(1, other.iterations + 1)
         whole = reduce(Trajectories.followed_by, (_read(other.run, number, vocabulary) for number in numbers))
         kept = np.flatnonzero(
@@ -95,14 +97,31 @@ def _read(run: Run, iteration: int, vocabulary: int) -> Trajectories:
 
 
 def _check_trained_on(run: Run, iteration: int) -> None:
-    """Refuse trajectories whose log-probabilities no training has compared with those of their policy."""
-    trained = run.directory(run.layout.train(iteration)).require().inputs
+    """Refuse trajectories whose log-probabilities training has not found to be those of their policy."""
+    directory = run.directory(run.layout.train(iteration))
+    trained = directory.require()
     for key, digest in scored_inputs(run, iteration).items():
-        if trained.get(key) != digest:
+        if trained.inputs.get(key) != digest:
             raise InputError(
                 f"{run.uri}: {key} of iteration {iteration} is not what that iteration was trained on, so nothing "
                 "shows which policy drew it; restore it, or do not replay it"
             )
+
+
+def _check_graders(run: Run, iteration: int, other: EarlierRun) -> None:
+    """Refuse rewards that other versions of the graders gave than those of this iteration."""
+    mine = _grader_versions(run, iteration)
+    for number in range(1, other.iterations + 1):
+        if (its := _grader_versions(other.run, number)) != mine:
+            raise InputError(
+                f"data.replay: iteration {number} of run {other.run.layout.run} was graded by version {its} of its "
+                f"graders, iteration {iteration} of this run by {mine}; leave that run out, or restore the graders"
+            )
+
+
+def _grader_versions(run: Run, iteration: int) -> str:
+    shards = (run.layout.reward(Round.iteration(iteration), shard) for shard in range(run.config.rollout.shards))
+    return ", ".join(sorted({str(run.directory(shard).require().facts.get("grader_version")) for shard in shards}))
 
 
 def choose(parts: Mapping[Source, Trajectories], config: RunConfig, iteration: int) -> Replayed | None:

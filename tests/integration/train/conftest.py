@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from components.contract.layout import Round, part_name
-from components.contract.manifest import Manifest, policy_digests
-from components.contract.schemas import REWARDS, TRAJECTORIES, with_metadata
+from components.contract.manifest import Facts, Manifest, policy_digests
+from components.contract.schemas import GUIDED, REWARDS, TRAJECTORIES, with_metadata
 from components.contract.section import StageName
 from components.runtime.clock import Clock
 from components.store import Run
@@ -57,6 +57,7 @@ class TrainingRun:
         facts: Callable[[dict[str, Any]], dict[str, Any]] = keep,
         rewards: Callable[[Rows], Rows] = keep,
         reward_inputs: Callable[[dict[str, str]], dict[str, str]] = keep,
+        grader_version: str = "1",
         engine: Path | None = None,
     ) -> None:
         """Commit random completions of the policy that the iteration samples; the callables may spoil what is written.
@@ -110,7 +111,7 @@ class TrainingRun:
                     "components": {"exact": 0.0},
                     "status": "ok",
                     "grader": "exact",
-                    "grader_version": "1",
+                    "grader_version": grader_version,
                     "seconds": 0.0,
                     "detail": None,
                 }
@@ -118,10 +119,12 @@ class TrainingRun:
             ]
         )
         for shard in range(config.rollout.shards):
-            mine = {row["group_id"] for row in made if int(row["group_id"][:5]) % config.rollout.shards == shard}
+            places = {row["group_id"]: int(row["group_id"].removeprefix(GUIDED)[:5]) for row in made}
+            mine = {group_id for group_id, place in places.items() if place % config.rollout.shards == shard}
             rollout = self._parts("rollout", layout.rollout(round_, shard), made, mine, TRAJECTORIES, metadata, {})
             inputs = reward_inputs({"trajectories": rollout.digest})
-            self._parts("reward", layout.reward(round_, shard), scores, mine, REWARDS, {}, inputs)
+            version = {"grader_version": grader_version}
+            self._parts("reward", layout.reward(round_, shard), scores, mine, REWARDS, {}, inputs, version)
 
     def policy(self, version: int) -> Manifest:
         return self.run.policy(version).require()
@@ -130,17 +133,25 @@ class TrainingRun:
         return policy_path(self.run, version)
 
     def _parts(
-        self, stage: StageName, key: str, rows: Rows, groups: set[str], schema: Any, facts: dict[str, Any], inputs: dict
+        self,
+        stage: StageName,
+        key: str,
+        rows: Rows,
+        groups: set[str],
+        schema: Any,
+        metadata: dict[str, Any],
+        inputs: dict[str, str],
+        facts: Facts | None = None,
     ) -> Manifest:
         """Two parts. Written without the stages' own checks, so that a test can spoil them."""
         output = self.run.output(stage, key, inputs)
         chosen = [row for row in rows if row["group_id"] in groups]
         half = len(chosen) // 2
         for index, part in enumerate((chosen[:half], chosen[half:])):
-            table = pa.Table.from_pylist(part, with_metadata(schema, facts))
+            table = pa.Table.from_pylist(part, with_metadata(schema, metadata))
             output.write(part_name(index), encode(table), rows=len(part))
             output.content.extend(row_digests(table))
-        return output.commit(Clock().timings())
+        return output.commit(Clock().timings(), facts)
 
 
 @pytest.fixture

@@ -151,3 +151,21 @@ def test_groups_of_an_earlier_run_join_from_the_first_iteration_on(finished: Any
     made.sample(2, groups=4)
     train(made.run.uri, 2)
     assert {(m.age, m.run) for m in metrics_of(made.run, 2).replay} == {(1, None), (None, "before")}
+
+
+
+@pytest.mark.usefixtures("finished")
+def test_rewards_by_another_version_of_a_grader_are_refused(training_run: Make) -> None:
+    made = replaying(training_run, grader_version="2")
+    message = "iteration 1 of run before was graded by version 1 of its graders, iteration 1 of this run by 2; leave"
+    with pytest.raises(InputError, match=message):
+        train(made.run.uri, 1)
+
+
+def replaying(training_run: Make, *words: str, **sampled: Any) -> Any:
+    """A run that replays the run `before`, with its first iteration sampled."""
+    made = training_run(*SETTINGS, "data.replay=[before]", *words)
+    commit_prompts(made)
+    pin_earlier_runs(made.run, Clock().timings())
+    made.sample(1, groups=4, seed=9, **sampled)
+    return made

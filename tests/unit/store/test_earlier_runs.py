@@ -51,6 +51,9 @@ def find(run: Run, tokenizer: str | None = None, date: str | None = None) -> lis
         ({"rollout": {"temperature": 0.7}}, r"before has rollout.temperature 1.0, this run 0.7; leave it out"),
         ({"rollout": {"group_size": 3}}, "before has rollout.group_size 4, this run 3"),
         ({"data": {"chat": "never"}}, "before has data.chat auto, this run never"),
+        ({"reward": {"graders": ["numeric"]}}, r"rewards by other settings than this run \(reward.graders: .*'math'"),
+        ({"reward": {"graders": [{"name": "math", "weight": -1.0}]}}, r"\(reward.graders: .* 1.0.* -> .* -1.0"),
+        ({"reward": {"sandbox": {"seconds": 3.0}}}, r"\(reward.sandbox.seconds: 8.0 -> 3.0\); leave it out"),
         ({"names": ("nobody",)}, "^data.replay: there is no run at .*/runs/nobody"),
     ],
 )
