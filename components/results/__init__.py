@@ -23,6 +23,7 @@ from components.results.run_results import (
     best_policy,
     read_iteration,
     read_run,
+    read_train_metrics,
     run_started,
 )
 from components.results.tables import (
@@ -74,6 +75,7 @@ __all__ = [
     "read_round",
     "read_run",
     "read_shard",
+    "read_train_metrics",
     "require_rewards",
     "round_manifests",
     "run_started",

@@ -12,7 +12,7 @@ from components.contract.manifest import Manifest
 from components.contract.metrics import TrainMetrics
 from components.results.round_results import RoundResult, read_round
 from components.results.wallclock import IterationTime, iteration_time
-from components.store import Run
+from components.store import OutputDirectory, Run
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
     since = min(since, *(timings.started for timings in result.rollout))
     return IterationResult(
         sampled=result,
-        train=_train_metrics(directory.read("metrics.json", manifest), f"{directory.uri}/metrics.json"),
+        train=read_train_metrics(directory, manifest),
         finished=manifest.timings.finished,
         time=iteration_time(since, result.rollout, result.reward, manifest.timings),
     )
@@ -144,8 +144,9 @@ def _trained(run: Run, iteration: int) -> Manifest:
     return run.directory(run.layout.train(iteration)).require()
 
 
-def _train_metrics(data: bytes, where: str) -> TrainMetrics:
+def read_train_metrics(directory: OutputDirectory, manifest: Manifest) -> TrainMetrics:
+    """Return the measurements of a train stage. Raises InputError where they are missing or corrupted."""
     try:
-        return TrainMetrics.model_validate_json(data)
+        return TrainMetrics.model_validate_json(directory.read("metrics.json", manifest))
     except ValidationError as error:
-        raise explain_validation(error, where) from None
+        raise explain_validation(error, f"{directory.uri}/metrics.json") from None

@@ -19,7 +19,7 @@ from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.contract.metrics import ReplayMetrics
 from components.contract.schemas import GUIDED
-from components.results import read_prompts, scored_inputs
+from components.results import read_prompts, read_train_metrics, scored_inputs
 from components.store import Run
 from components.store.earlier_runs import EarlierRun, earlier_runs
 from components.train.diagnostics import effective_sample_share
@@ -58,13 +58,14 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
         vocabulary: number of token ids that have an embedding.
 
     Raises:
-        InputError: as in `read_trajectories`; an iteration was trained on other trajectories than are there now;
-            an earlier run has rewards by other versions of graders.
+        InputError: as in `read_trajectories`; an iteration was trained on other trajectories than are there now, or
+            with a greater gap than `train.max_logprob_gap`; an earlier run has rewards by other versions of graders.
     """
     if run.config.loop.replay is None:
         return None
+    limit = run.config.max_logprob_gap
     parts = {
-        Source(age=iteration - number): _read(run, number, vocabulary)
+        Source(age=iteration - number): _read(run, number, vocabulary, limit)
         for number in reversed(replayed_iterations(run.config, iteration))
     }
     others = earlier_runs(run)
@@ -72,7 +73,7 @@ def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     for other in others:
         _check_graders(run, iteration, other)
         numbers = range(1, other.iterations + 1)
-        whole = reduce(Trajectories.followed_by, (_read(other.run, number, vocabulary) for number in numbers))
+        whole = reduce(Trajectories.followed_by, (_read(other.run, number, vocabulary, limit) for number in numbers))
         kept = np.flatnonzero(
             [
                 # Their prompts end with a part of a completion.
@@ -90,13 +91,13 @@ def _held_out_prompts(run: Run) -> list[list[int]]:
     return prompts
 
 
-def _read(run: Run, iteration: int, vocabulary: int) -> Trajectories:
-    _check_trained_on(run, iteration)
+def _read(run: Run, iteration: int, vocabulary: int, max_gap: float) -> Trajectories:
+    _check_trained_on(run, iteration, max_gap)
     behaviour = run.policy(run.sampled_policy(Round.iteration(iteration))).require()
     return read_trajectories(run, iteration, behaviour, vocabulary)
 
 
-def _check_trained_on(run: Run, iteration: int) -> None:
+def _check_trained_on(run: Run, iteration: int, max_gap: float) -> None:
     """Refuse trajectories whose log-probabilities training has not found to be those of their policy."""
     directory = run.directory(run.layout.train(iteration))
     trained = directory.require()
@@ -106,6 +107,12 @@ def _check_trained_on(run: Run, iteration: int) -> None:
                 f"{run.uri}: {key} of iteration {iteration} is not what that iteration was trained on, so nothing "
                 "shows which policy drew it; restore it, or do not replay it"
             )
+    gap = read_train_metrics(directory, trained).logprob_gap_mean
+    if gap is not None and gap > max_gap:
+        raise InputError(
+            f"{run.uri}: engine and trainer differed by {gap:.3g} nats per token in iteration {iteration}, more than "
+            f"this run's train.max_logprob_gap of {max_gap:g}; raise it, or do not replay that iteration"
+        )
 
 
 def _check_graders(run: Run, iteration: int, other: EarlierRun) -> None:

@@ -153,6 +153,19 @@ def test_groups_of_an_earlier_run_join_from_the_first_iteration_on(finished: Any
     assert {(m.age, m.run) for m in metrics_of(made.run, 2).replay} == {(1, None), (None, "before")}
 
 
+def test_an_earlier_run_with_a_greater_gap_than_this_run_allows_is_refused(training_run: Make) -> None:
+    before = training_run("run.name=before", "loop.iterations=1", "train.max_logprob_gap=10")
+    finish(
+        before,
+        rows=lambda rows: [row | {"behaviour_logprobs": [x - 0.5 for x in row["behaviour_logprobs"]]} for row in rows],
+    )
+    made = replaying(training_run)
+    message = (
+        r"runs/before: engine and trainer differed by 0.5 nats per token in iteration 1, more than this run's train"
+    )
+    with pytest.raises(InputError, match=message):
+        train(made.run.uri, 1)
+
 
 @pytest.mark.usefixtures("finished")
 def test_rewards_by_another_version_of_a_grader_are_refused(training_run: Make) -> None:
