@@ -10,6 +10,7 @@ from components.contract.layout import Round, RunLayout
 from components.prepare.sources import data_sources
 from components.prepare.stage import data_digests, is_prepared, refuse_other_config
 from components.store import Run, Store, open_store
+from components.store.earlier_runs import are_pinned, earlier_runs, finished_run
 from components.store.schemes import bucket_and_prefix
 from pipelines.preflight.findings import Finding
 from pipelines.text import size
@@ -62,11 +63,23 @@ def check_store(config: RunConfig, cluster: "ClusterConfig | None", *, try_writi
         prepared = has_prompts and is_prepared(run, data_digests(run, data_sources(config)))
     except InputError as error:
         return StoreCheck([Finding.error(_KEY, str(error))])
+    earlier = _check_earlier_runs(run)
     if not prepared:
-        return StoreCheck([reachable, Finding.ok("committed", "nothing: this is a new run")], free=free)
+        return StoreCheck([reachable, Finding.ok("committed", "nothing: this is a new run"), *earlier], free=free)
     version = run.policy_version()
-    findings = [reachable, _describe_committed(run, version)]
+    findings = [reachable, _describe_committed(run, version), *earlier]
     return StoreCheck(findings, version, _tokens_per_completion(run, version), free)
+
+
+def _check_earlier_runs(run: Run) -> list[Finding]:
+    """Look for the runs of `data.replay`; prepare compares them with this run."""
+    names = run.config.data.replay
+    try:
+        found = earlier_runs(run) if are_pinned(run) else [finished_run(run, name) for name in names]
+    except InputError as error:
+        return [Finding.error("data.replay", str(error))]
+    described = ", ".join(f"{other.iterations} iterations of {other.run.layout.run}" for other in found)
+    return [Finding.ok("data.replay", described)] if found else []
 
 
 def _check_for_pods(uri: str) -> Finding:

@@ -13,7 +13,9 @@ from pipelines.preflight.findings import Level
 from pipelines.preflight.machine_check import check_packages, check_sandbox, inspect_machine
 from pipelines.preflight.model_check import ModelCheck
 from pipelines.preflight.service_checks import check_graders
+from pipelines.preflight.store_check import check_store
 from tests.support.arithmetic_run import write_config
+from tests.support.fake_run import finished_run
 
 OWN_UID = "sandbox: own uid"
 
@@ -43,6 +45,23 @@ def test_no_name_appears_twice(tmp_path: Path) -> None:
     names = [finding.subject for finding in findings]
     assert OWN_UID in names
     assert sorted(set(names)) == sorted(names)
+
+
+def test_an_earlier_run_that_cannot_be_replayed_is_an_error(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ["loop.replay=0.5", "data.replay=[before]"])
+
+    def found() -> tuple[Level, str]:
+        (finding,) = [f for f in check_store(config, None, try_writing=False).findings if f.subject == "data.replay"]
+        return finding.level, finding.text
+
+    assert found()[0] is Level.error
+    assert "there is no run at" in found()[1]
+    before = finished_run(config.store.uri, "before")
+    assert found() == (
+        Level.error, "data.replay: run before has no finished training; continue it to its end, or leave it out"
+    )  # fmt: skip
+    before.run.output("publish", before.run.layout.report, {}).commit(before.spend(1.0), {"policy_version": 2})
+    assert found() == (Level.ok, "2 iterations of before")
 
 
 def test_a_run_checks_its_custom_objective_before_the_first_rollout(tmp_path: Path) -> None:
