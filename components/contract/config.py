@@ -205,6 +205,12 @@ class RunConfig(Section):
         return self.train.mini_batch_prompts - self.replayed_groups
 
     @property
+    def guided_groups(self) -> int:
+        """Groups of an iteration that start with a part of a good completion, where there is one for each."""
+        guide, count = self.rollout.guide, self.prompts_per_iteration
+        return min(round(guide.share * count), count - 1) if guide else 0
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps that the learning-rate schedule spans: all of the run, unless configured."""
         return self.train.schedule_steps or max(1, self.loop.iterations * self.train.updates.most)
@@ -240,6 +246,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"an iteration would sample {self.prompts_per_iteration:.2g} prompts (train.updates.most x groups of a "
                 f"mini-batch x rollout.oversampling), and at most {_MOST_PROMPTS:,} are possible; lower one of them"
+            )
+        if self.rollout.guide and not self.guided_groups:
+            raise ValueError(
+                f"rollout.guide.share ({self.rollout.guide.share:g}) of the prompts of an iteration "
+                f"({self.prompts_per_iteration}) must round to at least one group and leave one; change one of them"
             )
         if self.rollout.shards > self.prompts_per_iteration:
             raise ValueError(

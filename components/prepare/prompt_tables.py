@@ -36,7 +36,7 @@ class PromptTables:
     overlapping: int
     """Rows of data.train that are held-out prompts."""
     remarks: list[str]
-    """Lines on what rendering did that a person may not expect."""
+    """Lines on what a person may not expect."""
     date: str | None
     """The day that the chat template writes, if it writes one."""
     undated_digest: str | None
@@ -128,7 +128,22 @@ def build_tables(
     undated = _undated_digest(renderer, held_out) if date else None
     train_table, held_out_table = _table(kept, "train", config), _table(held_out, "eval", config)
     _check_solutions(config, train_table)
-    return PromptTables(train_table, held_out_table, bad, overlapping, renderer.remarks, date, undated)
+    remarks = [*renderer.remarks, *_unguided(config, train_table.num_rows)]
+    return PromptTables(train_table, held_out_table, bad, overlapping, remarks, date, undated)
+
+
+def _unguided(config: RunConfig, prompts: int) -> list[str]:
+    """Remark that nothing will be guided: a run's own completions serve from its second pass over the prompts on."""
+    guide = config.rollout.guide
+    if guide is None or guide.column is not None or config.data.replay:
+        return []
+    drawn = min(guide.iterations, config.loop.iterations) * config.prompts_per_iteration
+    if drawn > prompts:
+        return []
+    return [
+        f"rollout.guide guides nothing: while it gives a part, {drawn:,} of the {prompts:,} prompts are drawn, none of "
+        "them twice; set rollout.guide.column or data.replay"
+    ]
 
 
 def _check_solutions(config: RunConfig, train: pa.Table) -> None:

@@ -56,6 +56,8 @@ class RoundResult:
     """Without guided groups, which say little about the policy; None in evaluations."""
     guided: SplitResult | None
     """Training groups that started with a part of a good completion; None where there are none."""
+    guided_groups: int | None
+    """Number of them; None in a run without `rollout.guide`."""
     eval: SplitResult | None
     """None in runs without held-out prompts."""
     pass_at_k: dict[int, float]
@@ -110,6 +112,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
         return None
     rows = read_round_rows(run, round_)
     graded = graded_groups(rows.filter(pc.equal(rows["split"], "eval")))
+    counts = [rollout.facts.get("guided_groups") for rollout, _ in manifests] if run.config.rollout.guide else None
     of_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in ("train", "eval")}
     return RoundResult(
         round_=round_,
@@ -117,6 +120,7 @@ def read_round(run: Run, round_: Round) -> RoundResult | None:
         finished=max(reward.timings.finished for _, reward in manifests),
         train=_summary(without_guided(of_split["train"])),
         guided=_summary(of_split["train"].filter(pc.starts_with(of_split["train"]["group_id"], GUIDED))),
+        guided_groups=None if counts is None else sum(int(count or 0) for count in counts),
         eval=_summary(of_split["eval"]),
         pass_at_k=round_pass_at_k(graded if graded.num_rows else of_split["eval"], run.config.evaluate),
         tokens=int(_lengths(rows).sum()),

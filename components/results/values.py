@@ -15,6 +15,7 @@ def iteration_values(iteration: IterationResult) -> dict[str, float]:
     values: dict[str, float | None] = {
         "train_reward": split.reward,
         "guided_reward": iteration.sampled.guided.reward if iteration.sampled.guided else None,
+        "guided_groups": iteration.sampled.guided_groups,
         "completion_tokens_mean": split.length,
         "truncated_share": split.truncated_share,
         "grading_failed_share": split.failed_share,

@@ -68,7 +68,7 @@ def guide_groups(
     # Over all shards, each of which keeps its own.
     count = run.config.prompts_per_iteration
     draw = np.random.default_rng(derive_seed(run.config.run.seed, "starts", str(round_)))
-    places = set(draw.permutation(count)[: min(round(guide.share * count), count - 1)].tolist())
+    places = set(draw.permutation(count)[: run.config.guided_groups].tolist())
     chosen = {
         group: prompts.slice(group.index, 1).to_pylist()[0]
         for group in groups

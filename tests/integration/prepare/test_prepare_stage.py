@@ -288,6 +288,20 @@ def test_bad_input_is_one_line_and_status_2(config, model, data, tmp_path, spoil
     assert not (tmp_path / "store" / "runs" / "example" / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rollout.guide=0.5", "train.updates=4"], True),  # 5 x 4 x 1 of 36 prompts
+        (["rollout.guide=0.5", "train.updates=8"], False),
+        (["rollout.guide={share: 0.5, column: answer}", "train.updates=4"], False),
+    ],
+)
+def test_guides_that_guide_nothing_are_named(config, capsys, words, said):
+    prepare(config("train.mini_batch_prompts=1", "loop.iterations=9", *words))
+    remark = "rollout.guide guides nothing: while it gives a part, 20 of the 36 prompts are drawn, none of them twice"
+    assert (remark in capsys.readouterr().err) == said
+
+
 def test_nights_with_a_dated_template_hold_out_the_same_prompts(config, model, data, capsys):
     (model / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}")
     data.write_text(data.read_text() + json.dumps({"prompt": "1+x=", "answer": "x+1"}) + "\n")

@@ -250,6 +250,10 @@ def test_later_words_win() -> None:
         ("train=5", r"train must be a mapping \(got 5\)$"),
         ("store=", "store= has no value: is a variable not set"),
         ("data.replay=[a]", "data.replay names runs that loop.replay or rollout.guide draws from; set one of the two"),
+        (
+            "rollout.guide=0.003",
+            r"rollout.guide.share \(0.003\) of the prompts of an iteration \(128\) must round to at least one group",
+        ),
         ("data.replay=[a, a]", "data.replay names a run twice; name it once"),
         ("loop.replay=1", r"loop.replay.share must be less than 1 \(got 1\)$"),
         (

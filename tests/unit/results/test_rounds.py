@@ -4,7 +4,7 @@ import pytest
 
 from components.contract.errors import InputError
 from components.contract.layout import Round, manifest_key
-from components.results import evaluation_of, pass_at_k, read_completions, read_round
+from components.results import evaluation_of, iteration_numbers, pass_at_k, read_completions, read_round
 from tests.support.fake_run import finished_run, prepared_run
 
 FIRST = Round.iteration(1)
@@ -120,3 +120,11 @@ def test_held_out_prompts_with_a_completion_that_was_not_graded_are_not_scored(t
     assert 0 < result.eval.status["error"] < result.eval.prompts
     assert result.eval.reward == 1.0
     assert result.pass_at_k[1] == 1.0
+
+
+@pytest.mark.parametrize(("guide", "count"), [({"guide": 0.5}, 0.0), ({}, None)])
+def test_a_run_with_a_guide_says_how_many_groups_were_guided(
+    tmp_path: Path, guide: dict[str, float], count: float | None
+) -> None:
+    run = finished_run(tmp_path, iterations=1, rollout=guide).run
+    assert iteration_numbers(run, 1).get("guided_groups") == count
