@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import components.train.guide
+import components.train.iteration
 from components.contract.errors import InputError
 from components.contract.layout import Round
 from components.results import read_shard
@@ -111,22 +112,31 @@ def test_a_guide_beside_a_behaviour_policy_and_adapters(
 def test_replayed_groups_are_scored_once(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = training_run(OWN, "loop.replay={share: 0.5, iterations: 1}", "loop.iterations=2")
     made.guide(9)
-    scored: list[int] = []
-    compute = components.train.guide.completion_logprobs
+    scored: list[list[str]] = []
+    chosen: list[str] = []
+    compute, read = components.train.guide.completion_logprobs, components.train.iteration.read_replayed
 
-    def counted(guide: Any, data: Any, *more: Any) -> Any:
-        scored.append(data.groups)
+    def listed(guide: Any, data: Any, *more: Any) -> Any:
+        scored[-1].extend(data.group_ids)
         return compute(guide, data, *more)
 
-    monkeypatch.setattr(components.train.guide, "completion_logprobs", counted)
+    def overheard(*arguments: Any) -> Any:
+        replayed = read(*arguments)
+        chosen.extend(replayed.data.group_ids if replayed else [])
+        return replayed
+
+    monkeypatch.setattr(components.train.guide, "completion_logprobs", listed)
+    monkeypatch.setattr(components.train.iteration, "read_replayed", overheard)
     for iteration in (1, 2):
+        scored.append([])
         made.sample(iteration)
         train(made.run.uri, iteration)
         assert metrics_of(made.run, iteration).steps[0].guide_kl is not None
     assert metrics_of(made.run, 2).replay
-    known = [set(stored(made, iteration)["group_id"].to_pylist()) for iteration in (1, 2)]
-    assert sum(scored) <= made.run.config.rollout.group_size * sum(map(len, known))
-    assert sum(scored) >= sum(map(len, known))
+    first, second = (set(stored(made, iteration)["group_id"].to_pylist()) for iteration in (1, 2))
+    assert sorted(scored[0]) == sorted(first)
+    assert sorted(scored[1]) == sorted([*second, *(set(chosen) - first)])
+    assert first.intersection(chosen)
 
 
 def test_the_trainer_of_a_gpu_waits_in_the_memory_of_the_host(

@@ -9,7 +9,7 @@ import pytest
 import components.train.iteration
 from components.contract.errors import InputError
 from components.contract.layout import Round
-from components.contract.schemas import PROMPTS, with_metadata
+from components.contract.schemas import GUIDED, PROMPTS, with_metadata
 from components.results.values import iteration_numbers
 from components.runtime.clock import Clock
 from components.store.earlier_runs import pin_earlier_runs
@@ -182,3 +182,31 @@ def replaying(training_run: Make, *words: str, **sampled: Any) -> Any:
     pin_earlier_runs(made.run, Clock().timings())
     made.sample(1, groups=4, seed=9, **sampled)
     return made
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_earlier_run_beside_a_guide(training_run: Make) -> None:
+    """The guide scores the groups of both runs."""
+    made = replaying(training_run, "train.guide=0.5")
+    train(made.run.uri, 1)
+    metrics = metrics_of(made.run)
+    assert [measured.run for measured in metrics.replay] == ["before"]
+    assert metrics.replayed_groups == 4
+    assert all(step.guide_kl is not None for step in metrics.steps)
+
+
+def guided(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Let the first two groups be guided."""
+    return [row | {"group_id": GUIDED + row["group_id"]} if row["group_id"] < "00002" else row for row in rows]
+
+
+def test_guided_groups_of_an_earlier_run_are_left_aside_and_those_of_the_run_itself_are_not(training_run: Make) -> None:
+    before = training_run("run.name=before", "loop.iterations=1", "train.learning_rate=0.003")
+    finish(before, rows=guided)
+    made = replaying(training_run, "train.mini_batch_prompts=3", "loop.replay.share=0.67", rows=guided)
+    train(made.run.uri, 1)
+    assert [(measured.run, measured.groups) for measured in metrics_of(made.run).replay] == [("before", 2)]
+    made.sample(2, groups=4)
+    train(made.run.uri, 2)
+    found = [(measured.age, measured.run, measured.groups) for measured in metrics_of(made.run, 2).replay]
+    assert found == [(1, None, 4), (None, "before", 2)]
