@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from benchmarks.learning.records import Point, Record
 
-TARGETS = (0.7, 0.75, 0.8, 0.85, 0.9)
+TARGETS = (0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 
 Cost = Callable[[Point], float]
 """The cost of a policy: seconds, optimizer steps or completions until it existed."""

@@ -79,7 +79,11 @@ def _accuracy(tasks: Mapping[str, Any], clock: str, path: Path) -> Path:
         axis.set_xlabel(_CLOCKS[clock])
         axis.set_ylabel("pass@1, held-out prompts")
         axis.grid(alpha=0.25)
-    axes[-1].legend(frameon=False, fontsize=8, title="dashed: on-policy", title_fontsize=8)
+    lines = {line.get_label(): line for axis in axes for line in axis.get_legend_handles_labels()[0]}
+    shown = {name: lines[name] for name in SHOWN if name in lines}
+    axes[-1].legend(
+        shown.values(), shown, frameon=False, fontsize=8, title="dashed: on-policy", title_fontsize=8, loc="lower right"
+    )
     return _save(figure, path)
 
 
