@@ -26,7 +26,7 @@ def score(request):
     _close()
 
     def graded(program, metadata, **limits):
-        sandbox = {**sandbox_options(SandboxSection(seconds=4, **limits), 10.0), "mode": request.param}
+        sandbox = {**sandbox_options(SandboxSection(seconds=30, **limits), 60.0), "mode": request.param}
         return code(completion=program, answer=None, metadata=metadata, sandbox=sandbox)
 
     return graded
