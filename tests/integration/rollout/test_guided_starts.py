@@ -17,7 +17,7 @@ from components.contract.resolve import load_config
 from components.contract.rollout_config import GuidedStartsSection
 from components.contract.schemas import GUIDED
 from components.prepare.stage import run_stage as prepare
-from components.results import read_iteration, read_prompts, read_round, read_shard
+from components.results import iteration_values, read_iteration, read_prompts, read_round, read_shard
 from components.reward.stage import run_stage as reward
 from components.rollout.groups import training_groups
 from components.rollout.guided_starts import given_part, guide_groups
@@ -124,6 +124,7 @@ def test_later_iterations_and_runs_start_with_completions_that_passed(
     trained = read_iteration(run, 2)
     assert trained is not None
     assert trained.train is not None
+    assert iteration_values(trained)["guided_groups"] == second.facts["guided_groups"]
     assert trained.train.logprob_gap_max < 1e-3, "what was added is all that was weighted"
     third = with_engine(run).sample(Round.iteration(3), 0)
     assert third.facts["guided_groups"] == 0

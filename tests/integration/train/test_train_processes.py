@@ -103,11 +103,12 @@ def test_torchrun_starts_the_same_training(training_run: Make) -> None:
 
 
 def test_one_process_speaks_for_all(training_run: Make) -> None:
-    made = training_run(*SETTINGS, "loop.replay={share: 0.34, min_weight: 1}", "train.processes=2")
+    made = training_run(*SETTINGS, "loop.replay={share: 0.34, min_weight: 1}")
     made.sample(1, groups=6)
     train(made.run.uri, 1)
     made.sample(2, groups=6)
-    command = [sys.executable, "-m", "components.train", made.run.uri, "--iteration", "2"]
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "components.train"]
+    command = [sys.executable, "-m", *words, made.run.uri, "--iteration", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout + done.stderr).count("replayed groups left out by loop.replay.min_weight") == 1
 
