@@ -82,8 +82,9 @@ def test_the_best_rate_is_that_of_the_highest_accuracy_over_the_run() -> None:
 
 def test_every_task_has_a_learning_rate_for_every_variant() -> None:
     rates = json.loads((RESULTS / "algorithms" / "rates.json").read_text(encoding="utf-8"))
-    for task in TASKS:
-        assert all(best_rate(rates[task], variant) in TASKS[task]().rates for variant in FIELD)
+    for name, make in TASKS.items():
+        searched = make().rates
+        assert all(best_rate(rates[name], variant) in searched for variant in FIELD)
 
 
 @pytest.mark.parametrize(
