@@ -20,7 +20,8 @@ _TEMPORARY = {"bytes": 64 << 20, "inodes": 100}
 
 _LEAST_GIB, _MOST_GIB = 0.4, 4.0
 _CGROUPS = Path("/sys/fs/cgroup")
-_NO_ROOM, _KILLED = "No space left on device", "SIGKILL"
+_NO_ROOM, _KILLED = ("No space left on device", "no space is left"), ("SIGKILL",)
+"""What the output says, in the system's words or the project's."""
 
 
 def limit_cases() -> dict[str, Case]:
@@ -92,12 +93,12 @@ def _limit_memory(trial: Trial) -> dict[str, Any]:
     return trial.compared(files, alone.run_content, outcome)
 
 
-def _unclear(log: Path, reason: str) -> str:
-    """Return what is wrong with the output of a command that failed for a reason; empty where it says just that."""
+def _unclear(log: Path, reasons: tuple[str, ...]) -> str:
+    """Return what is wrong with the output of a command that failed; empty where it says one of the reasons."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if "Traceback" in text:
         return "the output holds a traceback"
-    return "" if reason in text else f"the output does not say {reason!r}"
+    return "" if any(reason in text for reason in reasons) else f"the output does not say {reasons[0]!r}"
 
 
 def _take_bytes(ballast: Path, left: int) -> None:
