@@ -21,7 +21,7 @@ _TEMPORARY = {"bytes": 64 << 20, "inodes": 100}
 _LEAST_GIB, _MOST_GIB = 0.4, 4.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _NO_ROOM, _KILLED = ("No space left on device", "no space is left"), ("SIGKILL",)
-"""What the output says, in the system's words or the project's."""
+"""Reasons in the output, in the words of the system or of the project."""
 
 
 def limit_cases() -> dict[str, Case]:
