@@ -7,7 +7,8 @@
     .venv/bin/python -m benchmarks.algorithms --report     # figures from finished runs, starting none
 
 Runs are kept below `--home`; the same command continues one that was stopped and starts those that are missing, so
-that a comparison can be filled in several sittings, by task, algorithm and seed. It prints tables and writes
+that a comparison can be filled in several sittings, by task, algorithm and seed. What finished runs have measured is
+kept in `benchmarks/results/algorithms/records.jsonl`. It prints tables and writes
 `benchmarks/results/time_to_accuracy.json` or, with the other options, pages in `benchmarks/results/algorithms/`.
 """
 
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=HOME, help="folder of base policies and runs")
     arguments = parser.parse_args()
     size = Size(arguments.seeds or (3 if arguments.full or arguments.ablations else 1), arguments.steps)
-    runs = Runs(arguments.home, arguments.cores)
+    runs = Runs(arguments.home, arguments.cores, FULL / "records.jsonl")
     read = runs.finished if arguments.report else runs.finish
     variants = [v for v in FIELD if v.name in (arguments.only or [v.name for v in FIELD])]
     rates: Sweep = json.loads((FULL / "rates.json").read_text(encoding="utf-8"))

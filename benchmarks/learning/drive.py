@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.learning.analysis import area
 from benchmarks.learning.base_policies import make_base_policy, task_folder
 from benchmarks.learning.jobs import Job, JobFiles, RunFailed, configuration
-from benchmarks.learning.records import Record, record
+from benchmarks.learning.records import KeptRecords, Record, record
 from benchmarks.learning.summary import by_variant, task_summary, variant_figures
 from benchmarks.learning.tasks import TASKS, Task
 from benchmarks.learning.variants import ABLATIONS, BREAKING, FIELD, REFERENCE, REUSING, Variant
@@ -30,10 +30,11 @@ class Runs:
 
     Args:
         cores: CPU cores to run on; None for all.
+        kept: file of the records of finished runs, whose stores may be gone.
     """
 
-    def __init__(self, home: Path, cores: Sequence[int] | None) -> None:
-        self._home, self._cores = home.absolute(), cores
+    def __init__(self, home: Path, cores: Sequence[int] | None, kept: Path) -> None:
+        self._home, self._cores, self._kept = home.absolute(), cores, KeptRecords(kept)
         self._tasks: dict[str, tuple[Task, Path]] = {}
         self._read: dict[str, Record] = {}
 
@@ -51,11 +52,17 @@ class Runs:
 
     def _is_finished(self, job: Job) -> bool:
         task, folder = self._task(job.task)
-        return JobFiles(job, folder).open(configuration(job, task, folder)).published()
+        kept = self._kept.get(self._key(job), job)
+        return kept is not None or JobFiles(job, folder).open(configuration(job, task, folder)).published()
+
+    def _key(self, job: Job) -> str:
+        """Return the recipe of the base policy and prompts, and the name of the run, and its length."""
+        _, folder = self._task(job.task)
+        return f"{job.task}/{folder.name}/{job.run_name}/{job.iterations}"
 
     def _record(self, job: Job, start: bool) -> Record:
-        if job.label in self._read:
-            return self._read[job.label]
+        if kept := self._read.get(job.label) or self._kept.get(self._key(job), job):
+            return kept
         task, folder = self._task(job.task)
         files, config = JobFiles(job, folder), configuration(job, task, folder)
         run = files.open(config)
@@ -64,6 +71,7 @@ class Runs:
             print(f"{job.label}: {job.iterations} iterations, {files.log}", flush=True)
             files.run(config, self._cores)
         made = self._read[job.label] = record(job, read_run(run), files.starts)
+        self._kept.add(self._key(job), made)
         print(f"{job.label}: {_outline(made)}", flush=True)
         return made
 

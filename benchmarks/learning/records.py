@@ -1,9 +1,12 @@
 """The course of a finished run, read from its store."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import zip_longest
+from pathlib import Path
+from typing import Any
 
 from benchmarks.learning.jobs import Job
 from components.results import IterationResult, RunResults
@@ -52,6 +55,35 @@ class Record:
     figures: dict[str, list[float]]
     updates: list[int]
     ended_early: list[str]
+
+
+class KeptRecords:
+    """Records of finished runs in a file of JSON lines, which outlives the runs: another sitting goes on from it.
+
+    Args:
+        path: the file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._found: dict[str, dict[str, Any]] = {row["key"]: row for row in map(json.loads, lines)}
+
+    def get(self, key: str, job: Job) -> Record | None:
+        """Return the record of a job, whose `key` holds all that it depends on."""
+        row = self._found.get(key)
+        if row is None:
+            return None
+        return Record(
+            job, [Point(**point) for point in row["points"]], row["figures"], row["updates"], row["ended_early"]
+        )
+
+    def add(self, key: str, made: Record) -> None:
+        row = {"key": key, **{name: value for name, value in asdict(made).items() if name != "job"}}
+        row["figures"] = {name: [round(value, 5) for value in values] for name, values in made.figures.items()}
+        self._found[key] = row
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
 
 
 def record(job: Job, results: RunResults, starts: Sequence[datetime]) -> Record:

@@ -143,7 +143,8 @@ def finish(run: Run, iterations: int) -> None:
 @pytest.mark.usefixtures("eight_samples")
 def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job("addition", Variant("rapid k=16", {"name": "rapid"}, 16), 1e-4, 0, 32)
-    assert drive.Runs(tmp_path, None).finished([job]) == []
+    kept = tmp_path / "records.jsonl"
+    assert drive.Runs(tmp_path, None, kept).finished([job]) == []
 
     def run(files: JobFiles, config: RunConfig, _: object) -> None:
         started.append(files)
@@ -154,9 +155,17 @@ def test_missing_runs_are_started_and_finished_ones_read(tmp_path: Path, monkeyp
     monkeypatch.setattr(JobFiles, "run", run)
     monkeypatch.setattr(JobFiles, "starts", [START])
     for _ in range(2):
-        drive.Runs(tmp_path, None).finish([job])
+        drive.Runs(tmp_path, None, kept).finish([job])
     # Reported without those that are missing.
-    (read,) = drive.Runs(tmp_path, None).finished([job, replace(job, seed=1)])
+    (read,) = drive.Runs(tmp_path, None, kept).finished([job, replace(job, seed=1)])
+    # What was measured outlives the runs.
+    (again,) = drive.Runs(tmp_path / "elsewhere", None, kept).finish([job])
+    assert again.points[-1].seconds["wall"] == pytest.approx(read.points[-1].seconds["wall"], rel=1e-5)
+    assert (again.updates, again.ended_early, again.figures.keys()) == (
+        read.updates,
+        read.ended_early,
+        read.figures.keys(),
+    )
     assert len(started) == 1
     results = read_run(started[0].open(configuration(job, TASKS["addition"](), started[0].folder)))
 
