@@ -55,7 +55,10 @@ def main() -> None:
     parser.add_argument("--rates", action="store_true", help="search the learning rates")
     parser.add_argument("--report", action="store_true", help="report what is finished, start nothing")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these algorithms of --full or --rates")
+    names = [variant.name for variant in FIELD]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help="these algorithms of --full or --rates"
+    )
     parser.add_argument("--seeds", type=int, help="1, with --full and --ablations 3")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of each run")
     parser.add_argument("--cores", nargs="+", type=int, help="CPU cores to run on")
@@ -64,7 +67,7 @@ def main() -> None:
     size = Size(arguments.seeds or (3 if arguments.full or arguments.ablations else 1), arguments.steps)
     runs = Runs(arguments.home, arguments.cores, FULL / "records.jsonl")
     read = runs.finished if arguments.report else runs.finish
-    variants = [v for v in FIELD if v.name in (arguments.only or [v.name for v in FIELD])]
+    variants = [variant for variant in FIELD if variant.name in arguments.only]
     rates: Sweep = json.loads((FULL / "rates.json").read_text(encoding="utf-8"))
     try:
         if arguments.rates:

@@ -139,7 +139,7 @@ def _exchange(problem: Problem, draw: random.Random) -> str:
 def spelling() -> Task:
     """Return reasoning-gym's spell_backward with words of eight to ten letters, of which the base policy misses many.
 
-    The grader gives nothing for an answer that is right in part, as reasoning-gym's own would.
+    An answer that is right in part earns nothing; reasoning-gym's own grader would give it a part of the reward.
     """
     made = _generated("spell_backward", {"size": 6000, "min_word_len": 8, "max_word_len": 10})
     made = [problem for problem in made if problem.answer.islower()]  # no names
