@@ -48,6 +48,10 @@ class Replayed:
     sources: tuple[Source, ...]
     source: np.ndarray
 
+    def first(self, count: int) -> "Replayed":
+        """Return the first groups: a forward pass over more than the mini-batches take would be wasted."""
+        return Replayed(self.data.take(np.arange(min(count, self.data.groups))), self.sources, self.source[:count])
+
 
 def read_replayed(run: Run, iteration: int, vocabulary: int) -> Replayed | None:
     """Read earlier iterations and runs and choose groups of them; None where there are none to choose from.

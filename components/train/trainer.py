@@ -178,7 +178,8 @@ def update_policy(
     progress = start.model_copy(update=counts, deep=True)
     if replayed and total:
         if progress.replayed is None:
-            _score(trainer, data, mini_batches[0], replayed, progress)
+            needed = replayed.first(config.replayed_groups * total)
+            _score(trainer, data, mini_batches[0], needed, progress)
         assert progress.replayed is not None
         mini_batches = deal(mini_batches, own, progress.replayed, config.replayed_groups)
         data = data.followed_by(replayed.data)
