@@ -54,6 +54,22 @@ def test_groups_of_earlier_iterations_join_and_are_measured_by_age(training_run:
     }
 
 
+def test_no_more_groups_are_scored_than_the_mini_batches_take(training_run: Make) -> None:
+    """Where groups are dropped an iteration has fewer mini-batches than it may have."""
+    made = training_run(*SETTINGS, "train.zero_signal_groups=drop")
+    iterations(made, 1)
+
+    def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        equal = {f"{number:05d}/p{number:06d}" for number in range(3)}
+        return [{**row, "reward": 0.5} if row["group_id"] in equal else row for row in rows]
+
+    made.sample(2, groups=4, rewards=alike)
+    train(made.run.uri, 2)
+    numbers = iteration_numbers(made.run, 2)
+    assert len(metrics_of(made.run, 2).steps) == 1
+    assert (numbers["replay_chosen_groups"], numbers["replayed_groups"]) == (1, 1)
+
+
 def test_groups_of_mini_batches_that_were_not_reached_are_not_counted(training_run: Make) -> None:
     early = ("train.learning_rate=0.1", "train.updates={most: 4, until_share: 0.9}", "loop.replay.min_weight=0")
     made = training_run(*SETTINGS, *early)
