@@ -1,6 +1,6 @@
 """A run with a tiny base policy and completions scored by that policy, committed as the stages before train do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parquet import encode
 from components.store.parts import row_digests
+from tests.support.one_thread import one_thread as one_thread
 from tests.support.tiny_policy import VOCABULARY, plain_logprobs, random_completions, save_tiny_policy, tiny_model
 from tests.support.trained import policy_path
 
@@ -165,11 +166,3 @@ def training_run(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., 
         return made
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

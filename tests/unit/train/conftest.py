@@ -1,22 +1,13 @@
 """Fixtures of the train stage's parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from components.train.trajectories import Trajectories
+from tests.support.one_thread import one_thread as one_thread
 from tests.support.tiny_policy import plain_logprobs, random_completions, tiny_model
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Other processes on the machine then cost time, not results."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
