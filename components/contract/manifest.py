@@ -31,7 +31,7 @@ class Output(BaseModel):
 
 
 class Timings(BaseModel):
-    """Seconds that a stage spent, by kind of work."""
+    """Seconds that a stage spent, by kind of work, and what it used of its machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     started: datetime
@@ -40,6 +40,9 @@ class Timings(BaseModel):
     load: float = Field(default=0.0, ge=0, description="importing libraries, loading engine or policy")
     compute: float = Field(default=0.0, ge=0, description="sampling, grading or updating")
     store: float = Field(default=0.0, ge=0, description="reading and writing object storage")
+    usage: dict[str, float] = Field(
+        default={}, description="use of processor cores, memory and GPUs while computing, as MLflow names them"
+    )
 
     @property
     def seconds(self) -> float:

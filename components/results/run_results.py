@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from components.contract.errors import explain_validation
 from components.contract.layout import Round
-from components.contract.manifest import Manifest
+from components.contract.manifest import Manifest, Timings
 from components.contract.metrics import TrainMetrics
 from components.results.round_results import RoundResult, read_round
 from components.results.wallclock import IterationTime, iteration_time
@@ -22,13 +22,18 @@ class IterationResult:
     sampled: RoundResult
     train: TrainMetrics | None
     """None until the train stage is committed."""
-    finished: datetime | None
-    """When the train stage was committed."""
+    trained: Timings | None
+    """The train stage's; None until it is committed."""
     time: IterationTime | None
 
     @property
     def number(self) -> int:
         return self.sampled.round_.number
+
+    @property
+    def finished(self) -> datetime | None:
+        """When the train stage was committed."""
+        return self.trained.finished if self.trained else None
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def read_iteration(run: Run, number: int) -> IterationResult | None:
     return IterationResult(
         sampled=result,
         train=read_train_metrics(directory, manifest),
-        finished=manifest.timings.finished,
+        trained=manifest.timings,
         time=iteration_time(since, result.rollout, result.reward, manifest.timings),
     )
 

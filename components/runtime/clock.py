@@ -1,13 +1,14 @@
-"""The seconds of a stage, by activity."""
+"""The seconds of a stage, by activity, and what it uses meanwhile."""
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
 from components.contract.manifest import Timings, now
+from components.runtime.usage import Usage
 
 Kind = Literal["load", "compute", "store"]
 
@@ -19,20 +20,28 @@ class Clock:
         self._started = now()
         self._start = process_age()
         self._seconds: dict[Kind, float] = {"load": 0.0, "compute": 0.0, "store": 0.0}
+        self._usage = Usage()
 
     @contextmanager
     def measure(self, kind: Kind) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[kind] += time.perf_counter() - begin
+        with self._usage.measure() if kind == "compute" else nullcontext():
+            begin = time.perf_counter()
+            try:
+                yield
+            finally:
+                self._seconds[kind] += time.perf_counter() - begin
 
     def seconds(self, kind: Kind) -> float:
         return self._seconds[kind]
 
     def timings(self) -> Timings:
-        return Timings(started=self._started, finished=now(), start=self._start, **self._seconds)
+        return Timings(
+            started=self._started,
+            finished=now(),
+            start=self._start,
+            usage=self._usage.values(),
+            **self._seconds,
+        )
 
 
 _stages_begun = 0

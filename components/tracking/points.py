@@ -1,11 +1,12 @@
 """Results of a run as points on MLflow's axes.
 
-Three prefixes, each with its own meaning of `step`:
+Four prefixes, each with its own meaning of `step`:
 
 - `iteration/`: the iteration; for held-out prompts the policy version, which is the number of iterations that
   made the policy, so the base policy stands at 0;
 - `step/`: the optimizer step since the base policy;
-- `clock/`: whole wall-clock seconds since prepare began.
+- `clock/`: whole wall-clock seconds since prepare began;
+- `system/`: the iteration, of what each stage used of its machine. MLflow shows them on a page of their own.
 
 Time stamps are those of the run and not of sending, so that a point that is sent twice stays one point.
 """
@@ -46,7 +47,20 @@ def iteration_points(iteration: IterationResult, started: datetime) -> list[Poin
         for key in _STEP_KEYS
         if (value := getattr(step, key)) is not None
     ]
-    return points
+    return points + _system_points(iteration)
+
+
+def _system_points(iteration: IterationResult) -> list[Point]:
+    """Points of what the stages used while they computed; each shard is a machine of its own."""
+    stages = {"rollout": iteration.sampled.rollout, "reward": iteration.sampled.reward}
+    used = {f"{stage}-{shard:03d}": part for stage, shards in stages.items() for shard, part in enumerate(shards)}
+    if iteration.trained:
+        used["train"] = iteration.trained
+    return [
+        Point(f"system/{machine}/{name}", value, milliseconds(timings.finished), iteration.number)
+        for machine, timings in used.items()
+        for name, value in timings.usage.items()
+    ]
 
 
 def evaluation_points(result: RoundResult, started: datetime) -> list[Point]:

@@ -178,8 +178,7 @@ def update_policy(
     progress = start.model_copy(update=counts, deep=True)
     if replayed and total:
         if progress.replayed is None:
-            needed = replayed.first(config.replayed_groups * total)
-            _score(trainer, data, mini_batches[0], needed, progress)
+            _score(trainer, data, mini_batches[0], replayed.first(total * config.replayed_groups), progress)
         assert progress.replayed is not None
         mini_batches = deal(mini_batches, own, progress.replayed, config.replayed_groups)
         data = data.followed_by(replayed.data)

@@ -55,7 +55,7 @@ def test_groups_of_earlier_iterations_join_and_are_measured_by_age(training_run:
 
 
 def test_no_more_groups_are_scored_than_the_mini_batches_take(training_run: Make) -> None:
-    """Where groups are dropped an iteration has fewer mini-batches than it may have."""
+    """An iteration has fewer mini-batches than it may have where groups are dropped."""
     made = training_run(*SETTINGS, "train.zero_signal_groups=drop")
     iterations(made, 1)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +34,24 @@ def test_an_iteration_on_its_three_axes(tmp_path: Path) -> None:
     assert points["iteration/effective_sample_share_min"][0].value == min(
         s.effective_sample_share for s in iteration.train.steps
     )
+
+
+def test_what_stages_used_of_their_machines(tmp_path: Path) -> None:
+    iteration = read_iteration(finished_run(tmp_path).run, 2)
+    assert iteration is not None
+    assert iteration.trained is not None
+    of_train = iteration.trained.model_copy(update={"usage": {"gpu_0_utilization_percentage": 90.0}})
+    shards = [t.model_copy(update={"usage": {"memory_usage_megabytes": 100.0}}) for t in iteration.sampled.rollout]
+    sampled = replace(iteration.sampled, rollout=(shards[0], shards[0]))
+    points = by_key(iteration_points(replace(iteration, trained=of_train, sampled=sampled), START))
+    assert {key for key in points if key.startswith("system/")} == {
+        "system/rollout-000/memory_usage_megabytes",
+        "system/rollout-001/memory_usage_megabytes",
+        "system/train/gpu_0_utilization_percentage",
+    }
+    assert points["system/train/gpu_0_utilization_percentage"] == [
+        Point("system/train/gpu_0_utilization_percentage", 90.0, milliseconds(of_train.finished), 2)
+    ]
 
 
 def test_evaluations_stand_at_the_version_of_the_policy(tmp_path: Path) -> None:

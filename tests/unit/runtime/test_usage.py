@@ -1,0 +1,112 @@
+"""What a stage is seen to use of its machine."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+import components.runtime.usage
+from components.runtime.clock import Clock
+from components.runtime.cores import usable_cores
+from components.runtime.usage import Usage
+
+BUSY = "import time; block = bytearray(100 << 20)\nwhile time.process_time() < 0.5: pass"
+
+
+class NvmlError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    """What is known of GPUs is asked for once in a process."""
+    for found in (components.runtime.usage._gpus, components.runtime.usage._nvml):
+        found.cache_clear()
+    yield
+    for found in (components.runtime.usage._gpus, components.runtime.usage._nvml):
+        found.cache_clear()
+
+
+def use_nvml(monkeypatch: pytest.MonkeyPatch, **functions: object) -> None:
+    """Stand in for NVIDIA's library of two GPUs, of which the second does not say how busy it is."""
+
+    def rates(handle: int) -> SimpleNamespace:
+        if handle == 1:
+            raise NvmlError
+        return SimpleNamespace(gpu=75)
+
+    nvml = SimpleNamespace(
+        NVMLError=NvmlError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda number: number,
+        nvmlDeviceGetUtilizationRates=rates,
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(used=3_000_000_000),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**{**vars(nvml), **functions}))
+
+
+def test_processes_that_ended_count_too() -> None:
+    """A stage's work may be done by processes below it, which come and go."""
+    usage = Usage()
+    with usage.measure():
+        subprocess.run([sys.executable, "-c", BUSY], check=True)
+    values = usage.values()
+    (began, before), *_, (ended, after) = usage._looks
+    assert after - before > 0.45
+    share = (after - before) / (ended - began) / usable_cores()
+    assert values["cpu_utilization_percentage"] == pytest.approx(100 * share, abs=0.01)
+
+
+def test_memory_is_the_most_that_was_seen_while_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.runtime.usage.INTERVAL", 0.02)
+    usage = Usage()
+    with usage.measure():
+        subprocess.run([sys.executable, "-c", BUSY], check=True)
+    assert len(usage._looks) > 3
+    usage.look()
+    gone = usage._samples["memory_usage_megabytes"][-1]
+    assert usage.values()["memory_usage_megabytes"] > gone + 100
+
+
+def test_gpus_are_those_that_nvml_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_nvml(monkeypatch)
+    usage = Usage()
+    with usage.measure():
+        pass
+    gpus = {name: value for name, value in usage.values().items() if name.startswith("gpu")}
+    assert gpus == {"gpu_0_utilization_percentage": 75.0, "gpu_0_memory_usage_megabytes": 3000.0}
+
+
+@pytest.mark.parametrize("reason", ["no library", "no driver"])
+def test_without_gpus_there_are_none(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    def no_driver() -> None:
+        raise NvmlError
+
+    if reason == "no driver":
+        use_nvml(monkeypatch, nvmlInit=no_driver)
+    else:
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+    usage = Usage()
+    with usage.measure():
+        pass
+    assert usage.values().keys() == {"cpu_utilization_percentage", "memory_usage_megabytes"}
+
+
+def test_short_blocks_share_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is timed for each group that it returns."""
+    monkeypatch.setattr("components.runtime.usage.INTERVAL", 3600.0)
+    clock = Clock()
+    for _ in range(50):
+        with clock.measure("compute"):
+            pass
+    assert len(clock._usage._looks) == 1
+
+
+def test_a_stage_that_computes_nothing_uses_nothing() -> None:
+    clock = Clock()
+    with clock.measure("store"):
+        pass
+    assert clock.timings().usage == {}
