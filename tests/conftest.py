@@ -25,6 +25,10 @@ from components.store import Run, open_store
 # Background jobs of a shell ignore SIGINT, and the processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests run side by side, with models so small that a second thread only waits for the first. Results then do not depend
+# on the machine either. Set before anything imports PyTorch, and inherited by what tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # KFP inspects the call stack a few hundred times per pipeline and reads only names; without source lines that takes a
 # tenth of the time in a session with thousands of modules.
 inspect.stack = partial(inspect.stack, 0)

@@ -33,7 +33,6 @@ def run_pods(state: Kubernetes, scratch: Path) -> None:
             "PET_NPROC_PER_NODE": "auto",
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
             "TMPDIR": str(folder),
             "RAPID_EVENTS": "",
             TERMINATION_VARIABLE: str(folder / "termination-log"),

@@ -17,7 +17,6 @@ from components.runtime.clock import Clock
 from components.store import Run
 from components.store.parquet import encode
 from components.store.parts import row_digests
-from tests.support.one_thread import one_thread as one_thread
 from tests.support.tiny_policy import VOCABULARY, plain_logprobs, random_completions, save_tiny_policy, tiny_model
 from tests.support.trained import policy_path
 

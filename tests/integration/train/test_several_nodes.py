@@ -23,7 +23,6 @@ SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rat
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with kubernetes_server() as served:
         connect(served, tmp_path, monkeypatch)
         yield served

@@ -26,7 +26,7 @@ SETTINGS = ("train.updates=40", "train.mini_batch_prompts=1", "train.learning_ra
 def start(uri: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "components.train", uri, "--iteration", "1"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "RAPID_EVENTS": "1"},
+        env={**os.environ, "RAPID_EVENTS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -24,11 +24,6 @@ SETTINGS = ("train.mini_batch_prompts=3", "train.updates=2", "train.learning_rat
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def assert_same_training(one: Any, other: Any, iteration: int) -> None:
     """Losses, gradient norms and policies to 1e-5; in bf16, where other shapes round otherwise, to 1e-2 and mean 1e-4.
 

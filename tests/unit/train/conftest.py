@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from components.train.trajectories import Trajectories
-from tests.support.one_thread import one_thread as one_thread
 from tests.support.tiny_policy import plain_logprobs, random_completions, tiny_model
 
 
