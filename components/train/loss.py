@@ -29,7 +29,7 @@ class LossTerms:
 
     Attributes:
         max_tokens: `rollout.max_tokens`, for normalisation by a constant.
-        cloning_coefficient: of behaviour cloning on verified completions, mean over their tokens.
+        cloning_coefficient: of behaviour cloning on verified completions, normalised as the objective is.
         cloning_threshold: a completion is verified when its reward exceeds it.
         guide_coefficient: of the KL to the guide, normalised as the objective is.
         entropy_coefficient: of the entropy bonus, mean over the tokens in the loss.
@@ -78,17 +78,13 @@ class _Scales:
 
     objective_N: Tensor
     entropy_N: Tensor
-    cloning_N: Tensor
 
     @classmethod
-    def of(cls, batch: MiniBatch, verified_N: Tensor, terms: LossTerms) -> "_Scales":
+    def of(cls, batch: MiniBatch, terms: LossTerms) -> "_Scales":
         in_loss_N = (batch.lengths_N > 0).to(torch.float32)
-        cloned_N = in_loss_N * verified_N
-        cloned_tokens = (cloned_N * batch.lengths_N).sum().clamp(min=1.0)
         return cls(
             in_loss_N * token_scales(terms.objective.normalisation, batch.lengths_N, terms.max_tokens),
             terms.entropy_coefficient * in_loss_N / batch.lengths_N.sum().clamp(min=1),
-            terms.cloning_coefficient * cloned_N / cloned_tokens,
         )
 
 
@@ -110,7 +106,7 @@ def accumulate_gradient(
             mini_batch_log_ratios(policy, batch, processes, [not w for w in batch.whole])
         )
     advantage_N = objective.advantage(completions)
-    scales = _Scales.of(batch, completions.verified_N, terms)
+    scales = _Scales.of(batch, terms)
     loss = torch.zeros((), device=rewards_N.device)
     guide_kl = torch.zeros_like(loss)
     log_ratio_N = torch.zeros_like(rewards_N)
@@ -159,7 +155,7 @@ class _MicroBatchLoss:
     ) -> None:
         self._micro, self._advantage_N, self._completions, self._terms = micro, advantage_N, completions, terms
         self._objective_T = scales.objective_N[micro.rows_N][micro.sequence_T]
-        self._cloning_T = scales.cloning_N[micro.rows_N][micro.sequence_T]
+        self._verified_T = completions.verified_N[micro.sequence_T]
 
     def of(self, logprobs_T: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """Return the loss of some tokens, and which of them are at a bound.
@@ -177,10 +173,9 @@ class _MicroBatchLoss:
         if terms.guide_coefficient:
             assert micro.guide_logprobs_T is not None
             loss_T = loss_T + terms.guide_coefficient * kl_to_guide(logprobs_T, micro.guide_logprobs_T[part])
-        loss_T = self._objective_T[part] * loss_T
         if terms.cloning_coefficient:
-            loss_T = loss_T - self._cloning_T[part] * logprobs_T
-        return loss_T.sum(), at_bound_T
+            loss_T = loss_T - terms.cloning_coefficient * self._verified_T[part] * logprobs_T
+        return (self._objective_T[part] * loss_T).sum(), at_bound_T
 
     def known_gradient(self, factor: float) -> KnownGradient:
         """Return the gradient of `factor` times the loss, for the head."""

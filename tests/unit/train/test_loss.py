@@ -208,7 +208,7 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make,
     verified = trained & (torch.from_numpy(data.rewards) > 0.6)[micro.sequence_T]
     gap = other - logprobs
     expected = (
-        -0.3 * logprobs[verified].mean()
+        -0.3 * logprobs[verified].sum() / len(rows)
         + 0.2 * (gap.square() / 2)[trained].sum() / len(rows)
         - 0.1 * entropy[trained].mean()
     )
