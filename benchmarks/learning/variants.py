@@ -43,6 +43,8 @@ _RAPID = {"name": "rapid"}
 _DYNAMIC = {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}
 """A large batch needs fewer spare prompts; with too few groups that have a signal, its iteration has fewer updates."""
 
+_CLONING = {"train.cloning": {"coefficient": 1.0}}
+
 _MOSTLY_REPLAY = {**_DYNAMIC, "rollout.oversampling": 1.5, "loop.replay": {"share": 0.75, "iterations": 8}}
 """Samples three eighths of what the others sample for an update."""
 
@@ -61,7 +63,8 @@ FIELD: tuple[Variant, ...] = (
     Variant("rapid, dynamic, replay 3/4 k=16", _RAPID, 16, _MOSTLY_REPLAY),
     Variant("rapid, dynamic, replay 3/4, longer k=16", _RAPID, 16, _MOSTLY_REPLAY, longer=8 / 3),
     Variant("rapid, k to 0.75", _RAPID, 64, {"train.updates": {"most": 64, "until_share": 0.75}}),
-    Variant("rapid, cloning k=16", _RAPID, 16, {"train.cloning": {"coefficient": 1.0}}),
+    Variant("rapid, cloning k=16", _RAPID, 16, _CLONING),
+    Variant("grpo, cloning", {"name": "grpo"}, 1, _CLONING),
     Variant("rapid, guide k=16", _RAPID, 16, {"train.guide": {"coefficient": 0.02}}),
     Variant(
         "rapid, guided starts k=16",

@@ -41,7 +41,8 @@ class Timings(BaseModel):
     compute: float = Field(default=0.0, ge=0, description="sampling, grading or updating")
     store: float = Field(default=0.0, ge=0, description="reading and writing object storage")
     usage: dict[str, float] = Field(
-        default={}, description="use of processor cores, memory and GPUs while computing, as MLflow names them"
+        default={},
+        description="use of cores, memory and GPUs while computing, named like MLflow's system metrics",
     )
 
     @property

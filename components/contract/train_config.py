@@ -51,7 +51,9 @@ class CloningSection(Section):
     """Behaviour cloning on verified completions: the sft objective, or a term added to another one."""
 
     shorthand = "coefficient"
-    coefficient: float = Field(default=0.0, ge=0.0, description="of the added term, normalised as the objective is; 0: none")
+    coefficient: float = Field(
+        default=0.0, ge=0.0, description="of the added term, normalised as the objective is; 0: none"
+    )
     threshold: float = Field(default=0.5, description="a completion is verified when its reward exceeds this")
 
 

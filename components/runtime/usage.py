@@ -1,5 +1,6 @@
-"""What a stage uses of its machine while it computes, under the names of MLflow's system metrics."""
+"""What a stage uses of its machine while it computes, named like MLflow's system metrics."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,55 +15,67 @@ from components.runtime.background import Background
 from components.runtime.cores import usable_cores
 
 INTERVAL = 5.0
-"""Seconds between two looks."""
+"""Seconds between two looks during a block."""
+
+BETWEEN_BLOCKS = 1.0
+"""Seconds after a look in which the end of a block needs no other one."""
 
 _MEGABYTE = 1e6
 
 
 class Usage:
-    """Looks at this process, those below it, and the GPUs, from the first block of computing on."""
+    """Looks at this process, those below it, and the GPUs, from the first block of computing to the end of the last."""
 
     def __init__(self) -> None:
-        self._looks: list[tuple[float, float]] = []
-        """The moment, and the CPU seconds used until then."""
+        self._lock = threading.Lock()
+        self._cpu: list[tuple[float, float]] = []
+        """The moment of each look, and the CPU seconds used until then."""
         self._samples: dict[str, list[float]] = defaultdict(list)
 
     @contextmanager
     def measure(self) -> Iterator[None]:
-        """Look every `INTERVAL` seconds during a block; blocks may be many and short."""
-        if not self._looks or time.monotonic() - self._looks[-1][0] >= INTERVAL:
-            self.look()
+        """Look during a block, and at its end; blocks may be many and short."""
+        if not self._cpu:
+            self._look_at_processes()
         with _Watch(self):
             yield
+            if len(self._cpu) < 2 or time.monotonic() - self._cpu[-1][0] >= BETWEEN_BLOCKS:
+                self.look()
 
     def look(self) -> None:
-        cpu_seconds, resident = 0.0, 0
-        own = psutil.Process()
-        for process in (own, *own.children(recursive=True)):
-            with suppress(psutil.Error), process.oneshot():  # it may end meanwhile
-                times = process.cpu_times()
-                cpu_seconds += times.user + times.system + times.children_user + times.children_system
-                resident += process.memory_info().rss
-        self._looks.append((time.monotonic(), cpu_seconds))
-        for name, value in {"memory_usage_megabytes": resident / _MEGABYTE, **_gpu_usage()}.items():
-            self._samples[name].append(value)
+        self._look_at_processes()
+        gpus = _gpu_usage()
+        with self._lock:
+            for name, value in gpus.items():
+                self._samples[name].append(value)
 
     def values(self) -> dict[str, float]:
-        """Return the use of processor cores and GPUs in percent (mean), and of memory in megabytes (most seen).
+        """Return the use of processor cores and GPUs in percent (mean), and of memory in megabytes (the highest seen).
 
         Cores are all that this process may use; memory that processes share counts for each. GPUs are those that the
         machine, or the container, shows. Empty where nothing was computed.
         """
-        if not self._looks:
-            return {}
-        self.look()
-        (began, cpu_before), (ended, cpu_after) = self._looks[0], self._looks[-1]
-        # Processes that were killed meanwhile may have taken their count with them.
-        cores = max(0.0, cpu_after - cpu_before) / ((ended - began) * usable_cores())
-        found = {"cpu_utilization_percentage": 100.0 * cores}
-        for name, samples in self._samples.items():
-            found[name] = max(samples) if name.endswith("megabytes") else fmean(samples)
+        with self._lock:
+            if len(self._cpu) < 2:
+                return {}
+            (began, before), (ended, after) = self._cpu[0], self._cpu[-1]
+            # Processes that were killed meanwhile may have taken their count with them.
+            cores = max(0.0, after - before) / max((ended - began) * usable_cores(), 1e-9)
+            found = {"cpu_utilization_percentage": 100.0 * cores}
+            for name, samples in self._samples.items():
+                found[name] = max(samples) if name.endswith("megabytes") else fmean(samples)
         return {name: round(value, 2) for name, value in found.items()}
+
+    def _look_at_processes(self) -> None:
+        cpu_seconds, resident = 0.0, 0
+        for process in _processes():
+            with suppress(psutil.Error, OSError), process.oneshot():  # it may end meanwhile
+                times = process.cpu_times()
+                cpu_seconds += times.user + times.system + times.children_user + times.children_system
+                resident += process.memory_info().rss
+        with self._lock:
+            self._cpu.append((time.monotonic(), cpu_seconds))
+            self._samples["memory_usage_megabytes"].append(resident / _MEGABYTE)
 
 
 class _Watch(Background):
@@ -75,25 +88,41 @@ class _Watch(Background):
             self._usage.look()
 
 
+def _processes() -> list[psutil.Process]:
+    """Return this process and all below it; this one alone where /proc does not show others."""
+    own = psutil.Process()
+    try:
+        return [own, *own.children(recursive=True)]
+    except (psutil.Error, OSError):
+        return [own]
+
+
 def _gpu_usage() -> dict[str, float]:
+    """Return what the GPUs tell of themselves: parts of one (MIG) tell their memory only."""
     nvml, found = _nvml(), {}
-    for number, handle in enumerate(_gpus()):
+    for number, handle in _gpus().items():
         with suppress(nvml.NVMLError):
             found[f"gpu_{number}_utilization_percentage"] = float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        with suppress(nvml.NVMLError):
             found[f"gpu_{number}_memory_usage_megabytes"] = nvml.nvmlDeviceGetMemoryInfo(handle).used / _MEGABYTE
     return found
 
 
 @cache
-def _gpus() -> list[Any]:
-    nvml = _nvml()
+def _gpus() -> dict[int, Any]:
+    """Return handles of the GPUs by number."""
+    nvml, found = _nvml(), {}
     if nvml is None:
-        return []
+        return {}
     try:
         nvml.nvmlInit()
-        return [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+        count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError:  # no driver
-        return []
+        return {}
+    for number in range(count):
+        with suppress(nvml.NVMLError):
+            found[number] = nvml.nvmlDeviceGetHandleByIndex(number)
+    return found
 
 
 @cache

@@ -1,12 +1,12 @@
 """Results of a run as points on MLflow's axes.
 
-Four prefixes, each with its own meaning of `step`:
+Four prefixes, which decide what `step` means:
 
 - `iteration/`: the iteration; for held-out prompts the policy version, which is the number of iterations that
   made the policy, so the base policy stands at 0;
 - `step/`: the optimizer step since the base policy;
 - `clock/`: whole wall-clock seconds since prepare began;
-- `system/`: the iteration, of what each stage used of its machine. MLflow shows them on a page of their own.
+- `system/`: the iteration; what each stage used of its machine. MLflow shows these on a page of their own.
 
 Time stamps are those of the run and not of sending, so that a point that is sent twice stays one point.
 """
@@ -51,7 +51,7 @@ def iteration_points(iteration: IterationResult, started: datetime) -> list[Poin
 
 
 def _system_points(iteration: IterationResult) -> list[Point]:
-    """Points of what the stages used while they computed; each shard is a machine of its own."""
+    """Points of what the stages used while they computed, each shard apart."""
     stages = {"rollout": iteration.sampled.rollout, "reward": iteration.sampled.reward}
     used = {f"{stage}-{shard:03d}": part for stage, shards in stages.items() for shard, part in enumerate(shards)}
     if iteration.trained:

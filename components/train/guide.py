@@ -59,6 +59,7 @@ def add_guide_logprobs(
     used = order_mini_batches(shape_rewards(data, run.config.train.overlong), run.config, task.iteration).mini_batches
     parts = [(data, _missing(data, np.sort(np.concatenate(used)) if used else []))]
     if replayed:
+        replayed = replayed.first(len(used) * run.config.replayed_groups)
         parts.append((replayed.data, _missing(replayed.data, range(replayed.data.groups))))
     if any(missing for _, missing in parts):
         _compute(task, parts, resident, clock)

@@ -49,7 +49,7 @@ class Replayed:
     source: np.ndarray
 
     def first(self, count: int) -> "Replayed":
-        """Return the first groups: a forward pass over more than the mini-batches take would be wasted."""
+        """Return the first `count` groups, or all where there are fewer."""
         return Replayed(self.data.take(np.arange(min(count, self.data.groups))), self.sources, self.source[:count])
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import components.runtime.usage
@@ -30,54 +31,85 @@ def _anew() -> Iterator[None]:
 
 
 def use_nvml(monkeypatch: pytest.MonkeyPatch, **functions: object) -> None:
-    """Stand in for NVIDIA's library of two GPUs, of which the second does not say how busy it is."""
+    """Stand in for NVIDIA's library of three GPUs: a whole one, a part of one (MIG), and one that is lost."""
 
-    def rates(handle: int) -> SimpleNamespace:
-        if handle == 1:
+    def handle(number: int) -> int:
+        if number == 2:
+            raise NvmlError
+        return number
+
+    def rates(number: int) -> SimpleNamespace:
+        if number == 1:
             raise NvmlError
         return SimpleNamespace(gpu=75)
 
-    nvml = SimpleNamespace(
-        NVMLError=NvmlError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda number: number,
-        nvmlDeviceGetUtilizationRates=rates,
-        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(used=3_000_000_000),
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**{**vars(nvml), **functions}))
+    nvml = {
+        "NVMLError": NvmlError,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 3,
+        "nvmlDeviceGetHandleByIndex": handle,
+        "nvmlDeviceGetUtilizationRates": rates,
+        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(used=3_000_000_000),
+    }
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**{**nvml, **functions}))
+
+
+def used_by(program: str) -> Usage:
+    usage = Usage()
+    with usage.measure():
+        subprocess.run([sys.executable, "-c", program], check=True)
+    return usage
 
 
 def test_processes_that_ended_count_too() -> None:
     """A stage's work may be done by processes below it, which come and go."""
-    usage = Usage()
-    with usage.measure():
-        subprocess.run([sys.executable, "-c", BUSY], check=True)
-    values = usage.values()
-    (began, before), *_, (ended, after) = usage._looks
+    usage = used_by(BUSY)
+    (began, before), *_, (ended, after) = usage._cpu
     assert after - before > 0.45
     share = (after - before) / (ended - began) / usable_cores()
-    assert values["cpu_utilization_percentage"] == pytest.approx(100 * share, abs=0.01)
+    assert usage.values()["cpu_utilization_percentage"] == pytest.approx(100 * share, abs=0.01)
 
 
-def test_memory_is_the_most_that_was_seen_while_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_the_highest_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.runtime.usage.INTERVAL", 0.02)
-    usage = Usage()
-    with usage.measure():
-        subprocess.run([sys.executable, "-c", BUSY], check=True)
-    assert len(usage._looks) > 3
-    usage.look()
+    usage = used_by(BUSY)
+    assert len(usage._cpu) > 3
     gone = usage._samples["memory_usage_megabytes"][-1]
     assert usage.values()["memory_usage_megabytes"] > gone + 100
 
 
 def test_gpus_are_those_that_nvml_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     use_nvml(monkeypatch)
-    usage = Usage()
-    with usage.measure():
-        pass
-    gpus = {name: value for name, value in usage.values().items() if name.startswith("gpu")}
-    assert gpus == {"gpu_0_utilization_percentage": 75.0, "gpu_0_memory_usage_megabytes": 3000.0}
+    gpus = {name: value for name, value in used_by("").values().items() if name.startswith("gpu")}
+    assert gpus == {
+        "gpu_0_utilization_percentage": 75.0,
+        "gpu_0_memory_usage_megabytes": 3000.0,
+        "gpu_1_memory_usage_megabytes": 3000.0,
+    }
+
+
+def test_a_gpu_that_is_lost_meanwhile_costs_only_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_nvml(monkeypatch)
+    usage = used_by("")
+
+    def lost(_: int) -> None:
+        raise NvmlError
+
+    use_nvml(monkeypatch, nvmlDeviceGetMemoryInfo=lost)
+    components.runtime.usage._nvml.cache_clear()
+    usage.look()
+    assert usage.values()["gpu_1_memory_usage_megabytes"] == 3000.0
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), PermissionError(), OSError(24, "Too many open files")])
+def test_processes_that_cannot_be_seen_are_left_out(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(psutil.Process, "children", refuse)
+    assert used_by("").values()["memory_usage_megabytes"] > 1
+    monkeypatch.setattr(psutil.Process, "oneshot", refuse)
+    assert used_by("").values() == {"cpu_utilization_percentage": 0.0, "memory_usage_megabytes": 0.0}
 
 
 @pytest.mark.parametrize("reason", ["no library", "no driver"])
@@ -89,20 +121,17 @@ def test_without_gpus_there_are_none(monkeypatch: pytest.MonkeyPatch, reason: st
         use_nvml(monkeypatch, nvmlInit=no_driver)
     else:
         monkeypatch.setitem(sys.modules, "pynvml", None)
-    usage = Usage()
-    with usage.measure():
-        pass
-    assert usage.values().keys() == {"cpu_utilization_percentage", "memory_usage_megabytes"}
+    assert used_by("").values().keys() == {"cpu_utilization_percentage", "memory_usage_megabytes"}
 
 
 def test_short_blocks_share_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is timed for each group that it returns."""
-    monkeypatch.setattr("components.runtime.usage.INTERVAL", 3600.0)
+    monkeypatch.setattr("components.runtime.usage.BETWEEN_BLOCKS", 3600.0)
     clock = Clock()
     for _ in range(50):
         with clock.measure("compute"):
             pass
-    assert len(clock._usage._looks) == 1
+    assert len(clock._usage._cpu) == 2
 
 
 def test_a_stage_that_computes_nothing_uses_nothing() -> None:

@@ -16,6 +16,7 @@ from components.train.distributed import Processes
 from components.train.group_probe import groups_unfit
 from components.train.logprobs import LogprobModel
 from components.train.loss import LossTerms, MiniBatchLoss, accumulate_gradient
+from components.train.objectives import token_scales
 from components.train.scoring import completion_logprobs
 from components.train.trajectories import Trajectories
 from tests.support.objective_loss import objective_loss
@@ -182,13 +183,16 @@ def test_masked_completions_have_no_gradient_and_keep_their_reward(make_trajecto
     assert_same(masked, evaluate(data, terms, budget=40, mask=True))
 
 
-def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make, example_config: Configure) -> None:
+@pytest.mark.parametrize("objective", ["pg", "rapid", "grpo", "dapo", "dr_grpo"])
+def test_added_terms_have_the_gradient_of_what_they_add(
+    make_trajectories: Make, example_config: Configure, objective: str
+) -> None:
     """Cloning, guide and entropy against the same terms written out over one micro-batch."""
     data = make_trajectories()
     guide = LogprobModel(tiny_model(5), 1.0, 10_000, torch.float32)
-    plain = evaluate(data, terms_of("pg"), mask=True)
+    plain = evaluate(data, terms_of(objective), mask=True)
     added = terms_of(
-        "pg",
+        objective,
         cloning_coefficient=0.3,
         cloning_threshold=0.6,
         guide_coefficient=0.2,
@@ -207,9 +211,11 @@ def test_added_terms_have_the_gradient_of_what_they_add(make_trajectories: Make,
     trained = torch.from_numpy(~data.truncated)[micro.sequence_T]
     verified = trained & (torch.from_numpy(data.rewards) > 0.6)[micro.sequence_T]
     gap = other - logprobs
+    lengths = torch.from_numpy(np.diff(data.behaviour_starts) * ~data.truncated)
+    scale = token_scales(added.objective.normalisation, lengths, 7)[micro.sequence_T]
     expected = (
-        -0.3 * logprobs[verified].sum() / len(rows)
-        + 0.2 * (gap.square() / 2)[trained].sum() / len(rows)
+        -0.3 * (scale * logprobs)[verified].sum()
+        + 0.2 * (scale * gap.square() / 2)[trained].sum()
         - 0.1 * entropy[trained].mean()
     )
     expected.backward()
