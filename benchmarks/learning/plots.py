@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -10,15 +11,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 SHOWN = (
-    "pg",
     "grpo",
-    "dr_grpo",
     "dapo",
+    "grpo, cloning",
     "rapid k=16",
-    "rapid k=32",
-    "rapid, dynamic k=16",
     "rapid, dynamic, replay k=16",
-    "rapid, guided starts k=16",
+    "rapid, cloning k=16",
     "sft k=16",
 )
 """The algorithms to plot; the tables have all."""
@@ -62,18 +60,21 @@ def _accuracy(tasks: Mapping[str, Any], clock: str, path: Path) -> Path:
     figure, axes = _panels(tasks, 4.4)
     for axis, task in zip(axes, tasks.values(), strict=True):
         for name in (name for name in SHOWN if name in task["field"]):
-            curves = task["field"][name]["curves"]
             on_policy = task["field"][name]["updates"] == 1
-            for number, curve in enumerate(curves):
-                axis.plot(
-                    [point[clock] for point in curve],
-                    [point["pass_at_1"] for point in curve],
-                    color=_COLOURS[name],
-                    linestyle="--" if on_policy else "-",
-                    linewidth=1.4,
-                    alpha=0.75,
-                    label=name if number == 0 else None,
-                )
+            # Of each evaluated policy the mean over seeds, and from the lowest to the highest.
+            policies = list(zip(*task["field"][name]["curves"], strict=False))
+            at = [fmean(point[clock] for point in seeds) for seeds in policies]
+            scores = [[point["pass_at_1"] for point in seeds] for seeds in policies]
+            axis.plot(
+                at,
+                [fmean(seeds) for seeds in scores],
+                color=_COLOURS[name],
+                linestyle="--" if on_policy else "-",
+                linewidth=1.6,
+                label=name,
+            )
+            lowest, highest = [min(seeds) for seeds in scores], [max(seeds) for seeds in scores]
+            axis.fill_between(at, lowest, highest, color=_COLOURS[name], alpha=0.12, linewidth=0)
         if clock == "wall":
             axis.set_xscale("log")
         axis.set_xlabel(_CLOCKS[clock])
@@ -82,7 +83,13 @@ def _accuracy(tasks: Mapping[str, Any], clock: str, path: Path) -> Path:
     lines = {line.get_label(): line for axis in axes for line in axis.get_legend_handles_labels()[0]}
     shown = {name: lines[name] for name in SHOWN if name in lines}
     axes[-1].legend(
-        shown.values(), shown, frameon=False, fontsize=8, title="dashed: on-policy", title_fontsize=8, loc="lower right"
+        shown.values(),
+        shown,
+        title="mean and range of seeds, dashed: on-policy",
+        frameon=False,
+        fontsize=8,
+        title_fontsize=8,
+        loc="lower right",
     )
     return _save(figure, path)
 

@@ -43,7 +43,7 @@ _RAPID = {"name": "rapid"}
 _DYNAMIC = {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}
 """A large batch needs fewer spare prompts; with too few groups that have a signal, its iteration has fewer updates."""
 
-_CLONING = {"train.cloning": {"coefficient": 1.0}}
+_CLONING = {"train.cloning": {"coefficient": 2.0}}
 
 _MOSTLY_REPLAY = {**_DYNAMIC, "rollout.oversampling": 1.5, "loop.replay": {"share": 0.75, "iterations": 8}}
 """Samples three eighths of what the others sample for an update."""

@@ -1,4 +1,4 @@
-"""What a stage uses of its machine while it computes, named like MLflow's system metrics."""
+"""Use of the machine by a stage while it computes, named like MLflow's system metrics."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What a stage is seen to use of its machine."""
+"""Use of the machine by a stage, as it is seen."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ class NvmlError(Exception):
 
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
-    """What is known of GPUs is asked for once in a process."""
+    """Let each test ask anew for GPUs, which a process otherwise does once."""
     for found in (components.runtime.usage._gpus, components.runtime.usage._nvml):
         found.cache_clear()
     yield
