@@ -35,7 +35,7 @@ bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
 
 # Two files at a time, because the tests of a file share slow fixtures; the slowest files first.
 test: lint ## lint, types, and every test except those of test-s3 and test-containers
-	$(PYTEST) -m "not rgw and not containers" -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
+	$(PYTEST) -m "not rgw and not containers" -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-fast: $(READY) ## only the tests that take seconds
 	$(PYTEST) -m "not rgw and not containers and not slow"

@@ -249,7 +249,7 @@ def test_a_manifest_is_readable_json_with_its_provenance(directory: OutputDirect
     assert stored["inputs"] == {"policy": "p1"}
     assert stored["outputs"][1]["path"] == "deep/b.txt"
     assert stored["outputs"][1]["size"] == 4
-    assert set(stored["timings"]) == {"started", "finished", "start", "load", "compute", "store"}
+    assert set(stored["timings"]) == {"started", "finished", "start", "load", "compute", "store", "usage"}
 
 
 def test_newest_policy_of_a_run(make_run: Callable[..., Run]) -> None:

@@ -74,6 +74,7 @@ def test_memory_is_the_highest_that_was_seen(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("components.runtime.usage.INTERVAL", 0.02)
     usage = used_by(BUSY)
     assert len(usage._cpu) > 3
+    usage.look()
     gone = usage._samples["memory_usage_megabytes"][-1]
     assert usage.values()["memory_usage_megabytes"] > gone + 100
 
