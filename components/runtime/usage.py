@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 
-from components.runtime.background import Background
 from components.runtime.cores import usable_cores
 
 INTERVAL = 5.0
@@ -31,16 +30,24 @@ class Usage:
         self._cpu: list[tuple[float, float]] = []
         """The moment of each look, and the CPU seconds used until then."""
         self._samples: dict[str, list[float]] = defaultdict(list)
+        self._inside = self._is_watched = False
 
     @contextmanager
     def measure(self) -> Iterator[None]:
         """Look during a block, and at its end; blocks may be many and short."""
         if not self._cpu:
             self._look_at_processes()
-        with _Watch(self):
+        with self._lock:
+            self._inside = True
+            if not self._is_watched:
+                self._is_watched = True
+                threading.Thread(target=self._watch, name=type(self).__name__, daemon=True).start()
+        try:
             yield
             if len(self._cpu) < 2 or time.monotonic() - self._cpu[-1][0] >= BETWEEN_BLOCKS:
                 self.look()
+        finally:
+            self._inside = False
 
     def look(self) -> None:
         self._look_at_processes()
@@ -77,15 +84,15 @@ class Usage:
             self._cpu.append((time.monotonic(), cpu_seconds))
             self._samples["memory_usage_megabytes"].append(resident / _MEGABYTE)
 
-
-class _Watch(Background):
-    def __init__(self, usage: Usage) -> None:
-        super().__init__()
-        self._usage = usage
-
     def _watch(self) -> None:
-        while not self._left.wait(INTERVAL):
-            self._usage.look()
+        """Look during blocks until there is none: short ones share a thread, which costs more than they do."""
+        while True:
+            time.sleep(INTERVAL)
+            with self._lock:
+                self._is_watched = self._inside
+                if not self._is_watched:
+                    return
+            self.look()
 
 
 def _processes() -> list[psutil.Process]:

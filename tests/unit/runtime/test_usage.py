@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -127,12 +129,27 @@ def test_without_gpus_there_are_none(monkeypatch: pytest.MonkeyPatch, reason: st
 
 def test_short_blocks_share_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is timed for each group that it returns."""
-    monkeypatch.setattr("components.runtime.usage.BETWEEN_BLOCKS", 3600.0)
+    for name in ("BETWEEN_BLOCKS", "INTERVAL"):
+        monkeypatch.setattr(f"components.runtime.usage.{name}", 3600.0)
+    before = threading.active_count()
     clock = Clock()
     for _ in range(50):
         with clock.measure("compute"):
             pass
     assert len(clock._usage._cpu) == 2
+    assert threading.active_count() <= before + 1
+
+
+def test_the_thread_ends_between_blocks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.runtime.usage.INTERVAL", 0.01)
+    usage = Usage()
+    for _ in range(2):
+        looks = len(usage._cpu)
+        with usage.measure():
+            while len(usage._cpu) < looks + 4:
+                time.sleep(0.01)
+        while usage._is_watched:
+            time.sleep(0.01)
 
 
 def test_a_stage_that_computes_nothing_uses_nothing() -> None:
