@@ -14,6 +14,7 @@ Time stamps are those of the run and not of sending, so that a point that is sen
 from datetime import datetime
 from typing import NamedTuple
 
+from components.contract.manifest import Timings
 from components.contract.metrics import StepMetrics
 from components.results import IterationResult, RoundResult, evaluation_values, iteration_values
 
@@ -36,8 +37,8 @@ def milliseconds(moment: datetime) -> int:
 def iteration_points(iteration: IterationResult, started: datetime) -> list[Point]:
     """Points of an iteration that is committed, its optimizer steps included."""
     assert iteration.train is not None
-    assert iteration.finished is not None
-    number, stamp = iteration.number, milliseconds(iteration.finished)
+    assert iteration.trained is not None
+    number, stamp = iteration.number, milliseconds(iteration.trained.finished)
     values = iteration_values(iteration)
     points = [Point(f"iteration/{k}", v, stamp, number) for k, v in values.items()]
     points.append(_clock("train_reward", values["train_reward"], iteration.sampled.finished, started))
@@ -47,17 +48,16 @@ def iteration_points(iteration: IterationResult, started: datetime) -> list[Poin
         for key in _STEP_KEYS
         if (value := getattr(step, key)) is not None
     ]
-    return points + _system_points(iteration)
+    return points + _system_points(number, iteration.sampled, iteration.trained)
 
 
-def _system_points(iteration: IterationResult) -> list[Point]:
+def _system_points(number: int, sampled: RoundResult, trained: Timings) -> list[Point]:
     """Points of what the stages used while they computed, each shard apart."""
-    stages = {"rollout": iteration.sampled.rollout, "reward": iteration.sampled.reward}
+    stages = {"rollout": sampled.rollout, "reward": sampled.reward}
     used = {f"{stage}-{shard:03d}": part for stage, shards in stages.items() for shard, part in enumerate(shards)}
-    if iteration.trained:
-        used["train"] = iteration.trained
+    used["train"] = trained
     return [
-        Point(f"system/{machine}/{name}", value, milliseconds(timings.finished), iteration.number)
+        Point(f"system/{machine}/{name}", value, milliseconds(timings.finished), number)
         for machine, timings in used.items()
         for name, value in timings.usage.items()
     ]
