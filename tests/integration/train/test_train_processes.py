@@ -56,11 +56,12 @@ def with_processes(made: Any, count: int) -> None:
     "more",
     [
         ("train.objective=rapid", "train.guide=0.1"),
-        ("train.objective=rapid", "loop.replay=0.34", "train.lora=4"),
+        ("train.objective=rapid", "loop.replay=0.34"),
         ("train.objective=dapo", "model.dtype=bfloat16"),
+        ("train.objective=rapid", "train.lora=4"),
         ("train.objective=rapid_clip", "train.compute_dtype=bfloat16"),
     ],
-    ids=["guide", "replay and adapters", "dapo", "bf16"],
+    ids=["rapid", "replay", "dapo", "adapters", "bf16"],
 )
 def test_two_processes_train_as_one(training_run: Make, more: tuple[str, ...]) -> None:
     """Two iterations: the second continues from what the other number of processes has left."""
