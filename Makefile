@@ -33,7 +33,8 @@ bench-setup: $(READY) ## make .venv-bench, with TRL, for benchmarks/update.py
 	$(BIN)/python $(SITE) > "$$($(BENCH)/bin/python $(SITE))/project.pth"
 	$(UV) pip sync --quiet --python $(BENCH) requirements/benchmarks.txt
 
-# Two files at a time, because the tests of a file share slow fixtures; the slowest files first.
+# Three files at a time, because a quarter of the time is waiting; whole files, because the tests of a file share slow
+# fixtures; the slowest files first.
 test: lint ## lint, types, and every test except those of test-s3 and test-containers
 	$(PYTEST) -m "not rgw and not containers" -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 

@@ -44,6 +44,7 @@ _DYNAMIC = {**DYNAMIC_SAMPLING, "rollout.oversampling": 2.0}
 """A large batch needs fewer spare prompts; with too few groups that have a signal, its iteration has fewer updates."""
 
 _CLONING = {"train.cloning": {"coefficient": 2.0}}
+"""Coefficients of 1 and 4 end about as high (LOG.md)."""
 
 _MOSTLY_REPLAY = {**_DYNAMIC, "rollout.oversampling": 1.5, "loop.replay": {"share": 0.75, "iterations": 8}}
 """Samples three eighths of what the others sample for an update."""
